@@ -1,0 +1,1 @@
+//! The rules of calling people: pure values and functions, with no clock, environment or input and output.

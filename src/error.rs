@@ -1,0 +1,239 @@
+//! Exit codes, and errors that say what was wrong, where, and what to do next.
+
+use std::fmt;
+
+/// How a command ended. The numbers are an API for cron, systemd and scripts; a code that a script does not know
+/// must be treated as failure.
+///
+/// When several apply, the one that stands first in this list wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Exit {
+    /// 1: an unexpected failure, a defect of callops itself.
+    Unexpected,
+    /// 2: the command line was wrong.
+    Usage,
+    /// 6: configuration, credentials, schema or clock are wrong; somebody must mend them.
+    Configuration,
+    /// 7: the database or a provider cannot be reached; trying again later may help.
+    Unreachable,
+    /// 5: refused by a cap or a missing confirmation.
+    Refused,
+    /// 4: some items failed or were rejected; the rest is done.
+    Partial,
+    /// 3: findings: duplicates, drift, a plan that was only printed, old unknowns.
+    Findings,
+    /// 0: done, or nothing to do.
+    Success,
+    /// 130: ended by SIGINT after finishing what was in flight.
+    Interrupted,
+    /// 143: ended by SIGTERM after finishing what was in flight.
+    Terminated,
+}
+
+impl Exit {
+    /// The process exit code.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Success => 0,
+            Self::Unexpected => 1,
+            Self::Usage => 2,
+            Self::Findings => 3,
+            Self::Partial => 4,
+            Self::Refused => 5,
+            Self::Configuration => 6,
+            Self::Unreachable => 7,
+            Self::Interrupted => 130,
+            Self::Terminated => 143,
+        }
+    }
+
+    /// The stable word for this class, as shown in JSON errors.
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Unexpected => "unexpected",
+            Self::Usage => "usage",
+            Self::Findings => "findings",
+            Self::Partial => "partial",
+            Self::Refused => "refused",
+            Self::Configuration => "configuration",
+            Self::Unreachable => "unreachable",
+            Self::Interrupted => "interrupted",
+            Self::Terminated => "terminated",
+        }
+    }
+
+    /// The order in which classes win over one another: a smaller rank wins.
+    const fn rank(self) -> u8 {
+        match self {
+            Self::Interrupted | Self::Terminated => 0,
+            Self::Unexpected => 1,
+            Self::Usage => 2,
+            Self::Configuration => 3,
+            Self::Unreachable => 4,
+            Self::Refused => 5,
+            Self::Partial => 6,
+            Self::Findings => 7,
+            Self::Success => 8,
+        }
+    }
+
+    /// The one of the two that a process should end with.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        if other.rank() < self.rank() { other } else { self }
+    }
+}
+
+/// A failure of a known class, with hints on what to do next.
+///
+/// The message is a lower-case fragment that names what was wrong and where. Carried inside [`anyhow::Error`];
+/// the outermost `Failure` of a chain decides the exit code.
+#[derive(Debug)]
+pub struct Failure {
+    exit: Exit,
+    message: String,
+    hints: Vec<String>,
+}
+
+impl Failure {
+    /// A failure of class `exit`.
+    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, message: message.into(), hints: Vec::new() }
+    }
+
+    /// Exit 2.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, message)
+    }
+
+    /// Exit 6.
+    pub fn configuration(message: impl Into<String>) -> Self {
+        Self::new(Exit::Configuration, message)
+    }
+
+    /// Exit 7.
+    pub fn unreachable(message: impl Into<String>) -> Self {
+        Self::new(Exit::Unreachable, message)
+    }
+
+    /// Exit 5.
+    pub fn refused(message: impl Into<String>) -> Self {
+        Self::new(Exit::Refused, message)
+    }
+
+    /// Exit 4.
+    pub fn partial(message: impl Into<String>) -> Self {
+        Self::new(Exit::Partial, message)
+    }
+
+    /// Adds a line saying what to do next.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// The class.
+    pub fn exit(&self) -> Exit {
+        self.exit
+    }
+
+    /// The hints, in the order in which they were added.
+    pub fn hints(&self) -> &[String] {
+        &self.hints
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// The class of any error: that of its outermost [`Failure`], else what the database error says, else unexpected.
+pub fn classify(error: &anyhow::Error) -> Exit {
+    for cause in error.chain() {
+        if let Some(failure) = cause.downcast_ref::<Failure>() {
+            return failure.exit();
+        }
+        if let Some(error) = cause.downcast_ref::<sqlx::Error>() {
+            return classify_database(error);
+        }
+    }
+    Exit::Unexpected
+}
+
+fn classify_database(error: &sqlx::Error) -> Exit {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed
+        | sqlx::Error::Protocol(_) => Exit::Unreachable,
+        sqlx::Error::Configuration(_) => Exit::Configuration,
+        sqlx::Error::Database(error) => match error.code().as_deref() {
+            // SQLSTATE classes: 08 connection, 53 resources, 57 operator intervention, 40 rollback, 58 system;
+            // SQLite primary result codes: 5 busy, 6 locked, 10 I/O, 13 full.
+            Some(code)
+                if ["08", "53", "57", "40", "58"].iter().any(|class| code.len() == 5 && code.starts_with(class)) =>
+            {
+                Exit::Unreachable
+            }
+            Some("28P01" | "28000" | "3D000" | "42501") => Exit::Configuration,
+            Some(code) if code.len() < 5 && code.parse::<i32>().is_ok_and(|n| [5, 6, 10, 13].contains(&(n & 0xff))) => {
+                Exit::Unreachable
+            }
+            // SQLite: 8 read-only, 11 corrupt, 14 cannot open, 26 not a database.
+            Some(code) if code.len() < 5 && code.parse::<i32>().is_ok_and(|n| [8, 11, 14, 26].contains(&(n & 0xff))) => {
+                Exit::Configuration
+            }
+            _ => Exit::Unexpected,
+        },
+        _ => Exit::Unexpected,
+    }
+}
+
+/// The hints carried by an error's chain.
+pub fn hints(error: &anyhow::Error) -> Vec<String> {
+    error.chain().filter_map(|cause| cause.downcast_ref::<Failure>()).flat_map(|f| f.hints().iter().cloned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context as _;
+
+    #[test]
+    fn the_first_class_of_the_documented_order_wins() {
+        let order = [
+            Exit::Unexpected,
+            Exit::Usage,
+            Exit::Configuration,
+            Exit::Unreachable,
+            Exit::Refused,
+            Exit::Partial,
+            Exit::Findings,
+            Exit::Success,
+        ];
+        for (i, first) in order.iter().enumerate() {
+            for second in &order[i..] {
+                assert_eq!(first.or(*second), *first);
+                assert_eq!(second.or(*first), *first);
+            }
+        }
+    }
+
+    #[test]
+    fn the_class_survives_context() {
+        let error = Err::<(), _>(Failure::refused("too many").hint("raise the cap"))
+            .context("cannot release")
+            .expect_err("an error");
+        assert_eq!(classify(&error), Exit::Refused);
+        assert_eq!(hints(&error), ["raise the cap"]);
+        assert_eq!(classify(&anyhow::anyhow!("what?")), Exit::Unexpected);
+    }
+}

@@ -1,0 +1,7 @@
+//! What people and programs read: stdout is data, stderr is talk.
+
+mod printer;
+mod table;
+
+pub use printer::{Format, Printer};
+pub use table::{Cell, Rows};

@@ -1,0 +1,172 @@
+//! One place that writes to stdout and stderr.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use clap::ValueEnum;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::{Map, Value, json};
+
+use super::table::{self, Rows};
+use crate::error::{classify, hints};
+
+/// How results are written to stdout.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Aligned columns for people.
+    #[default]
+    Table,
+    /// One JSON document.
+    Json,
+    /// One JSON object per line.
+    Jsonl,
+    /// CSV with a header line.
+    Csv,
+}
+
+/// Writes data to stdout and talk to stderr.
+#[derive(Clone, Debug)]
+pub struct Printer {
+    format: Format,
+    quiet: bool,
+}
+
+impl Printer {
+    /// A printer for this format; `quiet` silences all talk but errors.
+    pub fn new(format: Format, quiet: bool) -> Self {
+        Self { format, quiet }
+    }
+
+    /// The chosen format.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Whether results go to people rather than to programs.
+    pub fn is_table(&self) -> bool {
+        self.format == Format::Table
+    }
+
+    /// Writes a listing. As a table, no rows are said on stderr, so that stdout stays empty.
+    ///
+    /// # Errors
+    /// When stdout cannot be written, for example because the reader closed the pipe.
+    pub fn rows(&self, rows: &Rows) -> io::Result<()> {
+        let mut out = io::BufWriter::new(io::stdout().lock());
+        match self.format {
+            Format::Table if rows.is_empty() => self.say("nothing to show"),
+            Format::Table => rows.write_table(&mut out, terminal_width())?,
+            Format::Json => {
+                let list: Vec<Value> = rows.objects().map(Value::Object).collect();
+                serde_json::to_writer_pretty(&mut out, &list).map_err(io::Error::from)?;
+                writeln!(out)?;
+            }
+            Format::Jsonl => {
+                for object in rows.objects() {
+                    serde_json::to_writer(&mut out, &object).map_err(io::Error::from)?;
+                    writeln!(out)?;
+                }
+            }
+            Format::Csv => rows.write_csv(&mut out)?,
+        }
+        out.flush()
+    }
+
+    /// Writes one result: an object in JSON, a line of keys and a line of values in CSV, two columns as a table.
+    ///
+    /// # Errors
+    /// When stdout cannot be written.
+    pub fn record(&self, record: &Map<String, Value>) -> io::Result<()> {
+        let mut out = io::BufWriter::new(io::stdout().lock());
+        match self.format {
+            Format::Table => table::write_record(&mut out, record, terminal_width())?,
+            Format::Json => {
+                serde_json::to_writer_pretty(&mut out, record).map_err(io::Error::from)?;
+                writeln!(out)?;
+            }
+            Format::Jsonl => {
+                serde_json::to_writer(&mut out, record).map_err(io::Error::from)?;
+                writeln!(out)?;
+            }
+            Format::Csv => {
+                let mut csv = csv::Writer::from_writer(&mut out);
+                csv.write_record(record.keys())?;
+                csv.write_record(record.values().map(table::text))?;
+                csv.flush()?;
+            }
+        }
+        out.flush()
+    }
+
+    /// Writes a line of data to stdout as it is.
+    ///
+    /// # Errors
+    /// When stdout cannot be written.
+    pub fn line(&self, line: impl AsRef<str>) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        writeln!(out, "{}", line.as_ref())?;
+        out.flush()
+    }
+
+    /// Says something to a person, on stderr, unless quiet. A stderr that cannot be written is not an error.
+    pub fn say(&self, line: impl AsRef<str>) {
+        if !self.quiet {
+            let _ = writeln!(io::stderr().lock(), "{}", line.as_ref());
+        }
+    }
+
+    /// Says something that should be looked at, on stderr, unless quiet.
+    pub fn warn(&self, line: impl AsRef<str>) {
+        self.say(format!("warning: {}", line.as_ref()));
+    }
+
+    /// Reports an error on stderr: one object under the JSON formats, else a message, its causes and hints.
+    pub fn error(&self, error: &anyhow::Error) {
+        let mut err = io::stderr().lock();
+        let message = format!("{error:#}");
+        let hints = hints(error);
+        let _ = match self.format {
+            Format::Json | Format::Jsonl => {
+                let kind = classify(error).kind();
+                writeln!(err, "{}", json!({"error": {"kind": kind, "message": message, "hints": hints}}))
+            }
+            Format::Table | Format::Csv => {
+                let mut text = format!("error: {message}\n");
+                for hint in hints {
+                    text.push_str("hint: ");
+                    text.push_str(&hint);
+                    text.push('\n');
+                }
+                err.write_all(text.as_bytes())
+            }
+        };
+    }
+
+    /// A progress bar on stderr, drawn only on a terminal and only when not quiet; `total` is unknown when `None`.
+    pub fn progress(&self, total: Option<u64>, what: &'static str) -> ProgressBar {
+        if self.quiet || !io::stderr().is_terminal() {
+            return ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden());
+        }
+        let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
+        let template = if total.is_some() {
+            "{msg} {bar:30} {human_pos}/{human_len} {per_sec} eta {eta}"
+        } else {
+            "{msg} {spinner} {human_pos} {per_sec}"
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar.set_message(what);
+        bar.enable_steady_tick(Duration::from_millis(200));
+        bar
+    }
+}
+
+/// The width of the terminal on stdout; none when it is a pipe or a file, where lines are not squeezed.
+fn terminal_width() -> Option<u16> {
+    let stdout = io::stdout();
+    if !stdout.is_terminal() {
+        return None;
+    }
+    comfy_table::Table::new().width()
+}

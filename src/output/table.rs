@@ -1,0 +1,101 @@
+//! Rows of named values, the one shape that every listing is printed from.
+
+use std::io::{self, Write};
+
+use comfy_table::{ContentArrangement, Table, TableStyle};
+use serde_json::{Map, Value};
+
+/// One value of a row. Text and numbers print bare, null prints as nothing, lists and objects as compact JSON.
+pub type Cell = Value;
+
+/// Rows under named columns. Column names are the keys in JSON and the header in CSV, so they are an API.
+#[derive(Clone, Debug, Default)]
+pub struct Rows {
+    columns: Vec<&'static str>,
+    rows: Vec<Vec<Cell>>,
+}
+
+impl Rows {
+    /// No rows yet, under these columns.
+    pub fn new(columns: &[&'static str]) -> Self {
+        Self { columns: columns.to_vec(), rows: Vec::new() }
+    }
+
+    /// Adds a row with one cell per column.
+    pub fn push(&mut self, row: Vec<Cell>) {
+        debug_assert_eq!(row.len(), self.columns.len(), "a cell for each column");
+        self.rows.push(row);
+    }
+
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Each row as an object.
+    pub fn objects(&self) -> impl Iterator<Item = Map<String, Value>> + '_ {
+        self.rows.iter().map(|row| self.columns.iter().map(|c| (*c).to_owned()).zip(row.iter().cloned()).collect())
+    }
+
+    /// A table for people; columns are squeezed to `width` characters when it is given.
+    pub fn write_table(&self, out: &mut dyn Write, width: Option<u16>) -> io::Result<()> {
+        if self.rows.is_empty() {
+            return Ok(());
+        }
+        let mut table = plain_table(width);
+        table.set_header(self.columns.iter().map(|c| c.replace('_', " ")));
+        for row in &self.rows {
+            table.add_row(row.iter().map(text));
+        }
+        write_trimmed(out, &table)
+    }
+
+    /// CSV with a header, quoted as RFC 4180 has it.
+    pub fn write_csv(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mut csv = csv::Writer::from_writer(out);
+        csv.write_record(&self.columns)?;
+        for row in &self.rows {
+            csv.write_record(row.iter().map(text))?;
+        }
+        csv.flush()
+    }
+}
+
+/// An object as two columns, for people.
+pub(super) fn write_record(out: &mut dyn Write, record: &Map<String, Value>, width: Option<u16>) -> io::Result<()> {
+    let mut table = plain_table(width);
+    for (key, value) in record {
+        table.add_row([key.replace('_', " "), text(value)]);
+    }
+    write_trimmed(out, &table)
+}
+
+fn plain_table(width: Option<u16>) -> Table {
+    let mut table = Table::new();
+    table.load_style(TableStyle::default());
+    table.load_style(comfy_table::presets::NOTHING);
+    if let Some(width) = width {
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+    }
+    table
+}
+
+fn write_trimmed(out: &mut dyn Write, table: &Table) -> io::Result<()> {
+    for line in table.to_string().lines() {
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    Ok(())
+}
+
+pub(super) fn text(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
