@@ -233,17 +233,19 @@ pub(super) async fn once(request: RequestBuilder) -> Result<Answer, ReadError> {
 }
 
 /// Reads, trying again a little later while the service cannot be reached. For GET only.
-pub(super) async fn read(request: impl Fn() -> RequestBuilder) -> Result<Answer, ReadError> {
+pub(super) async fn read(request: RequestBuilder) -> Result<Answer, ReadError> {
     let mut pause = READ_PAUSE;
     for _ in 1..READ_TRIES {
-        match once(request()).await {
+        // Only a streamed body cannot be sent again, and reads have none.
+        let Some(copy) = request.try_clone() else { break };
+        match once(copy).await {
             Err(ReadError::Unreachable { .. }) => {}
             result => return result,
         }
         tokio::time::sleep(pause).await;
         pause *= 2;
     }
-    once(request()).await
+    once(request).await
 }
 
 /// An error and its causes on one line; the address is left out because it can carry a phone number.
