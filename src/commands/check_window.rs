@@ -82,10 +82,8 @@ fn judge(
     let mut verdict = Map::new();
     verdict.insert("allowed".to_owned(), json!(reason == "ok"));
     verdict.insert("reason".to_owned(), json!(reason));
-    verdict.insert(
-        "next_open".to_owned(),
-        json!(next_open.map(|next| next.to_rfc3339_opts(SecondsFormat::AutoSi, true))),
-    );
+    verdict
+        .insert("next_open".to_owned(), json!(next_open.map(|next| next.to_rfc3339_opts(SecondsFormat::AutoSi, true))));
     verdict.insert("slot".to_owned(), json!(slot));
     verdict
 }
