@@ -104,3 +104,97 @@ fn parse_instant(text: &str) -> Result<DateTime<Utc>, String> {
         Err(format!("the year must be between {} and {}", YEARS.start(), YEARS.end()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn parse(options: &str) -> Result<Args, clap::Error> {
+        Cli::try_parse_from(std::iter::once("check-window").chain(options.split_whitespace())).map(|cli| cli.args)
+    }
+
+    fn verdict(options: &str) -> String {
+        let args = parse(options).unwrap();
+        let window = Window::new(args.start, args.end).unwrap();
+        let schedule = Schedule { days: Days::new(args.days), ..Schedule::every_day(window) };
+        Value::Object(judge(&schedule, &args.timezone.into(), args.frequency, args.last_call, args.at)).to_string()
+    }
+
+    const OFFICE: &str = "--timezone America/New_York --start 09:00 --end 17:00";
+
+    #[test]
+    fn inside_the_window_the_next_opening_is_now() {
+        assert_eq!(
+            verdict(&format!("{OFFICE} --at 2026-11-20T15:00:00.5+01:00")),
+            r#"{"allowed":true,"reason":"ok","next_open":"2026-11-20T14:00:00.500Z","slot":"2026-11-20"}"#
+        );
+    }
+
+    #[test]
+    fn outside_the_window_the_slot_is_that_of_the_next_opening() {
+        assert_eq!(
+            verdict(&format!("{OFFICE} --at 2026-11-20T22:00:00Z --days 1,wed")),
+            r#"{"allowed":false,"reason":"window","next_open":"2026-11-23T14:00:00Z","slot":"2026-11-23"}"#
+        );
+        assert_eq!(
+            verdict(&format!("{OFFICE} --at 2026-11-20T22:00:00Z --frequency once --last-call 2026-01-01T00:00:00Z")),
+            r#"{"allowed":false,"reason":"window","next_open":null,"slot":null}"#
+        );
+    }
+
+    #[test]
+    fn the_frequency_is_asked_after_the_window() {
+        assert_eq!(
+            verdict(&format!("{OFFICE} --at 2026-11-20T15:00:00Z --last-call 2026-11-20T14:00:00Z")),
+            r#"{"allowed":false,"reason":"frequency","next_open":"2026-11-21T14:00:00Z","slot":"2026-11-20"}"#
+        );
+        assert_eq!(
+            verdict(&format!(
+                "{OFFICE} --at 2026-11-20T15:00:00Z --last-call 2026-11-18T15:00:00Z --frequency weekly --days 1,5"
+            )),
+            r#"{"allowed":false,"reason":"frequency","next_open":"2026-11-23T14:00:00Z","slot":"2026-W47"}"#
+        );
+        assert_eq!(
+            verdict(&format!("{OFFICE} --at 2026-11-20T15:00:00Z --last-call 2020-11-18T15:00:00Z --frequency once")),
+            r#"{"allowed":false,"reason":"frequency","next_open":null,"slot":"once"}"#
+        );
+    }
+
+    #[test]
+    fn equal_ends_are_a_whole_day() {
+        assert_eq!(
+            verdict("--timezone UTC --start 09:00 --end 09:00 --at 2026-11-20T08:59:00Z"),
+            r#"{"allowed":true,"reason":"ok","next_open":"2026-11-20T08:59:00Z","slot":"2026-11-19"}"#
+        );
+    }
+
+    #[test]
+    fn bad_options_name_the_value_and_the_rule() {
+        let rest = "--at 2026-11-20T15:00:00Z";
+        for (options, value, rule) in [
+            ("--timezone GMT+25 --start 09:00 --end 17:00", "GMT+25", "is no IANA time zone"),
+            ("--timezone UTC --start 24:00 --end 17:00", "24:00", "cannot start at 24:00"),
+            ("--timezone UTC --start 09:00 --end 24:30", "24:30", "from 00:00 to 24:00"),
+            ("--timezone UTC --start 9 --end 17:00", "'9'", "write HH:MM"),
+            ("--timezone UTC --start 09:00 --end 17:00 --days 1,8", "'8'", "1 to 7 where 1 is Monday"),
+            ("--timezone UTC --start 09:00 --end 17:00 --frequency hourly", "hourly", "once, daily or weekly"),
+            ("--timezone UTC --start 09:00 --end 17:00 --last-call yesterday", "yesterday", "no RFC 3339 time"),
+        ] {
+            let error = parse(&format!("{options} {rest}")).expect_err(options);
+            assert_eq!(error.exit_code(), 2);
+            let text = error.to_string();
+            assert!(text.contains(value) && text.contains(rule), "{text}");
+        }
+        for at in ["2026-11-20T15:00:00", "2026-11-20", "1600-01-01T00:00:00Z", "2201-01-01T00:00:00Z"] {
+            assert!(parse(&format!("{OFFICE} --at {at}")).is_err(), "{at}");
+        }
+    }
+}

@@ -267,3 +267,5 @@ fn limit(from: DateTime<Utc>) -> DateTime<Utc> {
 
 #[cfg(test)]
 mod brute_force;
+#[cfg(test)]
+mod tests;
