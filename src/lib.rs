@@ -3,7 +3,9 @@
 //! Layers: `main -> commands | server -> store | providers -> domain`. See `docs/architecture.md`.
 
 pub mod clock;
+pub mod commands;
 pub mod domain;
 pub mod error;
 pub mod output;
 pub mod providers;
+pub mod sandbox;
