@@ -8,4 +8,5 @@ pub mod domain;
 pub mod error;
 pub mod output;
 pub mod providers;
+pub mod sandbox;
 pub mod store;

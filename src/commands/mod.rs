@@ -1,3 +1,4 @@
 //! One file per subcommand: its arguments beside what it does.
 
 pub mod check_window;
+pub mod sandbox;
