@@ -1,1 +1,5 @@
 //! The rules of calling people: pure values and functions, with no clock, environment or input and output.
+
+pub mod duration;
+pub mod secret;
+pub mod secret_ref;
