@@ -3,12 +3,14 @@
 pub mod call;
 pub mod campaign;
 pub mod dial;
+pub mod duration;
 pub mod evidence;
 pub mod gate;
 pub mod outcome;
 pub mod preferred;
 pub mod schedule;
 pub mod secret;
+pub mod secret_ref;
 pub mod slot;
 pub mod window;
 pub mod zone;
