@@ -274,7 +274,9 @@ fn date_of(headers: &HeaderMap) -> Option<DateTime<Utc>> {
 }
 
 fn parse_http_date(text: &str) -> Option<DateTime<Utc>> {
-    NaiveDateTime::parse_from_str(text, "%a, %d %b %Y %H:%M:%S GMT").ok().map(|naive| naive.and_utc())
+    // The name of the weekday adds nothing, and a wrong one takes nothing away.
+    let (_, rest) = text.split_once(", ")?;
+    NaiveDateTime::parse_from_str(rest, "%d %b %Y %H:%M:%S GMT").ok().map(|naive| naive.and_utc())
 }
 
 /// Seconds or an HTTP date, which is counted from the answer's own `Date`. What cannot be read is as if absent; what

@@ -1,2 +1,4 @@
-#[test]
-fn a() {}
+//! The integration tests, as one binary.
+
+mod sandbox;
+mod vapi;
