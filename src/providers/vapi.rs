@@ -107,7 +107,7 @@ impl Vapi {
             Err(NoAnswer::NotConnected { reason }) => {
                 DialResult { answer: DialAnswer::NotSent { reason }, provider_date: None }
             }
-            Err(NoAnswer::Lost { reason, date }) => {
+            Err(NoAnswer::Lost { reason, date, .. }) => {
                 DialResult { answer: DialAnswer::Unknown { reason }, provider_date: date }
             }
         }
