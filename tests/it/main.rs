@@ -1,8 +1,6 @@
 //! The one integration-test binary: `common` is the harness, and every other file tests one subcommand or one rule of
 //! the whole crate. Run it with `scripts/test`.
 
-//! The integration tests, as one binary.
-
 mod common;
 mod layers;
 mod migrations;
