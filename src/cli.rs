@@ -101,6 +101,12 @@ pub enum Command {
     Migrate(commands::migrate::Args),
     /// Ask whether a window allows a call at a moment; needs no database
     CheckWindow(commands::check_window::Args),
+    /// Call everybody who is due, once
+    ProcessCalls(commands::process_calls::Args),
+    /// Settle attempts past a deadline, and unknown ones
+    SweepTimeouts(commands::sweep_timeouts::Args),
+    /// Ask the providers what became of calls
+    CollectOutcomes(commands::collect_outcomes::Args),
     /// Run a local stand-in for the providers
     Sandbox(commands::sandbox::Args),
 }
@@ -109,7 +115,8 @@ impl Command {
     /// Whether the command was asked to change nothing.
     pub fn is_dry_run(&self) -> bool {
         match self {
-            Self::Init(_) | Self::Migrate(_) | Self::CheckWindow(_) | Self::Sandbox(_) => false,
+            Self::ProcessCalls(args) => args.dry_run,
+            _ => false,
         }
     }
 

@@ -86,6 +86,9 @@ async fn dispatch(cli: Cli, printer: &Printer) -> Result<Exit> {
     let result = match cli.command {
         Command::Init(args) => commands::init::run(&app, args).await,
         Command::Migrate(args) => commands::migrate::run(&app, args).await,
+        Command::ProcessCalls(args) => commands::process_calls::run(&app, args).await,
+        Command::SweepTimeouts(args) => commands::sweep_timeouts::run(&app, args).await,
+        Command::CollectOutcomes(args) => commands::collect_outcomes::run(&app, args).await,
         Command::CheckWindow(_) | Command::Sandbox(_) => unreachable!("standalone commands were run above"),
     };
     app.close().await;

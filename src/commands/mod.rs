@@ -2,6 +2,9 @@
 
 pub mod calling;
 pub mod check_window;
+pub mod collect_outcomes;
 pub mod init;
 pub mod migrate;
+pub mod process_calls;
 pub mod sandbox;
+pub mod sweep_timeouts;

@@ -11,6 +11,7 @@ pub mod preferred;
 pub mod schedule;
 pub mod secret;
 pub mod secret_ref;
+pub mod settle;
 pub mod slot;
 pub mod window;
 pub mod zone;
