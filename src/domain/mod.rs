@@ -1,5 +1,16 @@
 //! The rules of calling people: pure values and functions, with no clock, environment or input and output.
 
+pub mod call;
+pub mod campaign;
+pub mod dial;
 pub mod duration;
+pub mod evidence;
+pub mod gate;
+pub mod outcome;
+pub mod preferred;
+pub mod schedule;
 pub mod secret;
 pub mod secret_ref;
+pub mod slot;
+pub mod window;
+pub mod zone;
