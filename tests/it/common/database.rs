@@ -99,7 +99,7 @@ impl Drop for TestDatabase {
         if self.backend == Backend::Postgres {
             let name = database_name(&self.url).to_owned();
             // A server that died has taken the database with it, and the test has already failed for that.
-            let _ = block_on(async {
+            let _ = block_on(async || {
                 let mut server = PgConnection::connect(&server_url()).await?;
                 drop_database(&mut server, &name).await
             });
@@ -145,7 +145,7 @@ fn server_url() -> String {
 fn create_database(template: Option<&str>) -> String {
     static SERIAL: AtomicU32 = AtomicU32::new(0);
     let server_url = server_url();
-    block_on(async move {
+    block_on(async move || {
         let mut server = connect(&server_url).await;
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
         if serial == 0 {
