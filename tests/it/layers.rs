@@ -39,7 +39,10 @@ const IO_FREE: &[(&str, &str)] = &[
 ];
 
 const NO_ENVIRONMENT: &[(&str, &str)] = &[
-    ("std::env", "the environment is read in `config`"),
+    ("std::env::var", "the environment is read in `config`"),
+    ("std::env::var_os", "the environment is read in `config`"),
+    ("std::env::vars", "the environment is read in `config`"),
+    ("std::env::vars_os", "the environment is read in `config`"),
     ("std::time::SystemTime", "the instant is an argument"),
     ("chrono::Local", "the instant is an argument"),
 ];
@@ -155,8 +158,8 @@ const LAYERS: &[Layer] = &[
     },
 ];
 
-/// Crates that any module called `tests` may name.
-const FOR_TESTS: &[&str] = &["insta", "proptest", "serde_json", "tempfile", "tokio", "toml"];
+/// Crates of the program that any module called `tests` may name.
+const FOR_TESTS: &[&str] = &["serde_json", "tokio", "toml"];
 
 /// Modules of `providers` that all clients share; every other one is a client, and clients never see each other.
 const SHARED_BY_PROVIDERS: &[&str] = &["http"];
@@ -263,15 +266,11 @@ fn source_files(folder: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// The crates named in `Cargo.toml`, as they are named in code.
+/// The crates of the program, as they are named in code. Those that only tests have cannot get into it anyway.
 fn dependencies() -> BTreeSet<String> {
     let manifest: toml::Table = include_str!("../../Cargo.toml").parse().expect("Cargo.toml is TOML");
-    ["dependencies", "dev-dependencies"]
-        .iter()
-        .filter_map(|section| manifest.get(*section)?.as_table())
-        .flat_map(|table| table.keys())
-        .map(|name| name.replace('-', "_"))
-        .collect()
+    let dependencies = manifest["dependencies"].as_table().expect("a table");
+    dependencies.keys().map(|name| name.replace('-', "_")).collect()
 }
 
 #[test]

@@ -2,5 +2,6 @@
 //! the whole crate. Run it with `scripts/test`.
 
 mod common;
+mod config;
 mod layers;
 mod migrations;

@@ -42,7 +42,6 @@ pub(crate) struct TestDatabase {
 
 impl TestDatabase {
     /// A database as `callops init` leaves it, copied from one that was initialised once per test run.
-    #[expect(dead_code, reason = "for the tests of commands")]
     pub(crate) fn new(backend: Backend) -> Self {
         match backend {
             Backend::Sqlite => {
@@ -217,6 +216,14 @@ fn database_name(url: &str) -> &str {
 }
 
 on_both_databases! {
+    fn a_new_database_is_ready_for_commands(db) {
+        let before = db.callops().run(["migrate", "--status"]).success();
+        assert!(!before.stdout.is_empty(), "{before}");
+        let other = TestDatabase::new(db.backend());
+        assert_ne!(db.url(), other.url());
+        other.callops().run(["migrate", "--status"]).success();
+    }
+
     /// The one place where a missing server is said in so many words; every other test on it fails as well.
     fn each_test_has_a_database_of_its_own(db: empty) {
         let other = TestDatabase::empty(db.backend());
