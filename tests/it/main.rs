@@ -5,3 +5,5 @@ mod common;
 mod config;
 mod layers;
 mod migrations;
+mod sandbox;
+mod vapi;
