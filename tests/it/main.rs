@@ -2,6 +2,7 @@
 //! the whole crate. Run it with `scripts/test`.
 
 mod common;
+mod config;
 mod layers;
 mod migrations;
 mod sandbox;
