@@ -3,6 +3,7 @@
 //! Layers: `main -> commands | server -> store | providers -> domain`. See `docs/architecture.md`.
 
 pub mod clock;
+pub mod commands;
 pub mod domain;
 pub mod error;
 pub mod output;
