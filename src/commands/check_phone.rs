@@ -261,10 +261,7 @@ mod tests {
         assert_eq!(list[1]["e164"], "+18022653610");
         assert_eq!(serde_json::from_str::<Vec<serde_json::Value>>(&streamed(Format::Json, b"").0).unwrap().len(), 0);
         let (csv, _) = streamed(Format::Csv, b"802-223-6942\n\"a, b\"\n");
-        assert_eq!(
-            csv,
-            "input,e164,extension,reason\n802-223-6942,+18022236942,,\n\"\"\"a, b\"\"\",,,not_a_number\n"
-        );
+        assert_eq!(csv, "input,e164,extension,reason\n802-223-6942,+18022236942,,\n\"\"\"a, b\"\"\",,,not_a_number\n");
     }
 
     #[test]

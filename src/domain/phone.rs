@@ -96,7 +96,7 @@ pub struct ParsedPhone {
 }
 
 /// Why a text was not taken as a phone number. The texts of [`PhoneProblem::code`] are an API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Error)]
 pub enum PhoneProblem {
     /// Empty, or a word or sign that stands for nothing.
     #[error("there is no phone number")]
