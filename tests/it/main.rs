@@ -1,2 +1,6 @@
-#[test]
-fn a() {}
+//! The one integration-test binary: `common` is the harness, and every other file tests one subcommand or one rule of
+//! the whole crate. Run it with `scripts/test`.
+
+mod common;
+mod layers;
+mod migrations;
