@@ -188,7 +188,9 @@ fn classify_database(error: &sqlx::Error) -> Exit {
                 Exit::Unreachable
             }
             // SQLite: 8 read-only, 11 corrupt, 14 cannot open, 26 not a database.
-            Some(code) if code.len() < 5 && code.parse::<i32>().is_ok_and(|n| [8, 11, 14, 26].contains(&(n & 0xff))) => {
+            Some(code)
+                if code.len() < 5 && code.parse::<i32>().is_ok_and(|n| [8, 11, 14, 26].contains(&(n & 0xff))) =>
+            {
                 Exit::Configuration
             }
             _ => Exit::Unexpected,
