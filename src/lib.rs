@@ -8,3 +8,4 @@ pub mod domain;
 pub mod error;
 pub mod output;
 pub mod providers;
+pub mod store;

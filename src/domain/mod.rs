@@ -1,10 +1,17 @@
 //! The rules of calling people: pure values and functions, with no clock, environment or input and output.
 
+pub mod call;
+pub mod campaign;
 pub mod contact_row;
+pub mod dial;
+pub mod evidence;
+pub mod gate;
+pub mod outcome;
 pub mod phone;
 pub mod preferred;
 pub mod region;
 pub mod schedule;
+pub mod secret;
 pub mod slot;
 pub mod window;
 pub mod zone;

@@ -1,0 +1,269 @@
+-- Instants are UTC. JSON is kept as text: it is read and written whole, and text behaves alike on both databases.
+
+CREATE TABLE meta (
+    key TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT;
+-- The row that `pause` and `resume` lock against everybody who is about to dial.
+INSERT INTO meta (key, value) VALUES ('control', '');
+
+CREATE TABLE accounts (
+    name TEXT PRIMARY KEY,
+    provider TEXT NOT NULL,
+    settings TEXT NOT NULL,
+    max_concurrency INTEGER NOT NULL,
+    calls_per_minute INTEGER,
+    org_id TEXT,
+    held_until TEXT,
+    held_reason TEXT,
+    refusals INTEGER NOT NULL DEFAULT 0,
+    created_at TEXT NOT NULL,
+    updated_at TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE tenants (
+    name TEXT PRIMARY KEY,
+    display_name TEXT NOT NULL,
+    region TEXT,
+    timezone TEXT,
+    settings TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    updated_at TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE campaigns (
+    id TEXT PRIMARY KEY,
+    tenant TEXT NOT NULL REFERENCES tenants (name),
+    name TEXT NOT NULL,
+    purpose TEXT NOT NULL,
+    account TEXT NOT NULL REFERENCES accounts (name),
+    active INTEGER NOT NULL,
+    priority INTEGER NOT NULL,
+    rules TEXT NOT NULL,
+    rules_version INTEGER NOT NULL,
+    next_open_at TEXT,
+    last_served_at TEXT NOT NULL,
+    held_until TEXT,
+    held_reason TEXT,
+    refusals INTEGER NOT NULL DEFAULT 0,
+    created_at TEXT NOT NULL,
+    updated_at TEXT NOT NULL,
+    UNIQUE (tenant, name)
+) STRICT;
+CREATE INDEX campaigns_active ON campaigns (next_open_at) WHERE active;
+
+CREATE TABLE imports (
+    id TEXT PRIMARY KEY,
+    tenant TEXT NOT NULL REFERENCES tenants (name),
+    campaign_id TEXT REFERENCES campaigns (id),
+    file_name TEXT NOT NULL,
+    file_sha256 TEXT NOT NULL,
+    counts TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    undone_at TEXT
+) STRICT;
+
+CREATE TABLE contacts (
+    id TEXT PRIMARY KEY,
+    tenant TEXT NOT NULL REFERENCES tenants (name),
+    phone TEXT NOT NULL,
+    extension TEXT,
+    name TEXT,
+    email TEXT,
+    external_id TEXT,
+    timezone TEXT,
+    timezone_source TEXT,
+    preferred_time TEXT,
+    attributes TEXT NOT NULL,
+    -- Moves whenever phone, extension, zone or preferred time change: a claim made before the change must not ring.
+    version INTEGER NOT NULL DEFAULT 1,
+    import_id TEXT REFERENCES imports (id),
+    created_at TEXT NOT NULL,
+    updated_at TEXT NOT NULL,
+    UNIQUE (tenant, phone)
+) STRICT;
+
+CREATE TABLE enrollments (
+    id TEXT PRIMARY KEY,
+    campaign_id TEXT NOT NULL REFERENCES campaigns (id),
+    contact_id TEXT NOT NULL REFERENCES contacts (id),
+    subject TEXT NOT NULL DEFAULT '',
+    status TEXT NOT NULL,
+    -- A lower bound of the next moment at which a call can be due; the gates decide. NULL: not until something changes.
+    next_check_at TEXT,
+    last_reason TEXT,
+    last_checked_at TEXT,
+    last_called_at TEXT NOT NULL,
+    rules_version INTEGER NOT NULL,
+    created_at TEXT NOT NULL,
+    updated_at TEXT NOT NULL,
+    UNIQUE (campaign_id, contact_id, subject)
+) STRICT;
+CREATE INDEX enrollments_due ON enrollments (campaign_id, next_check_at, last_called_at)
+    WHERE status = 'active' AND next_check_at IS NOT NULL;
+CREATE INDEX enrollments_stale ON enrollments (campaign_id, rules_version) WHERE status = 'active';
+CREATE INDEX enrollments_contact ON enrollments (contact_id);
+
+CREATE TABLE calls (
+    id TEXT PRIMARY KEY,
+    tenant TEXT NOT NULL REFERENCES tenants (name),
+    campaign_id TEXT NOT NULL REFERENCES campaigns (id),
+    enrollment_id TEXT NOT NULL REFERENCES enrollments (id),
+    contact_id TEXT NOT NULL REFERENCES contacts (id),
+    purpose TEXT NOT NULL,
+    phone TEXT NOT NULL,
+    slot_key TEXT NOT NULL,
+    status TEXT NOT NULL,
+    reason TEXT,
+    outcome TEXT,
+    attempt_count INTEGER NOT NULL,
+    next_attempt_at TEXT,
+    decision TEXT,
+    decided_at TEXT,
+    requested_by TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    updated_at TEXT NOT NULL,
+    ended_at TEXT
+) STRICT;
+CREATE INDEX calls_waiting ON calls (campaign_id, next_attempt_at) WHERE status = 'scheduled';
+CREATE INDEX calls_phone ON calls (tenant, phone, created_at);
+CREATE INDEX calls_campaign ON calls (campaign_id, created_at);
+CREATE INDEX calls_enrollment ON calls (enrollment_id);
+CREATE INDEX calls_contact ON calls (contact_id);
+
+CREATE TABLE slots (
+    tenant TEXT NOT NULL,
+    phone TEXT NOT NULL,
+    purpose TEXT NOT NULL,
+    key TEXT NOT NULL,
+    subject TEXT,
+    call_id TEXT NOT NULL REFERENCES calls (id),
+    created_at TEXT NOT NULL,
+    PRIMARY KEY (tenant, phone, purpose, key)
+) STRICT;
+CREATE UNIQUE INDEX slots_subject ON slots (tenant, purpose, subject, key) WHERE subject IS NOT NULL;
+CREATE INDEX slots_call ON slots (call_id);
+
+CREATE TABLE attempts (
+    id TEXT PRIMARY KEY,
+    call_id TEXT NOT NULL REFERENCES calls (id),
+    number INTEGER NOT NULL,
+    tenant TEXT NOT NULL,
+    phone TEXT NOT NULL,
+    purpose TEXT NOT NULL,
+    contact_id TEXT NOT NULL REFERENCES contacts (id),
+    contact_version INTEGER NOT NULL,
+    campaign_id TEXT NOT NULL REFERENCES campaigns (id),
+    rules_version INTEGER NOT NULL,
+    account TEXT NOT NULL REFERENCES accounts (name),
+    state TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    lease_until TEXT NOT NULL,
+    window_closes_at TEXT NOT NULL,
+    dial_before TEXT NOT NULL,
+    answer_timeout_seconds INTEGER NOT NULL,
+    call_timeout_seconds INTEGER NOT NULL,
+    may_have_rung INTEGER NOT NULL DEFAULT FALSE,
+    queued INTEGER NOT NULL DEFAULT FALSE,
+    cancel_requested_at TEXT,
+    claimed_at TEXT NOT NULL,
+    placing_at TEXT,
+    request_ended_at TEXT,
+    placed_at TEXT,
+    answered_at TEXT,
+    ended_at TEXT,
+    provider_call_id TEXT,
+    org_id TEXT,
+    line TEXT,
+    agent TEXT,
+    outcome TEXT,
+    evidence TEXT,
+    reason TEXT,
+    -- When the provider should be asked next, and when the clock alone may say something.
+    next_poll_at TEXT,
+    deadline_at TEXT,
+    polls INTEGER NOT NULL DEFAULT 0,
+    absences INTEGER NOT NULL DEFAULT 0,
+    absence_seen_at TEXT,
+    cost_usd REAL,
+    duration_seconds INTEGER,
+    summary TEXT,
+    raw TEXT,
+    updated_at TEXT NOT NULL,
+    UNIQUE (call_id, number)
+) STRICT;
+-- At most one attempt to one phone of a tenant is live at a time, whoever asked for it.
+CREATE UNIQUE INDEX attempts_live_phone ON attempts (tenant, phone)
+    WHERE state IN ('claimed', 'placing', 'placed', 'answered', 'unknown');
+CREATE INDEX attempts_live_account ON attempts (account, state)
+    WHERE state IN ('claimed', 'placing', 'placed', 'answered', 'unknown');
+CREATE UNIQUE INDEX attempts_provider_call ON attempts (account, provider_call_id)
+    WHERE provider_call_id IS NOT NULL;
+CREATE INDEX attempts_phone ON attempts (tenant, phone, placing_at);
+CREATE INDEX attempts_contact ON attempts (contact_id, placing_at);
+CREATE INDEX attempts_pace ON attempts (account, placing_at);
+CREATE INDEX attempts_campaign ON attempts (campaign_id, placing_at);
+
+CREATE TABLE suppressions (
+    id TEXT PRIMARY KEY,
+    -- Empty: for every tenant.
+    tenant TEXT NOT NULL,
+    pattern TEXT NOT NULL,
+    is_prefix INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    source TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    expires_at TEXT,
+    UNIQUE (tenant, pattern, is_prefix)
+) STRICT;
+
+CREATE TABLE pauses (
+    -- `all`, or `tenant:NAME`.
+    scope TEXT PRIMARY KEY,
+    reason TEXT,
+    created_at TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE runs (
+    id TEXT PRIMARY KEY,
+    command TEXT NOT NULL,
+    version TEXT NOT NULL,
+    tzdata TEXT NOT NULL,
+    host TEXT NOT NULL,
+    pid INTEGER NOT NULL,
+    started_at TEXT NOT NULL,
+    ended_at TEXT,
+    exit_code INTEGER,
+    counts TEXT
+) STRICT;
+CREATE INDEX runs_started ON runs (started_at);
+
+CREATE TABLE heartbeats (
+    command TEXT PRIMARY KEY,
+    ticks INTEGER NOT NULL,
+    last_started_at TEXT NOT NULL,
+    last_ended_at TEXT,
+    last_exit_code INTEGER,
+    last_counts TEXT
+) STRICT;
+
+CREATE TABLE audit (
+    id TEXT PRIMARY KEY,
+    at TEXT NOT NULL,
+    run_id TEXT,
+    actor TEXT NOT NULL,
+    action TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    detail TEXT NOT NULL
+) STRICT;
+CREATE INDEX audit_subject ON audit (subject, at);
+
+CREATE TABLE findings (
+    kind TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    detail TEXT NOT NULL,
+    first_seen_at TEXT NOT NULL,
+    last_seen_at TEXT NOT NULL,
+    resolved_at TEXT,
+    PRIMARY KEY (kind, subject)
+) STRICT;

@@ -1,0 +1,136 @@
+//! A campaign's rules and a tenant's limits, as they are stored.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::call::{UnknownWord, words};
+use super::evidence::RetryPolicy;
+use super::schedule::Schedule;
+use super::slot::Frequency;
+use super::zone::Zone;
+
+/// No dial begins when the window closes sooner than this: ringing takes time.
+pub const CLOSE_MARGIN_SECONDS: i64 = 120;
+/// How long a preferred time stays due unless a campaign says otherwise.
+pub const DEFAULT_LOOK_BACK_SECONDS: i64 = 15 * 60;
+/// How long after being placed an attempt may go unheard of unless a campaign says otherwise.
+pub const DEFAULT_ANSWER_TIMEOUT_SECONDS: i64 = 10 * 60;
+/// How long a conversation may last unless a campaign says otherwise.
+pub const DEFAULT_CALL_TIMEOUT_SECONDS: i64 = 60 * 60;
+/// The least time between two calls to one phone unless a tenant or campaign says otherwise.
+pub const DEFAULT_MIN_GAP_SECONDS: i64 = 4 * 3600;
+/// The most calls that an account may have live at once unless it says otherwise: Vapi's default for an organisation.
+pub const DEFAULT_MAX_CONCURRENCY: i64 = 10;
+
+/// Whose wall clock the window is on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ZonePolicy {
+    /// The callee's: a contact without a zone is not called.
+    #[default]
+    Callee,
+    /// The campaign's, which is the tenant's unless the campaign names one.
+    Campaign,
+}
+
+words!(ZonePolicy, "zone policy", { Callee => "callee", Campaign => "campaign" });
+
+impl Serialize for ZonePolicy {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for ZonePolicy {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Everything that decides when, how often and by which agent a campaign calls. Stored as JSON; a campaign whose rules
+/// cannot be read makes no calls.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rules {
+    /// How often one person may be called for the purpose.
+    pub frequency: Frequency,
+    /// When.
+    pub schedule: Schedule,
+    /// On whose wall clock.
+    pub zone_policy: ZonePolicy,
+    /// The campaign's own zone; none: the tenant's.
+    #[serde(default)]
+    pub timezone: Option<Zone>,
+    /// Which agent calls from which line, in the provider's own keys.
+    pub agent: Value,
+    /// What is tried again.
+    pub retry: RetryPolicy,
+    /// How long a preferred time stays due, in seconds.
+    pub look_back_seconds: i64,
+    /// Seconds after being placed by which something should have been heard.
+    pub answer_timeout_seconds: i64,
+    /// Seconds after being answered by which a call should be over.
+    pub call_timeout_seconds: i64,
+    /// The most calls to start in a minute.
+    #[serde(default)]
+    pub calls_per_minute: Option<i64>,
+    /// The least time between two calls to one phone, in seconds; none: the tenant's.
+    #[serde(default)]
+    pub min_gap_seconds: Option<i64>,
+    /// The most calls to one phone on one of its local days; none: the tenant's.
+    #[serde(default)]
+    pub max_calls_per_day: Option<i64>,
+}
+
+impl Rules {
+    /// The least time between two calls to one phone, in seconds.
+    pub fn min_gap_seconds(&self, tenant: &TenantSettings) -> i64 {
+        self.min_gap_seconds.or(tenant.min_gap_seconds).unwrap_or(DEFAULT_MIN_GAP_SECONDS)
+    }
+
+    /// The most calls to one phone on one of its local days; none: no limit.
+    pub fn max_calls_per_day(&self, tenant: &TenantSettings) -> Option<i64> {
+        self.max_calls_per_day.or(tenant.max_calls_per_day)
+    }
+
+    /// The line that calls, in the provider's words, as its records can be filtered by it.
+    pub fn line(&self) -> Option<&str> {
+        self.agent.get("phone_number_id").and_then(Value::as_str)
+    }
+
+    /// The agent that calls, in the provider's words, as its records can be filtered by it.
+    pub fn agent_id(&self) -> Option<&str> {
+        self.agent.get("assistant_id").and_then(Value::as_str)
+    }
+}
+
+/// Limits that hold for all of a tenant's campaigns. Stored as JSON.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TenantSettings {
+    /// The least time between two calls to one phone, in seconds.
+    #[serde(default)]
+    pub min_gap_seconds: Option<i64>,
+    /// The most calls to one phone on one of its local days.
+    #[serde(default)]
+    pub max_calls_per_day: Option<i64>,
+    /// While testing: the only phones that may ring, E.164. None: no such limit.
+    #[serde(default)]
+    pub allow_only: Option<Vec<String>>,
+}
+
+/// An account's settings, as stored: secrets by reference only.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccountSettings {
+    /// Where the API key is: `env:NAME` or `file:PATH`.
+    pub api_key: String,
+    /// Where the secret of its webhooks is.
+    #[serde(default)]
+    pub webhook_secret: Option<String>,
+    /// Another address than the provider's own.
+    #[serde(default)]
+    pub base_url: Option<String>,
+}

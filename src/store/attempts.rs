@@ -1,0 +1,298 @@
+//! Attempts as stored, and which of them somebody has to look after.
+
+use chrono::{DateTime, Utc};
+use sqlx::FromRow;
+
+use super::{Result, Tx, dynamic, execute, fetch, scalar};
+use crate::domain::call::{AttemptState, Evidence};
+use crate::domain::outcome::Outcome;
+
+/// One dial at a provider: the write-ahead record.
+#[derive(Clone, Debug, FromRow)]
+pub struct Attempt {
+    /// ULID; the name by which the provider knows the call.
+    pub id: String,
+    /// The call that it belongs to.
+    pub call_id: String,
+    /// 1, 2, … within the call.
+    pub number: i64,
+    /// The tenant.
+    pub tenant: String,
+    /// The phone, E.164.
+    pub phone: String,
+    /// The purpose of the call's slot.
+    pub purpose: String,
+    /// The contact.
+    pub contact_id: String,
+    /// The campaign.
+    pub campaign_id: String,
+    /// The account that it is placed with.
+    pub account: String,
+    /// Where it stands.
+    pub state: AttemptState,
+    /// The run that claimed it.
+    pub owner: String,
+    /// Until when only that run may dial it.
+    pub lease_until: DateTime<Utc>,
+    /// The first instant at which the window is closed.
+    pub window_closes_at: DateTime<Utc>,
+    /// Seconds after being placed by which something should have been heard.
+    pub answer_timeout_seconds: i64,
+    /// Seconds after being answered by which the call should be over.
+    pub call_timeout_seconds: i64,
+    /// Whether the phone may have rung, as far as is known.
+    pub may_have_rung: bool,
+    /// Held back by the provider, to ring later.
+    pub queued: bool,
+    /// When the provider was asked to take a queued call back.
+    pub cancel_requested_at: Option<DateTime<Utc>>,
+    /// When it was claimed.
+    pub claimed_at: DateTime<Utc>,
+    /// When its owner committed to dial.
+    pub placing_at: Option<DateTime<Utc>>,
+    /// When the request was over, with or without an answer.
+    pub request_ended_at: Option<DateTime<Utc>>,
+    /// When the provider took it.
+    pub placed_at: Option<DateTime<Utc>>,
+    /// When somebody picked up.
+    pub answered_at: Option<DateTime<Utc>>,
+    /// When it was over.
+    pub ended_at: Option<DateTime<Utc>>,
+    /// The provider's id of the call.
+    pub provider_call_id: Option<String>,
+    /// The organisation at the provider whose key was used.
+    pub org_id: Option<String>,
+    /// The line that calls, in the provider's words.
+    pub line: Option<String>,
+    /// The agent that calls, in the provider's words.
+    pub agent: Option<String>,
+    /// What came of it.
+    pub outcome: Option<Outcome>,
+    /// Who established the state.
+    pub evidence: Option<Evidence>,
+    /// The raw reason.
+    pub reason: Option<String>,
+    /// When the provider should be asked next.
+    pub next_poll_at: Option<DateTime<Utc>>,
+    /// When the clock alone may say something.
+    pub deadline_at: Option<DateTime<Utc>>,
+    /// How often the provider was asked.
+    pub polls: i64,
+    /// How many complete reads of the provider did not show it.
+    pub absences: i64,
+    /// The provider's clock at the first of them.
+    pub absence_seen_at: Option<DateTime<Utc>>,
+    /// What it cost, in US dollars.
+    pub cost_usd: Option<f64>,
+    /// Length of the conversation in seconds.
+    pub duration_seconds: Option<i64>,
+    /// What was said, in short.
+    pub summary: Option<String>,
+    /// The provider's record as it came, as JSON text.
+    pub raw: Option<String>,
+}
+
+macro_rules! columns {
+    () => {
+        "id, call_id, number, tenant, phone, purpose, contact_id, campaign_id, account, state, owner, lease_until, \
+         window_closes_at, answer_timeout_seconds, call_timeout_seconds, may_have_rung, queued, cancel_requested_at, \
+         claimed_at, placing_at, request_ended_at, placed_at, answered_at, ended_at, provider_call_id, org_id, line, \
+         agent, outcome, evidence, reason, next_poll_at, deadline_at, polls, absences, absence_seen_at, cost_usd, \
+         duration_seconds, summary, raw"
+    };
+}
+
+/// One attempt by id.
+pub async fn attempt(tx: &mut Tx, id: &str) -> Result<Option<Attempt>> {
+    Ok(fetch!(tx, Attempt, fetch_optional, concat!("SELECT ", columns!(), " FROM attempts WHERE id = $1"), id)?)
+}
+
+/// The attempts of a call, oldest first.
+pub async fn of_call(tx: &mut Tx, call_id: &str) -> Result<Vec<Attempt>> {
+    Ok(fetch!(
+        tx,
+        Attempt,
+        fetch_all,
+        concat!("SELECT ", columns!(), " FROM attempts WHERE call_id = $1 ORDER BY number"),
+        call_id
+    )?)
+}
+
+/// All attempts of some calls, by call and number, locked until the transaction ends.
+pub(super) async fn lock_of_calls(tx: &mut Tx, call_ids: &[String]) -> Result<Vec<Attempt>> {
+    let postgres = matches!(tx, Tx::Postgres(_));
+    Ok(dynamic!(
+        tx,
+        |q| {
+            q.push(concat!("SELECT ", columns!(), " FROM attempts WHERE call_id IN ("));
+            let mut ids = q.separated(", ");
+            for id in call_ids {
+                ids.push_bind(id);
+            }
+            q.push(") ORDER BY call_id, number");
+            if postgres {
+                q.push(" FOR UPDATE");
+            }
+        },
+        build_query_as::<Attempt>().fetch_all
+    )?)
+}
+
+/// Attempts that were being sent when their owner fell silent: nothing was heard since `before`.
+pub async fn silent(tx: &mut Tx, before: DateTime<Utc>) -> Result<Vec<Attempt>> {
+    Ok(fetch!(
+        tx,
+        Attempt,
+        fetch_all,
+        concat!(
+            "SELECT ",
+            columns!(),
+            " FROM attempts WHERE state = 'placing' AND placing_at <= $1 ORDER BY placing_at LIMIT 1000"
+        ),
+        before
+    )?)
+}
+
+/// Unknown attempts whose provider should be asked now.
+pub async fn unknown_due(tx: &mut Tx, now: DateTime<Utc>) -> Result<Vec<Attempt>> {
+    Ok(fetch!(
+        tx,
+        Attempt,
+        fetch_all,
+        concat!(
+            "SELECT ",
+            columns!(),
+            " FROM attempts WHERE state = 'unknown' AND (next_poll_at IS NULL OR next_poll_at <= $1)
+              ORDER BY placing_at LIMIT 5000"
+        ),
+        now
+    )?)
+}
+
+/// Placed and answered attempts whose deadline has passed.
+pub async fn overdue(tx: &mut Tx, now: DateTime<Utc>) -> Result<Vec<Attempt>> {
+    Ok(fetch!(
+        tx,
+        Attempt,
+        fetch_all,
+        concat!(
+            "SELECT ",
+            columns!(),
+            " FROM attempts WHERE state IN ('placed', 'answered') AND deadline_at <= $1
+              ORDER BY deadline_at LIMIT 1000"
+        ),
+        now
+    )?)
+}
+
+/// Placed and answered attempts whose provider should be asked now.
+pub async fn polls_due(tx: &mut Tx, now: DateTime<Utc>, limit: i64) -> Result<Vec<Attempt>> {
+    Ok(fetch!(
+        tx,
+        Attempt,
+        fetch_all,
+        concat!(
+            "SELECT ",
+            columns!(),
+            " FROM attempts WHERE state IN ('placed', 'answered') AND next_poll_at <= $1
+              ORDER BY next_poll_at LIMIT $2"
+        ),
+        now,
+        limit
+    )?)
+}
+
+/// A call of this account, on this line, that the provider is known to have taken between `from` and `to`: a read of
+/// that range that does not show it did not show everything.
+pub async fn control_calls(
+    tx: &mut Tx,
+    account: &str,
+    line: Option<&str>,
+    agent: Option<&str>,
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+) -> Result<Vec<String>> {
+    Ok(scalar!(
+        tx,
+        String,
+        fetch_all,
+        "SELECT provider_call_id FROM attempts
+         WHERE account = $1 AND provider_call_id IS NOT NULL AND placing_at > $2 AND placing_at < $3
+           AND (line = $4 OR (line IS NULL AND $4 IS NULL)) AND (agent = $5 OR (agent IS NULL AND $5 IS NULL))
+           AND NOT (outcome IS NOT NULL AND outcome = 'cancelled')
+         ORDER BY placing_at LIMIT 50",
+        account,
+        from,
+        to,
+        line,
+        agent
+    )?)
+}
+
+/// Records that the provider was asked about an attempt and when to ask again, leaving its state alone.
+pub async fn polled(
+    tx: &mut Tx,
+    id: &str,
+    next_poll_at: DateTime<Utc>,
+    deadline_at: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    execute!(
+        tx,
+        "UPDATE attempts SET polls = polls + 1, next_poll_at = $2, deadline_at = coalesce($3, deadline_at),
+             updated_at = $4
+         WHERE id = $1 AND state IN ('placed', 'answered', 'unknown')",
+        id,
+        next_poll_at,
+        deadline_at,
+        now
+    )?;
+    Ok(())
+}
+
+/// Records a complete read of the provider that did not show an unknown attempt. `seen_at` is the provider's clock.
+pub async fn absent(tx: &mut Tx, id: &str, seen_at: DateTime<Utc>, now: DateTime<Utc>) -> Result<()> {
+    execute!(
+        tx,
+        "UPDATE attempts SET absences = absences + 1, absence_seen_at = coalesce(absence_seen_at, $2), updated_at = $3
+         WHERE id = $1 AND state = 'unknown'",
+        id,
+        seen_at,
+        now
+    )?;
+    Ok(())
+}
+
+/// Forgets earlier absences: a read was incomplete, or showed something that could be the call.
+pub async fn forget_absences(tx: &mut Tx, id: &str, now: DateTime<Utc>) -> Result<()> {
+    execute!(
+        tx,
+        "UPDATE attempts SET absences = 0, absence_seen_at = NULL, updated_at = $2 WHERE id = $1 AND state = 'unknown'",
+        id,
+        now
+    )?;
+    Ok(())
+}
+
+/// Records that the provider was asked to take a call back.
+pub async fn cancel_requested(tx: &mut Tx, id: &str, now: DateTime<Utc>) -> Result<()> {
+    execute!(
+        tx,
+        "UPDATE attempts SET cancel_requested_at = $2, updated_at = $2
+         WHERE id = $1 AND state IN ('placed', 'answered') AND cancel_requested_at IS NULL",
+        id,
+        now
+    )?;
+    Ok(())
+}
+
+/// How many unknown attempts are older than `before`.
+pub async fn old_unknowns(tx: &mut Tx, before: DateTime<Utc>) -> Result<i64> {
+    Ok(scalar!(
+        tx,
+        i64,
+        fetch_one,
+        "SELECT count(*) FROM attempts WHERE state = 'unknown' AND placing_at < $1",
+        before
+    )?)
+}

@@ -1,0 +1,523 @@
+//! Claiming what is due, and committing to dial: the two steps that make a second call to a slot impossible.
+//!
+//! The unique indexes forbid it whatever asked for it; what stands here makes the common races cheap and quiet.
+
+use std::collections::{HashMap, HashSet};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::FromRow;
+
+use super::control::share_dialling;
+use super::{Result, Tx, dynamic, execute, fetch, scalar};
+
+/// How long an unknown attempt counts against its account's capacity: nothing rings or talks longer.
+const UNKNOWN_OCCUPIES_SECONDS: i64 = 70 * 60;
+
+/// An attempt to be reserved, and for the first one of a call, the call and its slot.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// ULID of the attempt.
+    pub attempt_id: String,
+    /// ULID of the call.
+    pub call_id: String,
+    /// 1 for a new call, else one more than the attempts that the call has.
+    pub number: i64,
+    /// The tenant on whose behalf.
+    pub tenant: String,
+    /// The campaign.
+    pub campaign_id: String,
+    /// The version of the campaign's rules by which the call was found due.
+    pub rules_version: i64,
+    /// The enrollment.
+    pub enrollment_id: String,
+    /// The contact.
+    pub contact_id: String,
+    /// The version of the contact by which the call was found due.
+    pub contact_version: i64,
+    /// The phone, E.164.
+    pub phone: String,
+    /// The purpose of the slot.
+    pub purpose: String,
+    /// The key of the slot.
+    pub slot_key: String,
+    /// The subject, such as an invoice; empty for none.
+    pub subject: String,
+    /// The first instant at which the window is closed.
+    pub window_closes_at: DateTime<Utc>,
+    /// The first instant at which it is too late to dial.
+    pub dial_before: DateTime<Utc>,
+    /// Seconds after being placed by which something should have been heard.
+    pub answer_timeout_seconds: i64,
+    /// Seconds after being answered by which the call should be over.
+    pub call_timeout_seconds: i64,
+    /// The line that calls, in the provider's words.
+    pub line: Option<String>,
+    /// The agent that calls, in the provider's words.
+    pub agent: Option<String>,
+    /// When the enrollment should next be looked at.
+    pub next_check_at: Option<DateTime<Utc>>,
+    /// The latest moment at which the plan saw this phone possibly ring, whatever the purpose.
+    pub last_rang_seen: Option<DateTime<Utc>>,
+    /// Who asked: a command.
+    pub requested_by: String,
+}
+
+/// What came of a batch of claims.
+#[derive(Clone, Debug, Default)]
+pub struct Claimed {
+    /// The attempts that are ours now.
+    pub attempts: Vec<String>,
+    /// The claims whose slot was spent by somebody else meanwhile, by attempt id.
+    pub slot_taken: Vec<String>,
+    /// The claims whose phone is occupied, or rang since the plan was made, by attempt id.
+    pub phone_taken: Vec<String>,
+    /// The claims for which the account had no room left, by attempt id.
+    pub no_capacity: Vec<String>,
+}
+
+#[derive(FromRow)]
+struct AccountLimits {
+    max_concurrency: i64,
+    calls_per_minute: Option<i64>,
+}
+
+/// Reserves attempts of one account, as many as its capacity allows, each with its call and slot.
+///
+/// `owner` is the run that may take them to `placing` until `lease_until`.
+///
+/// # Errors
+/// When the database cannot be asked, or the account does not exist.
+pub async fn claim(
+    tx: &mut Tx,
+    account: &str,
+    claims: &[Claim],
+    owner: &str,
+    lease_until: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Result<Claimed> {
+    let mut result = Claimed::default();
+    let limits = lock_account(tx, account).await?;
+    let free = capacity(tx, account, &limits, now).await?;
+    let mut batch: Vec<&Claim> = Vec::with_capacity(claims.len());
+    for claim in claims {
+        if batch.len() < free {
+            batch.push(claim);
+        } else {
+            result.no_capacity.push(claim.attempt_id.clone());
+        }
+    }
+    if batch.is_empty() {
+        return Ok(result);
+    }
+    // One order for everybody: two claims for the same phones cannot wait for each other.
+    batch.sort_by(|a, b| (&a.tenant, &a.phone).cmp(&(&b.tenant, &b.phone)));
+
+    insert_calls(tx, &batch, now).await?;
+    let with_slot = insert_slots(tx, &batch, now).await?;
+    let (batch, without): (Vec<&Claim>, Vec<&Claim>) = batch.into_iter().partition(|c| with_slot.contains(&c.call_id));
+    result.slot_taken.extend(without.iter().map(|c| c.attempt_id.clone()));
+    forget_new_calls(tx, &without).await?;
+    if batch.is_empty() {
+        return Ok(result);
+    }
+
+    let inserted = insert_attempts(tx, account, &batch, owner, lease_until, now).await?;
+    let (batch, without): (Vec<&Claim>, Vec<&Claim>) =
+        batch.into_iter().partition(|c| inserted.contains(&c.attempt_id));
+    // Having won the phone, nobody else can dial it now; whoever did since the plan was made has committed.
+    let rang = last_rang(tx, batch.iter().map(|c| (c.tenant.as_str(), c.phone.as_str()))).await?;
+    let (batch, rang_since): (Vec<&Claim>, Vec<&Claim>) = batch.into_iter().partition(|c| {
+        rang.get(&(c.tenant.clone(), c.phone.clone())).copied() == c.last_rang_seen
+    });
+    forget_attempts(tx, &rang_since).await?;
+    let gone: Vec<&Claim> = without.into_iter().chain(rang_since).collect();
+    result.phone_taken.extend(gone.iter().map(|c| c.attempt_id.clone()));
+    forget_new_calls(tx, &gone).await?;
+
+    if !batch.is_empty() {
+        mark_claimed(tx, &batch, now).await?;
+    }
+    result.attempts = batch.iter().map(|c| c.attempt_id.clone()).collect();
+    Ok(result)
+}
+
+async fn lock_account(tx: &mut Tx, account: &str) -> Result<AccountLimits> {
+    const SELECT: &str = "SELECT max_concurrency, calls_per_minute FROM accounts WHERE name = $1";
+    Ok(match tx {
+        Tx::Sqlite(tx) => sqlx::query_as(SELECT).bind(account).fetch_one(&mut **tx).await?,
+        Tx::Postgres(tx) => {
+            sqlx::query_as("SELECT max_concurrency, calls_per_minute FROM accounts WHERE name = $1 FOR UPDATE")
+                .bind(account)
+                .fetch_one(&mut **tx)
+                .await?
+        }
+    })
+}
+
+/// How many more attempts the account can have live, and may start within this minute.
+async fn capacity(tx: &mut Tx, account: &str, limits: &AccountLimits, now: DateTime<Utc>) -> Result<usize> {
+    let live = scalar!(
+        tx,
+        i64,
+        fetch_one,
+        "SELECT count(*) FROM attempts
+         WHERE account = $1 AND (state IN ('claimed', 'placing', 'placed', 'answered')
+                                 OR (state = 'unknown' AND placing_at > $2))",
+        account,
+        now - TimeDelta::seconds(UNKNOWN_OCCUPIES_SECONDS)
+    )?;
+    let mut free = limits.max_concurrency - live;
+    if let Some(per_minute) = limits.calls_per_minute {
+        let recent = scalar!(
+            tx,
+            i64,
+            fetch_one,
+            "SELECT count(*) FROM attempts
+             WHERE account = $1 AND (placing_at > $2 OR state = 'claimed')",
+            account,
+            now - TimeDelta::seconds(60)
+        )?;
+        free = free.min(per_minute - recent);
+    }
+    Ok(usize::try_from(free).unwrap_or(0))
+}
+
+async fn insert_calls(tx: &mut Tx, claims: &[&Claim], now: DateTime<Utc>) -> Result<()> {
+    let new: Vec<&&Claim> = claims.iter().filter(|c| c.number == 1).collect();
+    if new.is_empty() {
+        return Ok(());
+    }
+    dynamic!(
+        tx,
+        |q| {
+            q.push(
+                "INSERT INTO calls (id, tenant, campaign_id, enrollment_id, contact_id, purpose, phone, slot_key, \
+                 status, attempt_count, requested_by, created_at, updated_at) ",
+            );
+            q.push_values(&new, |mut row, c| {
+                row.push_bind(&c.call_id)
+                    .push_bind(&c.tenant)
+                    .push_bind(&c.campaign_id)
+                    .push_bind(&c.enrollment_id)
+                    .push_bind(&c.contact_id)
+                    .push_bind(&c.purpose)
+                    .push_bind(&c.phone)
+                    .push_bind(&c.slot_key)
+                    .push("'scheduled'")
+                    .push("0")
+                    .push_bind(&c.requested_by)
+                    .push_bind(now)
+                    .push_bind(now);
+            });
+        },
+        execute
+    )?;
+    Ok(())
+}
+
+/// Takes the slot of each claim; yields the calls that hold theirs. A retry of a call holds its slot already, but for
+/// a phone that was corrected since.
+async fn insert_slots(tx: &mut Tx, claims: &[&Claim], now: DateTime<Utc>) -> Result<HashSet<String>> {
+    dynamic!(
+        tx,
+        |q| {
+            q.push("INSERT INTO slots (tenant, phone, purpose, key, subject, call_id, created_at) ");
+            q.push_values(claims, |mut row, c| {
+                row.push_bind(&c.tenant)
+                    .push_bind(&c.phone)
+                    .push_bind(&c.purpose)
+                    .push_bind(&c.slot_key)
+                    .push_bind(Some(c.subject.as_str()).filter(|subject| !subject.is_empty()))
+                    .push_bind(&c.call_id)
+                    .push_bind(now);
+            });
+            q.push(" ON CONFLICT DO NOTHING");
+        },
+        execute
+    )?;
+    let held: Vec<(String, String)> = dynamic!(
+        tx,
+        |q| {
+            q.push("SELECT call_id, phone FROM slots WHERE call_id IN (");
+            let mut ids = q.separated(", ");
+            for c in claims {
+                ids.push_bind(&c.call_id);
+            }
+            q.push(")");
+        },
+        build_query_as::<(String, String)>().fetch_all
+    )?;
+    let held: HashSet<(String, String)> = held.into_iter().collect();
+    Ok(claims
+        .iter()
+        .filter(|c| held.contains(&(c.call_id.clone(), c.phone.clone())))
+        .map(|c| c.call_id.clone())
+        .collect())
+}
+
+async fn insert_attempts(
+    tx: &mut Tx,
+    account: &str,
+    claims: &[&Claim],
+    owner: &str,
+    lease_until: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Result<HashSet<String>> {
+    // A retry must find its call still waiting for exactly this attempt.
+    let waiting: HashSet<String> = dynamic!(
+        tx,
+        |q| {
+            q.push("SELECT id FROM calls WHERE status = 'scheduled' AND (id, attempt_count) IN (");
+            q.push_values(claims, |mut row, c| {
+                row.push_bind(&c.call_id).push_bind(c.number - 1);
+            });
+            q.push(")");
+        },
+        build_query_scalar::<String>().fetch_all
+    )?
+    .into_iter()
+    .collect();
+    let claims: Vec<&&Claim> = claims.iter().filter(|c| waiting.contains(&c.call_id)).collect();
+    if claims.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let ids: Vec<String> = dynamic!(
+        tx,
+        |q| {
+            q.push(
+                "INSERT INTO attempts (id, call_id, number, tenant, phone, purpose, contact_id, contact_version, \
+                 campaign_id, rules_version, account, state, owner, lease_until, window_closes_at, dial_before, \
+                 answer_timeout_seconds, call_timeout_seconds, claimed_at, line, agent, updated_at) ",
+            );
+            q.push_values(&claims, |mut row, c| {
+                row.push_bind(&c.attempt_id)
+                    .push_bind(&c.call_id)
+                    .push_bind(c.number)
+                    .push_bind(&c.tenant)
+                    .push_bind(&c.phone)
+                    .push_bind(&c.purpose)
+                    .push_bind(&c.contact_id)
+                    .push_bind(c.contact_version)
+                    .push_bind(&c.campaign_id)
+                    .push_bind(c.rules_version)
+                    .push_bind(account)
+                    .push("'claimed'")
+                    .push_bind(owner)
+                    .push_bind(lease_until)
+                    .push_bind(c.window_closes_at)
+                    .push_bind(c.dial_before)
+                    .push_bind(c.answer_timeout_seconds)
+                    .push_bind(c.call_timeout_seconds)
+                    .push_bind(now)
+                    .push_bind(c.line.as_deref())
+                    .push_bind(c.agent.as_deref())
+                    .push_bind(now);
+            });
+            q.push(" ON CONFLICT DO NOTHING RETURNING id");
+        },
+        build_query_scalar::<String>().fetch_all
+    )?;
+    Ok(ids.into_iter().collect())
+}
+
+/// Takes back calls that this transaction created, with the slots they took. Calls that existed before are kept, and
+/// lose only a slot taken for a corrected phone.
+async fn forget_new_calls(tx: &mut Tx, claims: &[&Claim]) -> Result<()> {
+    for claim in claims {
+        if claim.number == 1 {
+            execute!(tx, "DELETE FROM slots WHERE call_id = $1", &claim.call_id)?;
+            execute!(tx, "DELETE FROM calls WHERE id = $1", &claim.call_id)?;
+        }
+    }
+    Ok(())
+}
+
+async fn forget_attempts(tx: &mut Tx, claims: &[&Claim]) -> Result<()> {
+    for claim in claims {
+        execute!(tx, "DELETE FROM attempts WHERE id = $1", &claim.attempt_id)?;
+    }
+    Ok(())
+}
+
+async fn mark_claimed(tx: &mut Tx, claims: &[&Claim], now: DateTime<Utc>) -> Result<()> {
+    dynamic!(
+        tx,
+        |q| {
+            q.push("WITH due (id, number, phone) AS (");
+            q.push_values(claims, |mut row, c| {
+                row.push_bind(&c.call_id).push_bind(c.number).push_bind(&c.phone);
+            });
+            q.push(
+                ") UPDATE calls SET attempt_count = due.number, phone = due.phone, next_attempt_at = NULL, updated_at = ",
+            );
+            q.push_bind(now);
+            q.push(" FROM due WHERE calls.id = due.id");
+        },
+        execute
+    )?;
+    dynamic!(
+        tx,
+        |q| {
+            q.push("WITH due (id, next_check_at) AS (");
+            q.push_values(claims, |mut row, c| {
+                row.push_bind(&c.enrollment_id).push_bind(c.next_check_at);
+            });
+            q.push(") UPDATE enrollments SET last_reason = 'claimed', last_called_at = ");
+            q.push_bind(now);
+            q.push(", last_checked_at = ");
+            q.push_bind(now);
+            q.push(", next_check_at = due.next_check_at FROM due WHERE enrollments.id = due.id");
+        },
+        execute
+    )?;
+    Ok(())
+}
+
+/// The latest moment at which each phone may have rung, whatever the purpose.
+pub async fn last_rang<'a>(
+    tx: &mut Tx,
+    phones: impl Iterator<Item = (&'a str, &'a str)>,
+) -> Result<HashMap<(String, String), DateTime<Utc>>> {
+    let phones: Vec<(&str, &str)> = phones.collect();
+    if phones.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows: Vec<(String, String, DateTime<Utc>)> = dynamic!(
+        tx,
+        |q| {
+            q.push(
+                "SELECT tenant, phone, max(placing_at) FROM attempts \
+                 WHERE may_have_rung AND placing_at IS NOT NULL AND (tenant, phone) IN (",
+            );
+            q.push_values(&phones, |mut row, (tenant, phone)| {
+                row.push_bind(*tenant).push_bind(*phone);
+            });
+            q.push(") GROUP BY tenant, phone");
+        },
+        build_query_as::<(String, String, DateTime<Utc>)>().fetch_all
+    )?;
+    Ok(rows.into_iter().map(|(tenant, phone, at)| ((tenant, phone), at)).collect())
+}
+
+/// Commits claims to being dialled: after this transaction the phones may ring.
+///
+/// One statement asks again for everything that must hold at this moment: the claim is ours and its lease runs, the
+/// window stays open long enough, nobody paused, the campaign is active by unchanged rules, the contact is unchanged
+/// and not suppressed, the call still waits, and the account and campaign are not held back. Yields the attempts that
+/// may be dialled; the others keep their state.
+pub async fn commit_to_dial(tx: &mut Tx, attempts: &[String], owner: &str, now: DateTime<Utc>) -> Result<Vec<String>> {
+    if attempts.is_empty() {
+        return Ok(Vec::new());
+    }
+    // Readers of these rows on PostgreSQL wait for a pause, a stop, an edit or a cancellation that is under way, and
+    // hold up those that come after until this commit is durable. SQLite has one writer.
+    if matches!(tx, Tx::Postgres(_)) {
+        share_dialling(tx).await?;
+        for lock in [
+            "SELECT 1 FROM campaigns WHERE id IN (SELECT campaign_id FROM attempts WHERE id IN (@)) ORDER BY id FOR SHARE",
+            "SELECT 1 FROM contacts WHERE id IN (SELECT contact_id FROM attempts WHERE id IN (@)) ORDER BY id FOR SHARE",
+            "SELECT 1 FROM calls WHERE id IN (SELECT call_id FROM attempts WHERE id IN (@)) ORDER BY id FOR UPDATE",
+        ] {
+            let (head, tail) = lock.split_once('@').unwrap_or((lock, ""));
+            dynamic!(
+                tx,
+                |q| {
+                    q.push(head);
+                    let mut ids = q.separated(", ");
+                    for id in attempts {
+                        ids.push_bind(id);
+                    }
+                    q.push(tail);
+                },
+                execute
+            )?;
+        }
+    }
+    let placed: Vec<(String, String)> = dynamic!(
+        tx,
+        |q| {
+            q.push("UPDATE attempts SET state = 'placing', may_have_rung = TRUE, placing_at = ");
+            q.push_bind(now);
+            q.push(", org_id = (SELECT a.org_id FROM accounts a WHERE a.name = attempts.account), updated_at = ");
+            q.push_bind(now);
+            q.push(" WHERE state = 'claimed' AND owner = ");
+            q.push_bind(owner);
+            q.push(" AND lease_until > ");
+            q.push_bind(now);
+            q.push(" AND dial_before > ");
+            q.push_bind(now);
+            q.push(
+                " AND NOT EXISTS (SELECT 1 FROM pauses p WHERE p.scope IN ('all', 'tenant:' || attempts.tenant))
+                  AND EXISTS (SELECT 1 FROM calls c WHERE c.id = attempts.call_id AND c.status = 'scheduled')
+                  AND EXISTS (SELECT 1 FROM contacts k WHERE k.id = attempts.contact_id
+                              AND k.phone = attempts.phone AND k.version = attempts.contact_version)
+                  AND NOT EXISTS (SELECT 1 FROM suppressions s WHERE s.tenant IN ('', attempts.tenant)
+                              AND (s.pattern = attempts.phone
+                                   OR (s.is_prefix AND substr(attempts.phone, 1, length(s.pattern)) = s.pattern))
+                              AND (s.expires_at IS NULL OR s.expires_at > ",
+            );
+            q.push_bind(now);
+            q.push(
+                ")) AND EXISTS (SELECT 1 FROM campaigns m WHERE m.id = attempts.campaign_id AND m.active
+                              AND m.rules_version = attempts.rules_version
+                              AND (m.held_until IS NULL OR m.held_until <= ",
+            );
+            q.push_bind(now);
+            q.push(
+                ")) AND EXISTS (SELECT 1 FROM accounts a WHERE a.name = attempts.account
+                              AND (a.held_until IS NULL OR a.held_until <= ",
+            );
+            q.push_bind(now);
+            q.push(")) AND id IN (");
+            let mut ids = q.separated(", ");
+            for id in attempts {
+                ids.push_bind(id);
+            }
+            q.push(") RETURNING id, call_id");
+        },
+        build_query_as::<(String, String)>().fetch_all
+    )?;
+    if placed.is_empty() {
+        return Ok(Vec::new());
+    }
+    dynamic!(
+        tx,
+        |q| {
+            q.push("UPDATE calls SET status = 'calling', updated_at = ");
+            q.push_bind(now);
+            q.push(" WHERE id IN (");
+            let mut ids = q.separated(", ");
+            for (_, call_id) in &placed {
+                ids.push_bind(call_id);
+            }
+            q.push(")");
+        },
+        execute
+    )?;
+    Ok(placed.into_iter().map(|(id, _)| id).collect())
+}
+
+/// Claims whose owner let the lease run out without committing to dial: nothing was sent for them.
+pub async fn abandoned_claims(tx: &mut Tx, now: DateTime<Utc>) -> Result<Vec<String>> {
+    Ok(scalar!(
+        tx,
+        String,
+        fetch_all,
+        "SELECT id FROM attempts WHERE state = 'claimed' AND lease_until <= $1 ORDER BY id LIMIT 500",
+        now
+    )?)
+}
+
+/// The claims that a run still holds.
+pub async fn claims_of(tx: &mut Tx, owner: &str) -> Result<Vec<String>> {
+    Ok(fetch!(
+        tx,
+        (String,),
+        fetch_all,
+        "SELECT id FROM attempts WHERE state = 'claimed' AND owner = $1 ORDER BY id",
+        owner
+    )?
+    .into_iter()
+    .map(|(id,)| id)
+    .collect())
+}

@@ -1,0 +1,381 @@
+//! Recording what was learned about attempts, and what follows for their calls.
+
+use std::collections::{BTreeSet, HashMap};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::FromRow;
+
+use super::attempts::{Attempt, lock_of_calls};
+use super::{Result, StoreError, Tx, dynamic, fetch, runs, scalar};
+use crate::domain::call::{AttemptFacts, AttemptState, CallStatus, Decision, derive, may_move};
+use crate::domain::campaign::Rules;
+use crate::domain::evidence::{Observation, RetryPolicy, Seen, next_attempt_at};
+use crate::domain::outcome::Outcome;
+
+/// Seconds after which an attempt that was accepted is first asked about.
+const FIRST_POLL_SECONDS: i64 = 30;
+/// Seconds after which an unknown attempt is given up and its slot stays spent.
+const UNKNOWN_GIVE_UP_SECONDS: i64 = 24 * 3600;
+/// A call that the provider holds back is taken back when less than this is left of its window.
+pub const QUEUED_MARGIN_SECONDS: i64 = 3600;
+
+/// What recording one observation did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Applied {
+    /// The attempt.
+    pub attempt_id: String,
+    /// Whether it moved.
+    pub moved: bool,
+    /// Where it stands now.
+    pub state: AttemptState,
+    /// Where its call stands now.
+    pub call_status: CallStatus,
+}
+
+#[derive(FromRow)]
+struct CallRow {
+    id: String,
+    campaign_id: String,
+    decision: Option<Decision>,
+    next_attempt_at: Option<DateTime<Utc>>,
+    ended_at: Option<DateTime<Utc>>,
+}
+
+/// Records observations, in their order, whoever brings them: evidence is never fenced by owner or lease.
+///
+/// An observation that tells nothing new leaves the attempt as it is; see [`may_move`]. The calls' statuses and next
+/// attempts follow. Unknown attempt ids are left out of the result.
+///
+/// # Errors
+/// When the database cannot be asked, or another transaction changed a row in spite of its lock.
+pub async fn apply(tx: &mut Tx, observations: &[Observation], now: DateTime<Utc>) -> Result<Vec<Applied>> {
+    let call_ids = calls_of(tx, observations).await?;
+    if call_ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let calls = lock_calls(tx, &call_ids).await?;
+    let mut attempts = lock_of_calls(tx, &call_ids).await?;
+    let policies = retry_policies(tx, &calls).await?;
+
+    let mut changed = BTreeSet::new();
+    let mut next: HashMap<String, Option<DateTime<Utc>>> =
+        calls.iter().map(|call| (call.id.clone(), call.next_attempt_at)).collect();
+    let mut moved_ids = BTreeSet::new();
+    for observation in observations {
+        let Some(index) = attempts.iter().position(|a| a.id == observation.attempt_id) else { continue };
+        let revives = !attempts[index].state.is_live() && observation.seen.state().is_live();
+        if revives && may_move(attempts[index].state, attempts[index].evidence, observation.seen.state(), observation.by)
+            && phone_is_occupied(tx, &attempts[index]).await?
+        {
+            // The phone has a live attempt already. The late one keeps its verdict until its end is known.
+            let detail = format!("attempt {} turned out to be live beside another one", attempts[index].id);
+            runs::raise(tx, "second_live_call", &format!("phone:{}", attempts[index].phone), &detail, now).await?;
+            adopt_ids(&mut attempts[index], &observation.seen);
+            changed.insert(index);
+            continue;
+        }
+        let attempt = &mut attempts[index];
+        if !absorb(attempt, observation) {
+            changed.insert(index);
+            continue;
+        }
+        changed.insert(index);
+        moved_ids.insert(attempt.id.clone());
+        let (call_id, number) = (attempt.call_id.clone(), attempt.number);
+        if attempt.state.is_live() {
+            next.insert(call_id, None);
+            continue;
+        }
+        let of_call: Vec<&Attempt> = attempts.iter().filter(|a| a.call_id == call_id).collect();
+        if of_call.iter().any(|a| a.number > number) {
+            continue;
+        }
+        let rang = of_call.iter().filter(|a| a.may_have_rung).count();
+        let decided = calls.iter().any(|call| call.id == call_id && call.decision.is_some());
+        let policy = calls.iter().find(|call| call.id == call_id).and_then(|call| policies.get(&call.campaign_id));
+        let at = match policy {
+            Some(policy) if !decided => next_attempt_at(policy, observation, rang, now),
+            // Rules that cannot be read mean no call.
+            _ => None,
+        };
+        next.insert(call_id, at);
+    }
+    write_attempts(tx, changed.iter().map(|index| &attempts[*index]), now).await?;
+
+    let statuses = write_calls(tx, &calls, &attempts, &next, now).await?;
+    Ok(observations
+        .iter()
+        .filter_map(|observation| {
+            let attempt = attempts.iter().find(|a| a.id == observation.attempt_id)?;
+            Some(Applied {
+                attempt_id: attempt.id.clone(),
+                moved: moved_ids.contains(&attempt.id),
+                state: attempt.state,
+                call_status: *statuses.get(&attempt.call_id)?,
+            })
+        })
+        .collect())
+}
+
+/// Recomputes the status of calls after a decision about them.
+pub(super) async fn refresh(tx: &mut Tx, call_ids: &[String], now: DateTime<Utc>) -> Result<()> {
+    if call_ids.is_empty() {
+        return Ok(());
+    }
+    let calls = lock_calls(tx, call_ids).await?;
+    let attempts = lock_of_calls(tx, call_ids).await?;
+    let next = calls.iter().map(|call| (call.id.clone(), call.next_attempt_at)).collect();
+    write_calls(tx, &calls, &attempts, &next, now).await?;
+    Ok(())
+}
+
+async fn calls_of(tx: &mut Tx, observations: &[Observation]) -> Result<Vec<String>> {
+    if observations.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(dynamic!(
+        tx,
+        |q| {
+            q.push("SELECT DISTINCT call_id FROM attempts WHERE id IN (");
+            let mut ids = q.separated(", ");
+            for observation in observations {
+                ids.push_bind(&observation.attempt_id);
+            }
+            q.push(")");
+        },
+        build_query_scalar::<String>().fetch_all
+    )?)
+}
+
+async fn lock_calls(tx: &mut Tx, ids: &[String]) -> Result<Vec<CallRow>> {
+    let postgres = matches!(tx, Tx::Postgres(_));
+    Ok(dynamic!(
+        tx,
+        |q| {
+            q.push("SELECT id, campaign_id, decision, next_attempt_at, ended_at FROM calls WHERE id IN (");
+            let mut separated = q.separated(", ");
+            for id in ids {
+                separated.push_bind(id);
+            }
+            q.push(") ORDER BY id");
+            if postgres {
+                q.push(" FOR UPDATE");
+            }
+        },
+        build_query_as::<CallRow>().fetch_all
+    )?)
+}
+
+async fn retry_policies(tx: &mut Tx, calls: &[CallRow]) -> Result<HashMap<String, RetryPolicy>> {
+    let ids: BTreeSet<&str> = calls.iter().map(|call| call.campaign_id.as_str()).collect();
+    let mut policies = HashMap::new();
+    for id in ids {
+        let text = scalar!(tx, String, fetch_one, "SELECT rules FROM campaigns WHERE id = $1", id)?;
+        if let Ok(rules) = serde_json::from_str::<Rules>(&text) {
+            policies.insert(id.to_owned(), rules.retry);
+        }
+    }
+    Ok(policies)
+}
+
+async fn phone_is_occupied(tx: &mut Tx, attempt: &Attempt) -> Result<bool> {
+    Ok(fetch!(
+        tx,
+        (i64,),
+        fetch_one,
+        "SELECT count(*) FROM attempts WHERE tenant = $1 AND phone = $2 AND id <> $3
+           AND state IN ('claimed', 'placing', 'placed', 'answered', 'unknown')",
+        &attempt.tenant,
+        &attempt.phone,
+        &attempt.id
+    )?
+    .0 > 0)
+}
+
+fn adopt_ids(attempt: &mut Attempt, seen: &Seen) {
+    let (id, org) = match seen {
+        Seen::Accepted { provider_call_id, org_id, .. } | Seen::Live { provider_call_id, org_id, .. } => {
+            (Some(provider_call_id.clone()), org_id.clone())
+        }
+        Seen::Ended(ending) => (ending.provider_call_id.clone(), None),
+        _ => (None, None),
+    };
+    attempt.provider_call_id = attempt.provider_call_id.take().or(id);
+    attempt.org_id = attempt.org_id.take().or(org);
+}
+
+/// Takes an observation into an attempt; says whether its state, or who established it, moved.
+fn absorb(attempt: &mut Attempt, observation: &Observation) -> bool {
+    let (seen, at) = (&observation.seen, observation.at);
+    adopt_ids(attempt, seen);
+    if matches!(attempt.state, AttemptState::Placing) && attempt.request_ended_at.is_none() {
+        attempt.request_ended_at = Some(at);
+    }
+    if let (AttemptState::Placed, Seen::Live { queued, .. }) = (attempt.state, seen) {
+        if attempt.queued && !queued {
+            attempt.deadline_at = Some(at + TimeDelta::seconds(attempt.answer_timeout_seconds));
+        }
+        attempt.queued = *queued;
+    }
+    if !may_move(attempt.state, attempt.evidence, seen.state(), observation.by) {
+        return false;
+    }
+    attempt.state = seen.state();
+    attempt.evidence = Some(observation.by);
+    attempt.may_have_rung = seen.may_have_rung();
+    attempt.outcome = seen.outcome();
+    attempt.reason = seen.reason().map(str::to_owned);
+    match seen {
+        Seen::Accepted { queued, .. } | Seen::Live { queued, answered_at: None, .. } => {
+            attempt.placed_at = attempt.placed_at.or(Some(at));
+            attempt.queued = *queued;
+            attempt.next_poll_at = Some(at + TimeDelta::seconds(FIRST_POLL_SECONDS));
+            attempt.deadline_at = Some(if *queued {
+                (attempt.window_closes_at - TimeDelta::seconds(QUEUED_MARGIN_SECONDS)).max(at)
+            } else {
+                at + TimeDelta::seconds(attempt.answer_timeout_seconds)
+            });
+        }
+        Seen::Live { answered_at: Some(answered_at), .. } => {
+            attempt.placed_at = attempt.placed_at.or(Some(at));
+            attempt.answered_at = Some(*answered_at);
+            attempt.queued = false;
+            attempt.next_poll_at = Some(at + TimeDelta::seconds(FIRST_POLL_SECONDS));
+            attempt.deadline_at = Some(*answered_at + TimeDelta::seconds(attempt.call_timeout_seconds));
+        }
+        Seen::Unknown { .. } => {
+            attempt.next_poll_at = Some(at + TimeDelta::seconds(2 * FIRST_POLL_SECONDS));
+            attempt.deadline_at =
+                Some(attempt.placing_at.unwrap_or(at) + TimeDelta::seconds(UNKNOWN_GIVE_UP_SECONDS));
+        }
+        Seen::Ended(ending) => {
+            attempt.ended_at = Some(ending.ended_at);
+            if attempt.answered_at.is_none() && ending.outcome == Outcome::Answered {
+                attempt.answered_at =
+                    Some(ending.ended_at - TimeDelta::seconds(ending.duration_seconds.unwrap_or_default()));
+            }
+            attempt.duration_seconds = ending.duration_seconds.or(attempt.duration_seconds);
+            attempt.cost_usd = ending.cost_usd.or(attempt.cost_usd);
+            attempt.summary = ending.summary.clone().or(attempt.summary.take());
+            attempt.raw = ending.raw.clone().or(attempt.raw.take());
+            settle(attempt);
+        }
+        Seen::Void { .. } | Seen::Refused { .. } | Seen::NotSent { .. } | Seen::Lost { .. } => {
+            attempt.ended_at = Some(at);
+            settle(attempt);
+        }
+    }
+    true
+}
+
+fn settle(attempt: &mut Attempt) {
+    attempt.queued = false;
+    attempt.next_poll_at = None;
+    attempt.deadline_at = None;
+}
+
+async fn write_attempts(tx: &mut Tx, attempts: impl Iterator<Item = &Attempt>, now: DateTime<Utc>) -> Result<()> {
+    let attempts: Vec<&Attempt> = attempts.collect();
+    // 21 binds a row: well inside SQLite's and PostgreSQL's limits.
+    for batch in attempts.chunks(200) {
+        let written = dynamic!(
+            tx,
+            |q| {
+                q.push(
+                    "WITH seen (id, state, evidence, outcome, reason, may_have_rung, queued, provider_call_id, org_id, \
+                     request_ended_at, placed_at, answered_at, ended_at, next_poll_at, deadline_at, duration_seconds, \
+                     cost_usd, summary, raw) AS (",
+                );
+                q.push_values(batch, |mut row, a| {
+                    row.push_bind(&a.id)
+                        .push_bind(a.state)
+                        .push_bind(a.evidence)
+                        .push_bind(a.outcome)
+                        .push_bind(a.reason.as_deref())
+                        .push_bind(a.may_have_rung)
+                        .push_bind(a.queued)
+                        .push_bind(a.provider_call_id.as_deref())
+                        .push_bind(a.org_id.as_deref())
+                        .push_bind(a.request_ended_at)
+                        .push_bind(a.placed_at)
+                        .push_bind(a.answered_at)
+                        .push_bind(a.ended_at)
+                        .push_bind(a.next_poll_at)
+                        .push_bind(a.deadline_at)
+                        .push_bind(a.duration_seconds)
+                        .push_bind(a.cost_usd)
+                        .push_bind(a.summary.as_deref())
+                        .push_bind(a.raw.as_deref());
+                });
+                q.push(
+                    ") UPDATE attempts SET state = seen.state, evidence = seen.evidence, outcome = seen.outcome, \
+                     reason = seen.reason, may_have_rung = seen.may_have_rung, queued = seen.queued, \
+                     provider_call_id = seen.provider_call_id, org_id = seen.org_id, \
+                     request_ended_at = seen.request_ended_at, placed_at = seen.placed_at, \
+                     answered_at = seen.answered_at, ended_at = seen.ended_at, next_poll_at = seen.next_poll_at, \
+                     deadline_at = seen.deadline_at, duration_seconds = seen.duration_seconds, \
+                     cost_usd = seen.cost_usd, summary = seen.summary, raw = seen.raw, updated_at = ",
+                );
+                q.push_bind(now);
+                q.push(" FROM seen WHERE attempts.id = seen.id");
+            },
+            execute
+        )?;
+        if written != batch.len() as u64 {
+            return Err(StoreError::Conflict(format!("{written} of {} attempts could be updated", batch.len())));
+        }
+    }
+    Ok(())
+}
+
+async fn write_calls(
+    tx: &mut Tx,
+    calls: &[CallRow],
+    attempts: &[Attempt],
+    next: &HashMap<String, Option<DateTime<Utc>>>,
+    now: DateTime<Utc>,
+) -> Result<HashMap<String, CallStatus>> {
+    let mut statuses = HashMap::with_capacity(calls.len());
+    let mut rows = Vec::with_capacity(calls.len());
+    for call in calls {
+        let facts: Vec<AttemptFacts> = attempts
+            .iter()
+            .filter(|a| a.call_id == call.id)
+            .map(|a| AttemptFacts { state: a.state, outcome: a.outcome, reason: a.reason.clone() })
+            .collect();
+        let next_attempt_at = next.get(&call.id).copied().flatten();
+        let derived = derive(&facts, call.decision, next_attempt_at);
+        let over = matches!(derived.status, CallStatus::Completed | CallStatus::Failed | CallStatus::Cancelled);
+        let next_attempt_at = next_attempt_at.filter(|_| derived.status == CallStatus::Scheduled);
+        let ended_at = over.then(|| call.ended_at.unwrap_or(now));
+        statuses.insert(call.id.clone(), derived.status);
+        rows.push((&call.id, derived, next_attempt_at, ended_at));
+    }
+    for batch in rows.chunks(200) {
+        let written = dynamic!(
+            tx,
+            |q| {
+                q.push("WITH seen (id, status, outcome, reason, next_attempt_at, ended_at) AS (");
+                q.push_values(batch, |mut row, (id, derived, next_attempt_at, ended_at)| {
+                    row.push_bind(*id)
+                        .push_bind(derived.status)
+                        .push_bind(derived.outcome)
+                        .push_bind(derived.reason.as_deref())
+                        .push_bind(*next_attempt_at)
+                        .push_bind(*ended_at);
+                });
+                q.push(
+                    ") UPDATE calls SET status = seen.status, outcome = seen.outcome, reason = seen.reason, \
+                     next_attempt_at = seen.next_attempt_at, ended_at = seen.ended_at, updated_at = ",
+                );
+                q.push_bind(now);
+                q.push(" FROM seen WHERE calls.id = seen.id");
+            },
+            execute
+        )?;
+        if written != batch.len() as u64 {
+            return Err(StoreError::Conflict(format!("{written} of {} calls could be updated", batch.len())));
+        }
+    }
+    Ok(statuses)
+}

@@ -1,0 +1,428 @@
+//! The one store, on SQLite or PostgreSQL.
+//!
+//! SQL text is written once and stands in the function that runs it; the macros here expand one sqlx chain for
+//! each database. Instants come from the caller: SQL never asks the database for the time, but for one check of
+//! its clock.
+
+pub mod claims;
+pub mod attempts;
+mod columns;
+pub mod evidence;
+pub mod control;
+pub mod runs;
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::migrate::{Migrate, Migrator};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{AssertSqlSafe, Connection, Postgres, Sqlite, Transaction};
+
+/// Runs the same statement on whichever database `$tx` is; yields the number of rows changed.
+macro_rules! execute {
+    ($tx:expr, $sql:expr $(, $arg:expr)* $(,)?) => {
+        match $tx {
+            $crate::store::Tx::Sqlite(tx) => {
+                sqlx::query($sql) $(.bind($arg))* .execute(&mut **tx).await.map(|done| done.rows_affected())
+            }
+            $crate::store::Tx::Postgres(tx) => {
+                sqlx::query($sql) $(.bind($arg))* .execute(&mut **tx).await.map(|done| done.rows_affected())
+            }
+        }
+    };
+}
+
+/// Fetches rows of type `$row` with `$fetch` = `fetch_one` | `fetch_optional` | `fetch_all`.
+macro_rules! fetch {
+    ($tx:expr, $row:ty, $fetch:ident, $sql:expr $(, $arg:expr)* $(,)?) => {
+        match $tx {
+            $crate::store::Tx::Sqlite(tx) => {
+                sqlx::query_as::<_, $row>($sql) $(.bind($arg))* .$fetch(&mut **tx).await
+            }
+            $crate::store::Tx::Postgres(tx) => {
+                sqlx::query_as::<_, $row>($sql) $(.bind($arg))* .$fetch(&mut **tx).await
+            }
+        }
+    };
+}
+
+/// Fetches values of a single column.
+macro_rules! scalar {
+    ($tx:expr, $ty:ty, $fetch:ident, $sql:expr $(, $arg:expr)* $(,)?) => {
+        match $tx {
+            $crate::store::Tx::Sqlite(tx) => {
+                sqlx::query_scalar::<_, $ty>($sql) $(.bind($arg))* .$fetch(&mut **tx).await
+            }
+            $crate::store::Tx::Postgres(tx) => {
+                sqlx::query_scalar::<_, $ty>($sql) $(.bind($arg))* .$fetch(&mut **tx).await
+            }
+        }
+    };
+}
+
+/// Builds a statement with a variable number of binds for whichever database `$tx` is, and runs `$finish` on it.
+///
+/// `$build` is a block over a `sqlx::QueryBuilder`; `$finish` is `execute`, which yields the number of rows
+/// changed, or the tail of a chain such as `build_query_as::<Row>().fetch_all`.
+macro_rules! dynamic {
+    ($tx:expr, |$q:ident| $build:block, execute) => {
+        match $tx {
+            $crate::store::Tx::Sqlite(tx) => {
+                let mut $q = sqlx::QueryBuilder::<sqlx::Sqlite>::new("");
+                $build
+                $q.build().execute(&mut **tx).await.map(|done| done.rows_affected())
+            }
+            $crate::store::Tx::Postgres(tx) => {
+                let mut $q = sqlx::QueryBuilder::<sqlx::Postgres>::new("");
+                $build
+                $q.build().execute(&mut **tx).await.map(|done| done.rows_affected())
+            }
+        }
+    };
+    ($tx:expr, |$q:ident| $build:block, $($finish:tt)+) => {
+        match $tx {
+            $crate::store::Tx::Sqlite(tx) => {
+                let mut $q = sqlx::QueryBuilder::<sqlx::Sqlite>::new("");
+                $build
+                $q.$($finish)+(&mut **tx).await
+            }
+            $crate::store::Tx::Postgres(tx) => {
+                let mut $q = sqlx::QueryBuilder::<sqlx::Postgres>::new("");
+                $build
+                $q.$($finish)+(&mut **tx).await
+            }
+        }
+    };
+}
+pub(crate) use {dynamic, execute, fetch, scalar};
+
+static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
+
+/// How long a connection waits for another writer of a SQLite database.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a command waits for a connection to PostgreSQL.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(15);
+/// How often a transaction that the database rolled back for its own reasons is run again.
+const MAX_TRIES: u32 = 8;
+
+/// What can go wrong between callops and its database.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The SQLite file does not exist, and this command must not create it.
+    #[error("there is no database at {0}")]
+    Missing(PathBuf),
+    /// Another kind of URL.
+    #[error("the database URL must start with sqlite: or postgres:, or be a path to a SQLite file")]
+    UnknownUrl,
+    /// The schema is not the one that this program was built for.
+    #[error("the database's schema is at version {found}, this program needs version {needed}")]
+    Schema {
+        /// The version that the database has; 0 when it has none.
+        found: i64,
+        /// The version that this program was built for.
+        needed: i64,
+    },
+    /// A row that must exist does not, or was changed by somebody else.
+    #[error("{0}")]
+    Conflict(String),
+    /// A stored value cannot be read.
+    #[error("stored {what} of {subject} cannot be read: {problem}")]
+    Unreadable {
+        /// The kind of value, such as `rules`.
+        what: &'static str,
+        /// Whose it is.
+        subject: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A migration failed.
+    #[error(transparent)]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    /// The database said no, or could not be asked.
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
+/// The result of every function of the store.
+pub type Result<T, E = StoreError> = std::result::Result<T, E>;
+
+/// How to reach a database.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `sqlite:PATH`, a plain path, or `postgres://…`.
+    pub url: String,
+    /// The PostgreSQL schema that holds the tables; SQLite has none.
+    pub schema: String,
+    /// The most connections to hold at once.
+    pub max_connections: u32,
+    /// Whether prepared statements are kept between queries; off for some PostgreSQL poolers.
+    pub statement_cache: bool,
+    /// Whether a missing SQLite file, or a missing PostgreSQL schema, is created.
+    pub create: bool,
+}
+
+/// A pool of connections to either database.
+#[derive(Clone, Debug)]
+pub enum Db {
+    /// An embedded database in one file.
+    Sqlite(SqlitePool),
+    /// A server, and the schema that holds the tables.
+    Postgres(PgPool, String),
+}
+
+/// A transaction on either database. Dropped without [`Tx::commit`], it is rolled back.
+#[derive(Debug)]
+pub enum Tx {
+    /// On SQLite.
+    Sqlite(Transaction<'static, Sqlite>),
+    /// On PostgreSQL.
+    Postgres(Transaction<'static, Postgres>),
+}
+
+/// The path of a SQLite URL, or `None` when the URL names another kind of database.
+pub fn sqlite_path(url: &str) -> Option<&Path> {
+    if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+        return None;
+    }
+    let path = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:")).unwrap_or(url);
+    Some(Path::new(path.split('?').next().unwrap_or(path)))
+}
+
+impl Db {
+    /// Opens a database, without looking at its schema.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`] when a SQLite file is absent and `create` is off; otherwise what the database says.
+    pub async fn connect(options: &Options) -> Result<Self> {
+        if let Some(path) = sqlite_path(&options.url) {
+            if options.url.contains("://") && !options.url.starts_with("sqlite:") {
+                return Err(StoreError::UnknownUrl);
+            }
+            if !options.create && !path.exists() {
+                return Err(StoreError::Missing(path.to_owned()));
+            }
+            let connect = SqliteConnectOptions::new()
+                .filename(path)
+                .create_if_missing(options.create)
+                .journal_mode(SqliteJournalMode::Wal)
+                .synchronous(SqliteSynchronous::Full)
+                .foreign_keys(true)
+                .busy_timeout(BUSY_TIMEOUT);
+            let pool = SqlitePoolOptions::new()
+                .max_connections(options.max_connections)
+                .acquire_timeout(BUSY_TIMEOUT + ACQUIRE_TIMEOUT)
+                .connect_with(connect)
+                .await?;
+            return Ok(Self::Sqlite(pool));
+        }
+        let mut connect = PgConnectOptions::from_str(&options.url)?.application_name("callops");
+        if !options.statement_cache {
+            connect = connect.statement_cache_capacity(0);
+        }
+        // A server that is full or starting is asked again: cron starts many of us in the same second.
+        let mut tries = 0;
+        loop {
+            let pool = PgPoolOptions::new()
+                .max_connections(options.max_connections)
+                .acquire_timeout(ACQUIRE_TIMEOUT)
+                .connect_with(connect.clone())
+                .await;
+            match pool {
+                Ok(pool) => return Ok(Self::Postgres(pool, options.schema.clone())),
+                Err(error) if tries < MAX_TRIES && is_transient(&error) => {
+                    tries += 1;
+                    back_off(tries).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Which database this is, for people.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "sqlite",
+            Self::Postgres(..) => "postgres",
+        }
+    }
+
+    /// The schema version that this program was built for.
+    pub fn needed_version() -> i64 {
+        SQLITE_MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
+    }
+
+    /// Every migration that this program carries: version and description, oldest first.
+    pub fn migrations() -> Vec<(i64, String)> {
+        SQLITE_MIGRATIONS.iter().map(|m| (m.version, m.description.to_string())).collect()
+    }
+
+    /// Brings the schema up to date. Safe to run again and by several at once.
+    pub async fn migrate(&self) -> Result<()> {
+        match self {
+            Self::Sqlite(pool) => {
+                let mut connection = pool.acquire().await?;
+                SQLITE_MIGRATIONS.run(&mut *connection).await?;
+            }
+            Self::Postgres(pool, schema) => {
+                // A connection of its own: the search path is set for the session, which a pooled one must not keep.
+                let mut connection = pool.acquire().await?.detach();
+                connection.ensure_migrations_table_schema(schema).await?;
+                POSTGRES_MIGRATIONS.run(&mut connection).await?;
+                connection.close().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The version of the last migration that was applied; 0 when there is none.
+    pub async fn schema_version(&self) -> Result<i64> {
+        let mut tx = self.read().await?;
+        let present = match &mut tx {
+            Tx::Sqlite(tx) => {
+                sqlx::query_scalar::<_, i64>("SELECT count(*) FROM sqlite_master WHERE name = '_sqlx_migrations'")
+                    .fetch_one(&mut **tx)
+                    .await?
+            }
+            Tx::Postgres(tx) => {
+                sqlx::query_scalar::<_, i64>(
+                    "SELECT count(*) FROM pg_tables
+                     WHERE schemaname = current_schema() AND tablename = '_sqlx_migrations'",
+                )
+                .fetch_one(&mut **tx)
+                .await?
+            }
+        };
+        if present == 0 {
+            return Ok(0);
+        }
+        Ok(scalar!(&mut tx, Option<i64>, fetch_one, "SELECT max(version) FROM _sqlx_migrations WHERE success")?
+            .unwrap_or(0))
+    }
+
+    /// Refuses a database whose schema is not the one that this program was built for.
+    pub async fn check_schema(&self) -> Result<()> {
+        let (found, needed) = (self.schema_version().await?, Self::needed_version());
+        if found == needed { Ok(()) } else { Err(StoreError::Schema { found, needed }) }
+    }
+
+    /// Begins a transaction that may write. SQLite takes its write lock now, so that a later write in the same
+    /// transaction cannot fail because somebody else wrote meanwhile.
+    pub async fn begin(&self) -> Result<Tx> {
+        Ok(match self {
+            Self::Sqlite(pool) => Tx::Sqlite(pool.begin_with("BEGIN IMMEDIATE").await?),
+            Self::Postgres(pool, schema) => Tx::Postgres(begin_in_schema(pool, schema).await?),
+        })
+    }
+
+    /// Begins a transaction that only reads, from one snapshot on SQLite.
+    pub async fn read(&self) -> Result<Tx> {
+        Ok(match self {
+            Self::Sqlite(pool) => Tx::Sqlite(pool.begin().await?),
+            Self::Postgres(pool, schema) => Tx::Postgres(begin_in_schema(pool, schema).await?),
+        })
+    }
+
+    /// Runs `work` in a writing transaction and commits it. When the database rolled it back for its own reasons
+    /// (serialisation, deadlock, too many connections), all of it runs again after a short, jittered wait.
+    pub async fn write<T>(&self, work: impl AsyncFn(&mut Tx) -> Result<T>) -> Result<T> {
+        let mut tries = 0;
+        loop {
+            let result = async {
+                let mut tx = self.begin().await?;
+                let value = work(&mut tx).await?;
+                tx.commit().await?;
+                Ok(value)
+            }
+            .await;
+            match result {
+                Err(StoreError::Database(error)) if tries < MAX_TRIES && is_transient(&error) => {
+                    tries += 1;
+                    tracing::debug!(%error, tries, "the database rolled a transaction back; running it again");
+                    back_off(tries).await;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// The database's own clock; `None` on SQLite, which has no clock but this machine's.
+    pub async fn clock(&self) -> Result<Option<DateTime<Utc>>> {
+        match self {
+            Self::Sqlite(_) => Ok(None),
+            Self::Postgres(pool, _) => {
+                Ok(Some(sqlx::query_scalar::<_, DateTime<Utc>>("SELECT clock_timestamp()").fetch_one(pool).await?))
+            }
+        }
+    }
+
+    /// Closes every connection.
+    pub async fn close(&self) {
+        match self {
+            Self::Sqlite(pool) => pool.close().await,
+            Self::Postgres(pool, _) => pool.close().await,
+        }
+    }
+}
+
+impl Tx {
+    /// Makes everything in this transaction durable.
+    pub async fn commit(self) -> Result<()> {
+        match self {
+            Self::Sqlite(tx) => tx.commit().await?,
+            Self::Postgres(tx) => tx.commit().await?,
+        }
+        Ok(())
+    }
+}
+
+/// Creates the PostgreSQL schema and makes it the session's, so that the migrations land in it.
+trait SchemaSession {
+    async fn ensure_migrations_table_schema(&mut self, schema: &str) -> Result<()>;
+}
+
+impl SchemaSession for sqlx::PgConnection {
+    async fn ensure_migrations_table_schema(&mut self, schema: &str) -> Result<()> {
+        let quoted = quote_identifier(schema);
+        // Two `init`s at once would both try to create it; the lock makes the second one wait.
+        self.lock().await?;
+        let created =
+            sqlx::query(AssertSqlSafe(format!("CREATE SCHEMA IF NOT EXISTS {quoted}"))).execute(&mut *self).await;
+        self.unlock().await?;
+        created?;
+        sqlx::query(AssertSqlSafe(format!("SET search_path TO {quoted}"))).execute(&mut *self).await?;
+        Ok(())
+    }
+}
+
+async fn begin_in_schema(pool: &PgPool, schema: &str) -> Result<Transaction<'static, Postgres>> {
+    let mut tx = pool.begin().await?;
+    // In each transaction, not once a session: a pooler may hand every transaction another session.
+    sqlx::query(AssertSqlSafe(format!("SET LOCAL search_path TO {}", quote_identifier(schema))))
+        .execute(&mut *tx)
+        .await?;
+    Ok(tx)
+}
+
+fn quote_identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Whether the database rolled back for its own reasons, so that the same transaction may succeed when run again:
+/// 40001 serialisation, 40P01 deadlock, 53300 too many connections, 57P03 starting up; SQLite busy and locked.
+fn is_transient(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else { return false };
+    match error.code().as_deref() {
+        Some("40001" | "40P01" | "53300" | "57P03") => true,
+        Some(code) if code.len() < 5 => code.parse::<i32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6)),
+        _ => false,
+    }
+}
+
+async fn back_off(tries: u32) {
+    let ceiling_ms = 10_u64 << tries.min(7);
+    tokio::time::sleep(Duration::from_millis(fastrand::u64(ceiling_ms / 2..=ceiling_ms))).await;
+}
