@@ -6,10 +6,13 @@
 
 pub mod claims;
 pub mod attempts;
+pub mod calls;
 mod columns;
+pub mod enrollments;
 pub mod evidence;
 pub mod control;
 pub mod runs;
+pub mod setup;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
