@@ -208,11 +208,8 @@ pub fn derive(
 ) -> Derived {
     use AttemptState as S;
     let plain = |status| Derived { status, outcome: None, reason: None };
-    let of = |status, attempt: &AttemptFacts| Derived {
-        status,
-        outcome: attempt.outcome,
-        reason: attempt.reason.clone(),
-    };
+    let of =
+        |status, attempt: &AttemptFacts| Derived { status, outcome: attempt.outcome, reason: attempt.reason.clone() };
 
     if attempts.iter().any(|a| a.state == S::Answered) {
         return plain(CallStatus::InProgress);

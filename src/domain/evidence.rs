@@ -230,11 +230,7 @@ pub struct RetryPolicy {
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self {
-            on: vec![Outcome::NoAnswer, Outcome::Busy, Outcome::Timeout],
-            after_seconds: 2 * 3600,
-            max_attempts: 3,
-        }
+        Self { on: vec![Outcome::NoAnswer, Outcome::Busy, Outcome::Timeout], after_seconds: 2 * 3600, max_attempts: 3 }
     }
 }
 

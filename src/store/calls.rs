@@ -136,7 +136,9 @@ pub async fn cancel(tx: &mut Tx, call_ids: &[String], now: DateTime<Utc>) -> Res
         dynamic!(
             tx,
             |q| {
-                q.push("UPDATE attempts SET state = 'void', evidence = 'operator', reason = 'call cancelled', ended_at = ");
+                q.push(
+                    "UPDATE attempts SET state = 'void', evidence = 'operator', reason = 'call cancelled', ended_at = ",
+                );
                 q.push_bind(now);
                 q.push(", updated_at = ");
                 q.push_bind(now);

@@ -126,9 +126,8 @@ pub async fn claim(
         batch.into_iter().partition(|c| inserted.contains(&c.attempt_id));
     // Having won the phone, nobody else can dial it now; whoever did since the plan was made has committed.
     let rang = last_rang(tx, batch.iter().map(|c| (c.tenant.as_str(), c.phone.as_str()))).await?;
-    let (batch, rang_since): (Vec<&Claim>, Vec<&Claim>) = batch.into_iter().partition(|c| {
-        rang.get(&(c.tenant.clone(), c.phone.clone())).copied() == c.last_rang_seen
-    });
+    let (batch, rang_since): (Vec<&Claim>, Vec<&Claim>) =
+        batch.into_iter().partition(|c| rang.get(&(c.tenant.clone(), c.phone.clone())).copied() == c.last_rang_seen);
     forget_attempts(tx, &rang_since).await?;
     let gone: Vec<&Claim> = without.into_iter().chain(rang_since).collect();
     result.phone_taken.extend(gone.iter().map(|c| c.attempt_id.clone()));

@@ -299,12 +299,7 @@ pub struct CheckResult {
 }
 
 /// Records why enrollments were not called. `rules_version` is that of the rules by which they were checked.
-pub async fn record_checks(
-    tx: &mut Tx,
-    results: &[CheckResult],
-    rules_version: i64,
-    now: DateTime<Utc>,
-) -> Result<()> {
+pub async fn record_checks(tx: &mut Tx, results: &[CheckResult], rules_version: i64, now: DateTime<Utc>) -> Result<()> {
     for batch in results.chunks(500) {
         dynamic!(
             tx,

@@ -64,7 +64,8 @@ pub async fn apply(tx: &mut Tx, observations: &[Observation], now: DateTime<Utc>
     for observation in observations {
         let Some(index) = attempts.iter().position(|a| a.id == observation.attempt_id) else { continue };
         let revives = !attempts[index].state.is_live() && observation.seen.state().is_live();
-        if revives && may_move(attempts[index].state, attempts[index].evidence, observation.seen.state(), observation.by)
+        if revives
+            && may_move(attempts[index].state, attempts[index].evidence, observation.seen.state(), observation.by)
             && phone_is_occupied(tx, &attempts[index]).await?
         {
             // The phone has a live attempt already. The late one keeps its verdict until its end is known.
@@ -245,8 +246,7 @@ fn absorb(attempt: &mut Attempt, observation: &Observation) -> bool {
         }
         Seen::Unknown { .. } => {
             attempt.next_poll_at = Some(at + TimeDelta::seconds(2 * FIRST_POLL_SECONDS));
-            attempt.deadline_at =
-                Some(attempt.placing_at.unwrap_or(at) + TimeDelta::seconds(UNKNOWN_GIVE_UP_SECONDS));
+            attempt.deadline_at = Some(attempt.placing_at.unwrap_or(at) + TimeDelta::seconds(UNKNOWN_GIVE_UP_SECONDS));
         }
         Seen::Ended(ending) => {
             attempt.ended_at = Some(ending.ended_at);

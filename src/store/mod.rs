@@ -4,13 +4,15 @@
 //! each database. Instants come from the caller: SQL never asks the database for the time, but for one check of
 //! its clock.
 
-pub mod claims;
 pub mod attempts;
 pub mod calls;
+pub mod claims;
 mod columns;
+pub mod contacts;
+pub mod control;
 pub mod enrollments;
 pub mod evidence;
-pub mod control;
+pub mod imports;
 pub mod runs;
 pub mod setup;
 

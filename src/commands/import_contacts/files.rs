@@ -1,9 +1,10 @@
 //! The two files that an import can write: rows that were rejected, and what became of every row.
 
 use std::fs::File;
-use std::io::BufWriter;
-use std::path::Path;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use csv::ByteRecord;
 
 use super::reader::Dialect;
@@ -14,7 +15,7 @@ use crate::error::Failure;
 
 /// Rejected rows as they were, with the line and the reason behind: edited, the file can be imported again.
 pub(super) struct RejectsFile {
-    csv: csv::Writer<BufWriter<File>>,
+    csv: csv::Writer<Output>,
     /// Columns of the list that are such a line and reason already, and are not repeated.
     dropped: Vec<usize>,
     width: usize,
@@ -22,9 +23,9 @@ pub(super) struct RejectsFile {
 
 impl RejectsFile {
     pub(super) fn create(path: &Path, header: &[String], dialect: Dialect) -> anyhow::Result<Self> {
-        let mut file = create(path)?;
+        let mut file = Output::create(path)?;
         if dialect.has_bom {
-            std::io::Write::write_all(&mut file, b"\xef\xbb\xbf")?;
+            file.write_all(b"\xef\xbb\xbf")?;
         }
         let mut csv = csv::WriterBuilder::new().delimiter(dialect.delimiter).flexible(true).from_writer(file);
         let is_ours = |name: &String| REJECT_COLUMNS.contains(&name.trim());
@@ -43,14 +44,20 @@ impl RejectsFile {
         Ok(())
     }
 
-    pub(super) fn finish(mut self) -> anyhow::Result<()> {
+    /// Everything is on its way to the disk: a full one is an error now, and not later.
+    pub(super) fn flush(&mut self) -> anyhow::Result<()> {
         Ok(self.csv.flush()?)
+    }
+
+    /// Gives the file its name.
+    pub(super) fn publish(self) -> anyhow::Result<()> {
+        self.csv.into_inner().map_err(|error| anyhow::Error::msg(error.to_string()))?.publish()
     }
 }
 
 /// One line for every record of the list, in its order.
 pub(super) struct ReportFile {
-    csv: csv::Writer<BufWriter<File>>,
+    csv: csv::Writer<Output>,
 }
 
 /// A line of the report.
@@ -66,7 +73,7 @@ pub(super) struct ReportLine<'a> {
 
 impl ReportFile {
     pub(super) fn create(path: &Path) -> anyhow::Result<Self> {
-        let mut csv = csv::Writer::from_writer(create(path)?);
+        let mut csv = csv::Writer::from_writer(Output::create(path)?);
         csv.write_record(["record", "line", "result", "e164", "extension", "alternates", "reason"])?;
         Ok(Self { csv })
     }
@@ -85,8 +92,14 @@ impl ReportFile {
         Ok(())
     }
 
-    pub(super) fn finish(mut self) -> anyhow::Result<()> {
+    /// Everything is on its way to the disk: a full one is an error now, and not later.
+    pub(super) fn flush(&mut self) -> anyhow::Result<()> {
         Ok(self.csv.flush()?)
+    }
+
+    /// Gives the file its name.
+    pub(super) fn publish(self) -> anyhow::Result<()> {
+        self.csv.into_inner().map_err(|error| anyhow::Error::msg(error.to_string()))?.publish()
     }
 }
 
@@ -102,8 +115,51 @@ pub(super) fn must_differ(option: &str, output: &Path, input: &Path) -> anyhow::
     Ok(())
 }
 
-fn create(path: &Path) -> anyhow::Result<BufWriter<File>> {
-    let file =
-        File::create(path).map_err(|error| Failure::usage(format!("cannot write {}: {error}", path.display())))?;
-    Ok(BufWriter::new(file))
+/// A file that takes its name only once it is complete, so that nobody takes half of one for the whole.
+struct Output {
+    file: BufWriter<File>,
+    /// The name while it is written; none for what is no regular file, such as `/dev/stderr`.
+    unfinished: Option<PathBuf>,
+    path: PathBuf,
+}
+
+impl Output {
+    fn create(path: &Path) -> anyhow::Result<Self> {
+        let is_special = path.metadata().is_ok_and(|metadata| !metadata.is_file());
+        let unfinished = (!is_special).then(|| {
+            let mut name = path.as_os_str().to_owned();
+            name.push(".part");
+            PathBuf::from(name)
+        });
+        let file = File::create(unfinished.as_deref().unwrap_or(path))
+            .map_err(|error| Failure::usage(format!("cannot write {}: {error}", path.display())))?;
+        Ok(Self { file: BufWriter::new(file), unfinished, path: path.to_owned() })
+    }
+
+    fn publish(&mut self) -> anyhow::Result<()> {
+        let failed = || format!("cannot write {}", self.path.display());
+        if let Some(unfinished) = self.unfinished.take() {
+            std::fs::rename(unfinished, &self.path).with_context(failed)?;
+        }
+        Ok(())
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        if let Some(unfinished) = &self.unfinished {
+            // Nothing can be done about a leftover, and the reason for it is reported already.
+            let _ = std::fs::remove_file(unfinished);
+        }
+    }
 }

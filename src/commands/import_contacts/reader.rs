@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context as _;
 use csv::ByteRecord;
+use sha2::{Digest as _, Sha256};
 
 use crate::error::Failure;
 
@@ -21,6 +22,7 @@ const BOM: &[u8] = b"\xef\xbb\xbf";
 pub(super) struct ListReader {
     csv: csv::Reader<Metered>,
     window: Arc<Mutex<Window>>,
+    digest: Arc<Mutex<Sha256>>,
     header: Vec<String>,
     dialect: Dialect,
     record: ByteRecord,
@@ -51,26 +53,30 @@ pub(super) struct Record<'a> {
 }
 
 impl ListReader {
-    /// Opens a file and reads its header. Also gives the file's length in bytes.
+    /// Opens a file and reads its header.
     ///
     /// # Errors
     /// Usage errors that name the file: missing, a directory, empty, a workbook, not UTF-8.
-    pub(super) fn open(path: &Path) -> anyhow::Result<(Self, u64)> {
+    pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
         let named = || format!("cannot read {}", path.display());
         let file = File::open(path).map_err(|error| Failure::usage(format!("{}: {error}", named())))?;
         let metadata = file.metadata().with_context(named)?;
         if metadata.is_dir() {
             return Err(Failure::usage(format!("{}: it is a directory", named())).into());
         }
-        let reader = Self::new(Box::new(file)).map_err(|error| match error.downcast::<Failure>() {
-            Ok(failure) => {
-                let hints = failure.hints().to_vec();
-                let renamed = Failure::new(failure.exit(), format!("{}: {failure}", named()));
-                hints.into_iter().fold(renamed, Failure::hint).into()
+        let digest = Arc::new(Mutex::new(Sha256::new()));
+        let mut reader = Self::new(Box::new(Digesting { file, digest: Arc::clone(&digest) })).map_err(|error| {
+            match error.downcast::<Failure>() {
+                Ok(failure) => {
+                    let hints = failure.hints().to_vec();
+                    let renamed = Failure::new(failure.exit(), format!("{}: {failure}", named()));
+                    hints.into_iter().fold(renamed, Failure::hint).into()
+                }
+                Err(error) => error.context(named()),
             }
-            Err(error) => error.context(named()),
         })?;
-        Ok((reader, metadata.len()))
+        reader.digest = digest;
+        Ok(reader)
     }
 
     fn new(mut input: Box<dyn Read + Send>) -> anyhow::Result<Self> {
@@ -88,7 +94,15 @@ impl ListReader {
             .delimiter(dialect.delimiter)
             .buffer_capacity(64 * 1024)
             .from_reader(metered);
-        let mut reader = Self { csv, window, header: Vec::new(), dialect, record: ByteRecord::new(), records_read: 0 };
+        let mut reader = Self {
+            csv,
+            window,
+            digest: Arc::default(),
+            header: Vec::new(),
+            dialect,
+            record: ByteRecord::new(),
+            records_read: 0,
+        };
         reader.header = reader.read_header()?;
         Ok(reader)
     }
@@ -124,9 +138,11 @@ impl ListReader {
         self.dialect
     }
 
-    /// How many bytes of the list have been taken in.
-    pub(super) fn bytes_read(&self) -> u64 {
-        lock(&self.window).record_starts_at
+    /// SHA-256 of what was read, which is the whole file once [`ListReader::next`] said that there is no more; in
+    /// hexadecimal.
+    pub(super) fn sha256(&self) -> String {
+        let digest = self.digest.lock().unwrap_or_else(PoisonError::into_inner).clone().finalize();
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// The next record; none behind the last.
@@ -224,6 +240,20 @@ fn delimiter_of(head: &[u8]) -> u8 {
     }
     let most = counts.iter().copied().max().unwrap_or(0);
     counts.iter().position(|count| *count == most).map_or(b',', |sign| SIGNS[sign])
+}
+
+/// Takes the digest of a file as it is read.
+struct Digesting {
+    file: File,
+    digest: Arc<Mutex<Sha256>>,
+}
+
+impl Read for Digesting {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(buffer)?;
+        self.digest.lock().unwrap_or_else(PoisonError::into_inner).update(&buffer[..read]);
+        Ok(read)
+    }
 }
 
 /// The bytes from the beginning of the current record on that were handed to the CSV reader.
