@@ -2,10 +2,121 @@
 //!
 //! Layers: `main -> commands | server -> store | providers -> domain`. See `docs/architecture.md`.
 
+pub mod app;
+pub mod cli;
 pub mod clock;
 pub mod commands;
+pub mod config;
 pub mod domain;
 pub mod error;
 pub mod output;
 pub mod providers;
+pub mod sandbox;
 pub mod store;
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal as _};
+
+use anyhow::Result;
+use clap::Parser as _;
+use tracing_subscriber::EnvFilter;
+
+use self::app::App;
+use self::cli::{Cli, Command, Global};
+use self::clock::Clock;
+use self::config::{Config, Environment};
+use self::error::{Exit, classify};
+use self::output::{Format, Printer};
+
+/// Runs one command line, and says how the process should end. Everything that a person or program is told has been
+/// written by then.
+pub async fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let cli = match Cli::try_parse_from(&args) {
+        Ok(cli) => cli,
+        Err(error) => return refuse_usage(&error, &args),
+    };
+    let printer = Printer::new(cli.global.format, cli.global.quiet);
+    let result = dispatch(cli, &printer).await;
+    match result {
+        Ok(exit) => exit,
+        // The reader has seen enough: `callops list calls | head` is no failure.
+        Err(error) if is_broken_pipe(&error) => Exit::Success,
+        Err(error) => {
+            printer.error(&error);
+            classify(&error)
+        }
+    }
+}
+
+fn refuse_usage(error: &clap::Error, args: &[OsString]) -> Exit {
+    if !error.use_stderr() {
+        // Help and version. A closed pipe is not worth a word.
+        let _ = error.print();
+        return Exit::Success;
+    }
+    let wants_json = args.windows(2).any(|pair| pair[0] == "--format" && pair[1].to_string_lossy().starts_with("json"))
+        || args.iter().any(|arg| arg.to_string_lossy().starts_with("--format=json"));
+    if wants_json {
+        let message = error.render().to_string();
+        let message = message.trim().strip_prefix("error: ").unwrap_or(message.trim()).to_owned();
+        Printer::new(Format::Json, false).error(&error::Failure::usage(message).into());
+    } else {
+        let _ = error.print();
+    }
+    Exit::Usage
+}
+
+async fn dispatch(cli: Cli, printer: &Printer) -> Result<Exit> {
+    if cli.command.is_standalone() {
+        start_logging("warn", &cli.global, true);
+        return match cli.command {
+            Command::CheckWindow(args) => commands::check_window::run(printer, args),
+            Command::CheckPhone(args) => commands::check_phone::run(printer, &args),
+            Command::ImportContacts(args) => {
+                let clock = cli.global.now.map_or_else(Clock::system, Clock::starting_at);
+                commands::import_contacts::run_standalone(printer, &clock, &args).await
+            }
+            Command::Sandbox(args) => commands::sandbox::run(printer, args).await,
+            _ => Err(anyhow::anyhow!("this command needs a configuration")),
+        };
+    }
+    let config = Config::load(&cli.global.config, &Environment::of_process())?;
+    start_logging(&config.log, &cli.global, config.may_color());
+    for warning in &config.warnings {
+        printer.warn(warning);
+    }
+    let clock = cli.global.now.map_or_else(Clock::system, Clock::starting_at);
+    let app = App::new(clock, printer.clone(), config, cli.command.is_dry_run());
+    let result = match cli.command {
+        Command::Init(args) => commands::init::run(&app, args).await,
+        Command::Migrate(args) => commands::migrate::run(&app, args).await,
+        Command::ImportContacts(args) => commands::import_contacts::run(&app, args).await,
+        Command::CheckPhone(_) | Command::CheckWindow(_) | Command::Sandbox(_) => {
+            unreachable!("standalone commands were run above")
+        }
+    };
+    app.close().await;
+    result
+}
+
+fn start_logging(filter: &str, global: &Global, may_color: bool) {
+    let filter = match global.verbose {
+        0 => filter,
+        1 => "callops=info",
+        2 => "callops=debug",
+        _ => "trace",
+    };
+    // A second subscriber is refused; the first one stays, which only matters to tests within one process.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("warn")))
+        .with_writer(io::stderr)
+        .with_ansi(may_color && io::stderr().is_terminal())
+        .try_init();
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe))
+}

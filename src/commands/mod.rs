@@ -1,4 +1,8 @@
-//! One file per subcommand: its arguments, and what it does.
+//! One file per subcommand: its arguments beside what it does.
 
 pub mod check_phone;
+pub mod check_window;
 pub mod import_contacts;
+pub mod init;
+pub mod migrate;
+pub mod sandbox;

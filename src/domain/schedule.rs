@@ -264,3 +264,8 @@ impl Schedule {
 fn limit(from: DateTime<Utc>) -> DateTime<Utc> {
     from.checked_add_signed(TimeDelta::days(SEARCH_DAYS)).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
+
+#[cfg(test)]
+mod brute_force;
+#[cfg(test)]
+mod tests;

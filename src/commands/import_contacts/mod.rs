@@ -12,6 +12,8 @@ use chrono::{DateTime, Utc};
 use clap::{Args as ClapArgs, ValueEnum};
 use serde_json::{Map, Value, json};
 
+use crate::app::App;
+use crate::clock::Clock;
 use crate::commands::check_phone::region_option;
 use crate::domain::campaign::{Rules, ZonePolicy};
 use crate::domain::contact_row::{Field, Mapping, MappingProblem, RowReader, nearest};
@@ -19,7 +21,7 @@ use crate::domain::region::Region;
 use crate::error::{Exit, Failure};
 use crate::output::Printer;
 use crate::store::imports::{self, Import};
-use crate::store::{Db, StoreError, Tx, contacts, setup};
+use crate::store::{self, Db, StoreError, Tx, contacts, setup};
 use files::{RejectsFile, ReportFile, must_differ};
 use reader::ListReader;
 use rows::{Importer, Target};
@@ -94,6 +96,38 @@ struct Setting<'a> {
     region: Option<Region>,
     campaign: Option<(setup::Campaign, Option<Rules>)>,
     now: DateTime<Utc>,
+}
+
+impl Args {
+    /// Whether the file alone is checked, with neither configuration nor database.
+    pub fn is_standalone(&self) -> bool {
+        self.dry_run && self.tenant.is_none()
+    }
+}
+
+/// Imports the list.
+///
+/// # Errors
+/// As [`import`]; what is wrong with the database. A dry run goes on without a database that is not there.
+pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
+    let url = &app.config.database()?.url;
+    let missing = store::sqlite_path(url.as_str()).filter(|path| !path.exists());
+    let db = match missing {
+        Some(path) if args.dry_run => {
+            app.printer.warn(format!("there is no database at {}: only the file is checked", path.display()));
+            None
+        }
+        _ => Some(app.db().await?),
+    };
+    import(db, app.clock.now(), &app.printer, &args).await
+}
+
+/// Checks a list with neither configuration nor database.
+///
+/// # Errors
+/// As [`import`].
+pub async fn run_standalone(printer: &Printer, clock: &Clock, args: &Args) -> anyhow::Result<Exit> {
+    import(None, clock.now(), printer, args).await
 }
 
 /// Imports the list; with a dry run, `db` may be none and only the file is checked.

@@ -1,0 +1,237 @@
+//! What every command gets: clock, configuration, printer, and the database when it asks for it.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Map, Value};
+use tokio::sync::OnceCell;
+use ulid::Ulid;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::domain::zone::tzdata_version;
+use crate::error::{Exit, Failure};
+use crate::output::Printer;
+use crate::providers::http::Http;
+use crate::store::{self, Db, StoreError, control, runs};
+
+/// How far the clocks of two machines may be apart before no call is placed.
+pub const MAX_CLOCK_SKEW_SECONDS: i64 = 60;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a command works with.
+#[derive(Debug)]
+pub struct App {
+    /// The time.
+    pub clock: Clock,
+    /// stdout and stderr.
+    pub printer: Printer,
+    /// The configuration in force.
+    pub config: Config,
+    /// Whether the command promised to change nothing.
+    dry_run: bool,
+    db: OnceCell<Db>,
+    http: OnceCell<Http>,
+}
+
+impl App {
+    /// An app; `dry_run` says that the command will change nothing, which lets `--now` work on any database.
+    pub fn new(clock: Clock, printer: Printer, config: Config, dry_run: bool) -> Self {
+        Self { clock, printer, config, dry_run, db: OnceCell::new(), http: OnceCell::new() }
+    }
+
+    /// The database, with the schema that this program needs.
+    ///
+    /// # Errors
+    /// Exit 6 when it is missing, has another schema, or `--now` was given for a database that is no rehearsal; exit 7
+    /// when it cannot be reached.
+    pub async fn db(&self) -> Result<&Db> {
+        self.db
+            .get_or_try_init(|| async {
+                let db = self.connect(2, false).await?;
+                db.check_schema().await.map_err(explain_store_error)?;
+                if self.clock.is_shifted() && !self.dry_run {
+                    let mut tx = db.read().await?;
+                    if !control::is_rehearsal(&mut tx).await? {
+                        return Err(Failure::usage("--now moves the clock, and this is no rehearsal database")
+                            .hint("give --dry-run, or use a database made by `callops init --rehearsal`")
+                            .into());
+                    }
+                }
+                Ok(db)
+            })
+            .await
+    }
+
+    /// The database for a command that may create it: the file or schema is made and brought up to date.
+    ///
+    /// # Errors
+    /// As [`App::db`].
+    pub async fn db_created(&self) -> Result<&Db> {
+        self.db
+            .get_or_try_init(|| async {
+                let db = self.connect(2, true).await?;
+                db.migrate().await.map_err(explain_store_error)?;
+                Ok(db)
+            })
+            .await
+    }
+
+    /// A database as it is, whatever its schema.
+    ///
+    /// # Errors
+    /// As [`App::db`], but for the schema.
+    pub async fn connect(&self, max_connections: u32, create: bool) -> Result<Db> {
+        let settings = self.config.database()?;
+        if create && let Some(folder) = store::sqlite_path(settings.url.as_str()).and_then(std::path::Path::parent) {
+            std::fs::create_dir_all(folder)
+                .with_context(|| Failure::configuration(format!("cannot create the folder {}", folder.display())))?;
+        }
+        let options = store::Options {
+            url: settings.url.as_str().to_owned(),
+            schema: settings.schema.clone(),
+            max_connections,
+            statement_cache: settings.statement_cache,
+            create,
+        };
+        Db::connect(&options).await.map_err(|error| {
+            let context = format!("cannot open the database {}", settings.url);
+            explain_store_error(error).context(context)
+        })
+    }
+
+    /// The one HTTP client of this process, built when it is first needed.
+    pub async fn http(&self) -> &Http {
+        self.http.get_or_init(|| async { Http::new(CONNECT_TIMEOUT, self.config.request_timeout.to_std()) }).await
+    }
+
+    /// A new ULID of this moment.
+    pub fn new_id(&self) -> String {
+        new_id(self.clock.now())
+    }
+
+    /// Refuses to go on when the database's clock and ours are too far apart. A rehearsal's clock may be anywhere.
+    ///
+    /// # Errors
+    /// Exit 6.
+    pub async fn check_database_clock(&self) -> Result<()> {
+        if self.clock.is_shifted() {
+            return Ok(());
+        }
+        if let Some(theirs) = self.db().await?.clock().await? {
+            check_skew("the database", theirs, self.clock.now())?;
+        }
+        Ok(())
+    }
+
+    /// Appends a line to the audit log.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn audit(&self, tx: &mut store::Tx, action: &str, subject: &str, detail: Value) -> store::Result<()> {
+        let entry = runs::AuditEntry {
+            id: self.new_id(),
+            at: self.clock.now(),
+            run_id: None,
+            actor: "operator".to_owned(),
+            action: action.to_owned(),
+            subject: subject.to_owned(),
+            detail: detail.to_string(),
+        };
+        runs::audit(tx, &entry).await
+    }
+
+    /// Records the end of a recurring command: its heartbeat, and a run if it did something.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn finish_run(
+        &self,
+        run_id: &str,
+        command: &str,
+        started_at: DateTime<Utc>,
+        exit: Exit,
+        counts: &Map<String, Value>,
+        did_something: bool,
+    ) -> Result<()> {
+        let counts = Value::Object(counts.clone()).to_string();
+        let ended_at = self.clock.now();
+        let run = runs::Run {
+            id: run_id.to_owned(),
+            command: command.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            tzdata: tzdata_version().to_owned(),
+            host: gethostname::gethostname().to_string_lossy().into_owned(),
+            pid: i64::from(std::process::id()),
+            started_at,
+            ended_at: Some(ended_at),
+            exit_code: Some(i64::from(exit.code())),
+            counts: Some(counts.clone()),
+        };
+        self.db()
+            .await?
+            .write(async |tx| {
+                runs::beat(tx, command, started_at, ended_at, i64::from(exit.code()), &counts).await?;
+                if did_something {
+                    runs::record(tx, &run).await?;
+                }
+                Ok(())
+            })
+            .await?;
+        Ok(())
+    }
+
+    /// Closes the database.
+    pub async fn close(&self) {
+        if let Some(db) = self.db.get() {
+            db.close().await;
+        }
+    }
+}
+
+/// A new ULID of the moment `at`: ids sort by the time at which they were made.
+pub fn new_id(at: DateTime<Utc>) -> String {
+    let millis = u64::try_from(at.timestamp_millis()).unwrap_or(0);
+    Ulid::from_parts(millis, fastrand::u128(..)).to_string()
+}
+
+/// Refuses to go on when somebody's clock and ours are more than [`MAX_CLOCK_SKEW_SECONDS`] apart.
+///
+/// # Errors
+/// Exit 6.
+pub fn check_skew(whose: &str, theirs: DateTime<Utc>, ours: DateTime<Utc>) -> Result<()> {
+    let skew = theirs - ours;
+    if skew.abs() <= TimeDelta::seconds(MAX_CLOCK_SKEW_SECONDS) {
+        return Ok(());
+    }
+    Err(Failure::configuration(format!(
+        "the clock of {whose} shows {theirs}, this machine's shows {ours}: {} s apart, so no call is placed",
+        skew.num_seconds().abs()
+    ))
+    .hint("set the clocks right (NTP)")
+    .into())
+}
+
+/// Gives an error of the store its class and hints.
+pub fn explain_store_error(error: StoreError) -> anyhow::Error {
+    let failure = match &error {
+        StoreError::Missing(path) => Failure::configuration(format!("there is no database at {}", path.display()))
+            .hint("`callops init` makes one; or name another with --database-url or CALLOPS_DATABASE_URL"),
+        StoreError::Schema { found: 0, .. } => Failure::configuration("the database holds no callops schema")
+            .hint("`callops init` makes it; or name another database with --database-url or CALLOPS_DATABASE_URL"),
+        StoreError::Schema { found, needed } if found < needed => Failure::configuration(format!(
+            "the database's schema is at version {found}, this program needs version {needed}"
+        ))
+        .hint("`callops migrate` brings it up to date"),
+        StoreError::Schema { found, needed } => Failure::configuration(format!(
+            "the database's schema is at version {found}, newer than the version {needed} that this program knows"
+        ))
+        .hint("use the newest callops that works on this database"),
+        StoreError::UnknownUrl => Failure::configuration(error.to_string()),
+        StoreError::Unreadable { .. } => Failure::partial(error.to_string()),
+        _ => return error.into(),
+    };
+    failure.into()
+}

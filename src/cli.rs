@@ -1,0 +1,150 @@
+//! The command line: global options, and the subcommands.
+
+use chrono::{DateTime, Utc};
+use clap::{Parser, Subcommand};
+
+use crate::commands;
+use crate::config::ConfigArgs;
+use crate::output::Format;
+
+/// Calls each person at most once, at the right local time, and can say why.
+#[derive(Debug, Parser)]
+#[command(
+    name = "callops",
+    version,
+    long_version = long_version(),
+    about,
+    max_term_width = 100,
+    disable_help_subcommand = true,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    help_template = HELP_TEMPLATE,
+    after_help = AFTER_HELP,
+)]
+pub struct Cli {
+    /// Options that every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options that every command takes.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Where the configuration is, and what overrides it.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// How results are written to stdout
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT",
+        hide_possible_values = true,
+        help = "How results are written to stdout: table, json, jsonl or csv"
+    )]
+    pub format: Format,
+    /// Say nothing on stderr but errors
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// Log more to stderr: -v info, -vv debug, -vvv trace
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Pretend that it is this time; only with --dry-run or on a rehearsal database
+    #[arg(long, global = true, value_name = "TIME", value_parser = parse_instant)]
+    pub now: Option<DateTime<Utc>>,
+}
+
+const HELP_TEMPLATE: &str = "\
+{about}
+
+{usage-heading} {usage}
+
+Commands:
+  set up    demo, init, migrate, apply, start-campaign, stop-campaign, doctor, completions
+  calling   process-calls, sweep-timeouts, collect-outcomes, pause, resume, call, enroll, withdraw,
+            cancel, retry, resolve, explain, status
+  contacts  import-contacts
+  look      list, show, check-window, check-phone, sandbox
+
+`callops COMMAND --help` says more about each, with examples.
+
+{options}{after-help}";
+
+const AFTER_HELP: &str = "
+Exit codes: 0 done or nothing to do; 1 unexpected failure; 2 usage; 3 findings; 4 some items failed, the
+rest is done; 5 refused by a cap or a confirmation; 6 configuration, credentials, schema or clock wrong;
+7 database or provider unreachable, try again later.
+
+Try it without any account: callops demo";
+
+fn long_version() -> String {
+    format!("{} (time-zone data {})", env!("CARGO_PKG_VERSION"), crate::domain::zone::tzdata_version())
+}
+
+/// Reads an RFC 3339 time.
+pub(crate) fn parse_instant(text: &str) -> Result<DateTime<Utc>, String> {
+    text.parse().map_err(|_| format!("`{text}` is no RFC 3339 time, such as 2026-11-20T14:00:00Z"))
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "one value of it exists in a process")]
+pub enum Command {
+    /// Make the database, or bring it up to date
+    Init(commands::init::Args),
+    /// Bring the database's schema up to date
+    Migrate(commands::migrate::Args),
+    /// Bring a list of contacts into a tenant
+    ImportContacts(commands::import_contacts::Args),
+    /// Say what phone numbers would be dialled as; needs no database
+    CheckPhone(commands::check_phone::Args),
+    /// Ask whether a window allows a call at a moment; needs no database
+    CheckWindow(commands::check_window::Args),
+    /// Run a local stand-in for the providers
+    Sandbox(commands::sandbox::Args),
+}
+
+impl Command {
+    /// Whether the command was asked to change nothing.
+    pub fn is_dry_run(&self) -> bool {
+        match self {
+            Self::ImportContacts(args) => args.dry_run,
+            Self::Init(_) | Self::Migrate(_) | Self::CheckPhone(_) | Self::CheckWindow(_) | Self::Sandbox(_) => false,
+        }
+    }
+
+    /// Whether the command stands on its own, needing neither configuration nor database.
+    pub fn is_standalone(&self) -> bool {
+        match self {
+            Self::CheckPhone(_) | Self::CheckWindow(_) | Self::Sandbox(_) => true,
+            Self::ImportContacts(args) => args.is_standalone(),
+            Self::Init(_) | Self::Migrate(_) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_grouped_help_names_every_command() {
+        for command in Cli::command().get_subcommands() {
+            let name = command.get_name();
+            let listed = HELP_TEMPLATE.split([' ', ',', '\n']).any(|word| word == name);
+            assert!(listed, "{name} is missing from the help");
+        }
+    }
+}

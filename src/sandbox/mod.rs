@@ -1,0 +1,285 @@
+//! A local stand-in for Vapi: as strict as the service, with its own time, faults on demand, and a ledger of every
+//! phone that it would have rung.
+//!
+//! The ledger is the judge of tests: a ring is written before anything can go wrong with the answer, and nothing is
+//! ever taken out. A call that is taken rings at that moment, though its status says `queued` for another second, so
+//! that whatever a client does afterwards the ledger errs on the side of convicting. A call that waits (for a free
+//! line, or until its `earliestAt`) enters when it rings, and never if it is deleted before.
+
+mod clock;
+mod contract;
+mod control;
+mod faults;
+mod ledger;
+mod reply;
+mod requests;
+mod script;
+mod state;
+mod vapi;
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::header::DATE;
+use axum::http::{HeaderValue, Request};
+use chrono::{DateTime, TimeDelta, Utc};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, JoinSet};
+
+pub use self::faults::Over;
+pub use self::ledger::Ring;
+use crate::clock::Clock;
+
+/// How often waiting calls are looked after when no request comes.
+const TICK: Duration = Duration::from_millis(100);
+
+/// An organisation at the stand-in, and the key that belongs to it. Several keys may name one organisation.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Organisation {
+    /// The bearer key.
+    pub key: String,
+    /// The organisation's id.
+    pub org: String,
+    /// How many calls may be live at once.
+    #[serde(default = "usual_concurrency")]
+    pub concurrency: usize,
+}
+
+fn usual_concurrency() -> usize {
+    10
+}
+
+impl Default for Organisation {
+    fn default() -> Self {
+        Self { key: "sandbox-key".to_owned(), org: "org-sandbox".to_owned(), concurrency: usual_concurrency() }
+    }
+}
+
+/// How a sandbox behaves from its start.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where its own clock starts from.
+    pub clock: Clock,
+    /// Decides ids, outcomes and random faults.
+    pub seed: u64,
+    /// How long every answer takes.
+    pub latency: Duration,
+    /// A file that gets a JSON line for each ring, besides memory.
+    pub ledger_file: Option<PathBuf>,
+    /// Who may call.
+    pub organisations: Vec<Organisation>,
+    /// What happens to calls beyond an organisation's lines.
+    pub over_concurrency: Over,
+    /// Calls take this many times as long as usual; 0 ends them at once.
+    pub pace: f64,
+}
+
+impl Settings {
+    /// The usual behaviour on this clock.
+    pub fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            seed: 1,
+            latency: Duration::ZERO,
+            ledger_file: None,
+            organisations: vec![Organisation::default()],
+            over_concurrency: Over::default(),
+            pace: 1.0,
+        }
+    }
+}
+
+/// Everything behind the endpoints; clones share it.
+#[derive(Clone, Debug)]
+struct Sandbox(Arc<Mutex<Inner>>);
+
+#[derive(Debug)]
+struct Inner {
+    clock: clock::SandboxClock,
+    calls: state::Calls,
+    faults: faults::Faults,
+    requests: requests::Requests,
+    keys: HashMap<String, String>,
+    latency: Duration,
+    over: Over,
+}
+
+impl Inner {
+    fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
+    }
+
+    fn add(&mut self, organisation: Organisation, now: DateTime<Utc>) {
+        self.calls.set_limit(&organisation.org, organisation.concurrency, now);
+        self.keys.insert(organisation.key, organisation.org);
+    }
+}
+
+impl Sandbox {
+    fn new(settings: Settings) -> io::Result<Self> {
+        let ledger = ledger::Ledger::open(settings.ledger_file.as_deref())?;
+        let plans = script::Plans::new(settings.seed, settings.pace);
+        let mut inner = Inner {
+            clock: clock::SandboxClock::new(settings.clock),
+            calls: state::Calls::new(ledger, plans, settings.seed),
+            faults: faults::Faults::new(settings.seed),
+            requests: requests::Requests::default(),
+            keys: HashMap::new(),
+            latency: settings.latency,
+            over: settings.over_concurrency,
+        };
+        let now = inner.now();
+        for organisation in settings.organisations {
+            inner.add(organisation, now);
+        }
+        Ok(Self(Arc::new(Mutex::new(inner))))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // What a panicking request left behind is still the truth about the phones.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A sandbox that answers until this is dropped.
+#[derive(Debug)]
+pub struct Running {
+    address: SocketAddr,
+    sandbox: Sandbox,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    /// Where it answers, without a slash at the end.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Every ring up to this moment of the sandbox's clock.
+    pub fn rings(&self) -> Vec<Ring> {
+        let mut inner = self.sandbox.lock();
+        let now = inner.now();
+        inner.calls.advance(now);
+        inner.calls.ledger.rings().to_vec()
+    }
+
+    /// The sandbox's clock.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.sandbox.lock().now()
+    }
+
+    /// Moves the sandbox's clock.
+    pub fn advance(&self, by: TimeDelta) {
+        let mut inner = self.sandbox.lock();
+        inner.clock.advance(by);
+        let now = inner.now();
+        inner.calls.advance(now);
+    }
+
+    /// Adds a fault rule, or a list of them, as `POST /_sandbox/faults` does.
+    ///
+    /// # Errors
+    /// Naming what is wrong with the rule.
+    pub fn add_faults(&self, rules: Value) -> Result<(), String> {
+        self.sandbox.lock().faults.add(rules)
+    }
+
+    /// Removes every fault rule.
+    pub fn clear_faults(&self) {
+        self.sandbox.lock().faults.clear();
+    }
+
+    /// Closes the port and every connection.
+    pub async fn stop(mut self) {
+        self.task.abort();
+        let _ = (&mut self.task).await;
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Answers on `listener` from now on, in a task of the current runtime.
+///
+/// # Errors
+/// When the listener has no address or the ledger's file cannot be opened.
+pub fn serve(settings: Settings, listener: TcpListener) -> io::Result<Running> {
+    let address = listener.local_addr()?;
+    let sandbox = Sandbox::new(settings)?;
+    let task = tokio::spawn(accept(sandbox.clone(), listener));
+    Ok(Running { address, sandbox, task })
+}
+
+async fn accept(sandbox: Sandbox, listener: TcpListener) {
+    let router = vapi::routes().merge(control::routes()).with_state(sandbox.clone());
+    let mut connections = JoinSet::new();
+    let mut tick = tokio::time::interval(TICK);
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    let service = TowerToHyperService::new(router.clone());
+                    connections.spawn(converse(sandbox.clone(), service, stream));
+                }
+                // Out of file descriptors, mostly: others will close theirs.
+                Err(error) => {
+                    tracing::warn!(%error, "the sandbox cannot accept a connection");
+                    tokio::time::sleep(TICK).await;
+                }
+            },
+            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+            _ = tick.tick() => {
+                let mut inner = sandbox.lock();
+                let now = inner.now();
+                inner.calls.advance(now);
+            }
+        }
+    }
+}
+
+async fn converse(sandbox: Sandbox, router: TowerToHyperService<axum::Router>, stream: TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let answer = router.call(request.map(Body::new));
+        let sandbox = sandbox.clone();
+        async move {
+            let mut response = answer.await.unwrap_or_else(|never| match never {});
+            if response.extensions().get::<reply::HangUp>().is_some() {
+                // An error instead of a response closes the connection without a byte.
+                return Err(io::Error::other("hung up as told"));
+            }
+            if let Ok(date) = HeaderValue::from_str(&http_date(sandbox.lock().now())) {
+                response.headers_mut().insert(DATE, date);
+            }
+            Ok(response)
+        }
+    });
+    // How a connection ends is the client's business, or a fault that was asked for.
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+}
+
+fn http_date(at: DateTime<Utc>) -> String {
+    at.format("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
+/// A length of time from 0 to a thousand years; none for anything else.
+fn seconds(seconds: f64) -> Option<TimeDelta> {
+    let sane = (0.0..=3.2e10).contains(&seconds);
+    sane.then(|| Duration::from_secs_f64(seconds)).and_then(|duration| TimeDelta::from_std(duration).ok())
+}

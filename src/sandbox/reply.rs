@@ -1,0 +1,104 @@
+//! Answers, sound and otherwise.
+
+use std::io;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::Response;
+use futures_util::stream;
+use serde_json::{Value, json};
+
+/// Marks a response that must not be sent: the connection is closed instead.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct HangUp;
+
+/// How an answer is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Manner {
+    Whole,
+    /// The connection closes in the middle of the body.
+    Cut,
+    /// The body is no JSON.
+    Garbage,
+    /// The connection closes without a byte.
+    HangUp,
+}
+
+#[derive(Debug)]
+pub(super) struct Reply {
+    status: u16,
+    body: Value,
+    retry_after: Option<String>,
+    manner: Manner,
+    pub(super) delay: Duration,
+}
+
+impl Reply {
+    pub(super) fn json(status: u16, body: Value) -> Self {
+        Self { status, body, retry_after: None, manner: Manner::Whole, delay: Duration::ZERO }
+    }
+
+    /// An error in the service's usual form; `message` is a text or a list of them.
+    pub(super) fn error(status: u16, message: &Value) -> Self {
+        let reason = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
+        Self::json(status, json!({"message": message, "error": reason.unwrap_or("Error"), "statusCode": status}))
+    }
+
+    pub(super) fn hang_up() -> Self {
+        Self::json(500, Value::Null).with(Manner::HangUp)
+    }
+
+    pub(super) fn with(self, manner: Manner) -> Self {
+        Self { manner, ..self }
+    }
+
+    pub(super) fn after(self, delay: Duration) -> Self {
+        Self { delay, ..self }
+    }
+
+    pub(super) fn retry_after(self, retry_after: Option<String>) -> Self {
+        Self { retry_after, ..self }
+    }
+
+    pub(super) fn without(mut self, key: &str) -> Self {
+        if let Some(body) = self.body.as_object_mut() {
+            body.remove(key);
+        }
+        self
+    }
+
+    /// The status that the client sees; none when it sees nothing.
+    pub(super) fn status_seen(&self) -> Option<u16> {
+        (self.manner != Manner::HangUp).then_some(self.status)
+    }
+
+    pub(super) fn into_response(self) -> Response {
+        let text = self.body.to_string();
+        let length = text.len();
+        let body = match self.manner {
+            Manner::Whole => Body::from(text),
+            Manner::Garbage => Body::from(format!("<html>{}", &text[..text.len().min(20)].escape_default())),
+            Manner::Cut => {
+                let half = text.into_bytes()[..length / 2].to_vec();
+                Body::from_stream(stream::iter([Ok(half), Err(io::Error::other("cut as told"))]))
+            }
+            Manner::HangUp => Body::empty(),
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+        if self.manner == Manner::Cut {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        if let Some(value) = self.retry_after.and_then(|text| HeaderValue::from_str(&text).ok()) {
+            headers.insert(RETRY_AFTER, value);
+        }
+        if self.manner == Manner::HangUp {
+            response.extensions_mut().insert(HangUp);
+        }
+        response
+    }
+}
