@@ -42,7 +42,6 @@ pub(crate) struct TestDatabase {
 
 impl TestDatabase {
     /// A database as `callops init` leaves it, copied from one that was initialised once per test run.
-    #[expect(dead_code, reason = "for the tests of commands")]
     pub(crate) fn new(backend: Backend) -> Self {
         match backend {
             Backend::Sqlite => {
