@@ -1,5 +1,6 @@
 //! One file per subcommand: its arguments beside what it does.
 
+pub mod calling;
 pub mod check_phone;
 pub mod check_window;
 pub mod import_contacts;

@@ -61,7 +61,7 @@ impl PreferredTime {
     }
 
     /// Whether the time lies outside `window`, so that the opening stands in for it.
-    pub fn is_clamped_by(self, window: &Window) -> bool {
+    pub fn is_clamped_by(self, window: Window) -> bool {
         !window.contains(self.0)
     }
 

@@ -102,37 +102,37 @@ impl Window {
     }
 
     /// The first minute.
-    pub fn start(&self) -> TimeOfDay {
+    pub fn start(self) -> TimeOfDay {
         self.start
     }
 
     /// The first minute that is no longer inside.
-    pub fn end(&self) -> TimeOfDay {
+    pub fn end(self) -> TimeOfDay {
         self.end
     }
 
     /// Whether start and end are equal: 24 hours, or a slip of the pen. What is saved should say `00:00-24:00`.
-    pub fn is_ambiguous_day(&self) -> bool {
+    pub fn is_ambiguous_day(self) -> bool {
         self.start == self.end
     }
 
     /// Whether it ends on the date after the one on which it opens.
-    pub fn is_overnight(&self) -> bool {
+    pub fn is_overnight(self) -> bool {
         self.end <= self.start
     }
 
     /// Whether a wall clock that shows `time` is inside, on some date.
-    pub fn contains(&self, time: TimeOfDay) -> bool {
+    pub fn contains(self, time: TimeOfDay) -> bool {
         if self.is_overnight() { time >= self.start || time < self.end } else { time >= self.start && time < self.end }
     }
 
     /// Whether each opening ends where that of the next date begins.
-    pub(super) fn is_whole_day(&self) -> bool {
-        self.is_ambiguous_day() || *self == Self::ALL_DAY
+    pub(super) fn is_whole_day(self) -> bool {
+        self.is_ambiguous_day() || self == Self::ALL_DAY
     }
 
     /// The date whose opening a wall clock that shows `wall` would be inside.
-    pub(super) fn opening_date(&self, wall: NaiveDateTime) -> Option<NaiveDate> {
+    pub(super) fn opening_date(self, wall: NaiveDateTime) -> Option<NaiveDate> {
         let second = wall.num_seconds_from_midnight();
         let is_from = |time: TimeOfDay| second >= u32::from(time.minute) * 60;
         if !self.is_overnight() {
@@ -148,7 +148,7 @@ impl Window {
     }
 
     /// What the wall clock shows when the opening of `date` ends.
-    pub(super) fn end_of(&self, date: NaiveDate) -> NaiveDateTime {
+    pub(super) fn end_of(self, date: NaiveDate) -> NaiveDateTime {
         let date = if self.is_overnight() { date.succ_opt().unwrap_or(NaiveDate::MAX) } else { date };
         self.end.on(date)
     }

@@ -15,6 +15,10 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+mod candidates;
+
+pub use candidates::{NoZone, Zones};
+
 /// The last year whose clock changes are known; later instants keep the last offset of this year.
 const LAST_YEAR: i16 = 2200;
 
@@ -313,79 +317,6 @@ impl<'de> Deserialize<'de> for Zone {
     }
 }
 
-/// The zones that a person may be in: at least one, no zone twice. The first is the likeliest, and local dates are
-/// counted in it.
-///
-/// Serialised as a list of names.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "Vec<Zone>", into = "Vec<Zone>")]
-pub struct Zones {
-    first: Zone,
-    others: Vec<Zone>,
-}
-
-impl Zones {
-    /// The distinct zones in the given order; none when there are none.
-    pub fn new(zones: impl IntoIterator<Item = Zone>) -> Option<Self> {
-        let mut zones = zones.into_iter();
-        let first = zones.next()?;
-        let mut others = Vec::new();
-        for zone in zones {
-            if zone != first && !others.contains(&zone) {
-                others.push(zone);
-            }
-        }
-        Some(Self { first, others })
-    }
-
-    /// The zone in which local dates are counted.
-    pub fn first(&self) -> Zone {
-        self.first
-    }
-
-    /// The zones after the first.
-    pub fn others(&self) -> &[Zone] {
-        &self.others
-    }
-
-    /// All zones, the first one first.
-    pub fn iter(&self) -> impl Iterator<Item = Zone> + '_ {
-        std::iter::once(self.first).chain(self.others.iter().copied())
-    }
-}
-
-impl From<Zone> for Zones {
-    fn from(zone: Zone) -> Self {
-        Self { first: zone, others: Vec::new() }
-    }
-}
-
-impl From<Zones> for Vec<Zone> {
-    fn from(zones: Zones) -> Self {
-        zones.iter().collect()
-    }
-}
-
-impl TryFrom<Vec<Zone>> for Zones {
-    type Error = NoZone;
-
-    fn try_from(zones: Vec<Zone>) -> Result<Self, NoZone> {
-        Self::new(zones).ok_or(NoZone)
-    }
-}
-
-/// An empty list where at least one zone is needed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a list of time zones must name at least one")]
-pub struct NoZone;
-
-impl fmt::Display for Zones {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.first)?;
-        self.others.iter().try_for_each(|zone| write!(f, ", {zone}"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -517,16 +448,6 @@ mod tests {
             zone.local(at);
             zone.first_instant(at.naive_utc());
         }
-    }
-
-    #[test]
-    fn candidates_are_distinct_and_at_least_one() {
-        let [berlin, paris] = ["Europe/Berlin", "Europe/Paris"].map(|name| Zone::parse(name).unwrap());
-        let zones = Zones::new([berlin, paris, berlin]).unwrap();
-        assert_eq!(zones.iter().collect::<Vec<_>>(), [berlin, paris]);
-        assert_eq!(serde_json::to_string(&zones).unwrap(), r#"["Europe/Berlin","Europe/Paris"]"#);
-        assert!(serde_json::from_str::<Zones>("[]").is_err());
-        assert_eq!(Zones::new([]), None);
     }
 
     proptest! {

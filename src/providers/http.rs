@@ -124,7 +124,7 @@ pub(super) enum NoAnswer {
     /// No connection was made, so not a byte of the request left.
     NotConnected { reason: String },
     /// The request, or a part of it, may have arrived.
-    Lost { reason: String, date: Option<DateTime<Utc>> },
+    Lost { reason: String, timed_out: bool, date: Option<DateTime<Utc>> },
 }
 
 /// Sends once and reads the whole answer.
@@ -134,7 +134,7 @@ pub(super) async fn exchange(request: RequestBuilder) -> Result<Answer, NoAnswer
         if error.is_connect() || error.is_builder() {
             NoAnswer::NotConnected { reason: chain(&error) }
         } else {
-            NoAnswer::Lost { reason: chain(&error), date: None }
+            NoAnswer::Lost { reason: chain(&error), timed_out: error.is_timeout(), date: None }
         }
     })?;
     let status = response.status().as_u16();
@@ -145,13 +145,13 @@ pub(super) async fn exchange(request: RequestBuilder) -> Result<Answer, NoAnswer
         match response.chunk().await {
             Ok(Some(chunk)) if body.len() + chunk.len() > MAX_BODY_BYTES => {
                 let reason = format!("an answer of status {status} beyond {MAX_BODY_BYTES} bytes");
-                return Err(NoAnswer::Lost { reason, date });
+                return Err(NoAnswer::Lost { reason, timed_out: false, date });
             }
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
             Ok(None) => return Ok(Answer { status, date, retry_after, body }),
             Err(error) => {
                 let reason = format!("the answer of status {status} broke off: {}", chain(&error));
-                return Err(NoAnswer::Lost { reason, date });
+                return Err(NoAnswer::Lost { reason, timed_out: error.is_timeout(), date });
             }
         }
     }
@@ -213,7 +213,11 @@ impl ReadError {
 
 /// Sends a request once and accepts a 2xx answer only.
 pub(super) async fn once(request: RequestBuilder) -> Result<Answer, ReadError> {
-    let answer = exchange(request).await.map_err(|error| match error {
+    accept(exchange(request).await)
+}
+
+fn accept(answer: Result<Answer, NoAnswer>) -> Result<Answer, ReadError> {
+    let answer = answer.map_err(|error| match error {
         NoAnswer::NotConnected { reason } | NoAnswer::Lost { reason, .. } => {
             ReadError::Unreachable { status: None, reason }
         }
@@ -232,14 +236,17 @@ pub(super) async fn once(request: RequestBuilder) -> Result<Answer, ReadError> {
     }
 }
 
-/// Reads, trying again a little later while the service cannot be reached. For GET only.
+/// Reads, trying again a little later while the service cannot be reached. For GET only. A read that timed out has used
+/// up what the caller allowed, and is not tried again.
 pub(super) async fn read(request: RequestBuilder) -> Result<Answer, ReadError> {
     let mut pause = READ_PAUSE;
     for _ in 1..READ_TRIES {
         // Only a streamed body cannot be sent again, and reads have none.
         let Some(copy) = request.try_clone() else { break };
-        match once(copy).await {
-            Err(ReadError::Unreachable { .. }) => {}
+        let answer = exchange(copy).await;
+        let timed_out = matches!(answer, Err(NoAnswer::Lost { timed_out: true, .. }));
+        match accept(answer) {
+            Err(ReadError::Unreachable { .. }) if !timed_out => {}
             result => return result,
         }
         tokio::time::sleep(pause).await;
@@ -274,7 +281,9 @@ fn date_of(headers: &HeaderMap) -> Option<DateTime<Utc>> {
 }
 
 fn parse_http_date(text: &str) -> Option<DateTime<Utc>> {
-    NaiveDateTime::parse_from_str(text, "%a, %d %b %Y %H:%M:%S GMT").ok().map(|naive| naive.and_utc())
+    // The name of the weekday adds nothing, and a wrong one takes nothing away.
+    let (_, rest) = text.split_once(", ")?;
+    NaiveDateTime::parse_from_str(rest, "%d %b %Y %H:%M:%S GMT").ok().map(|naive| naive.and_utc())
 }
 
 /// Seconds or an HTTP date, which is counted from the answer's own `Date`. What cannot be read is as if absent; what

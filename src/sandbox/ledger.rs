@@ -49,9 +49,9 @@ impl Ledger {
         let most = self.most_live.entry(ring.org.clone()).or_default();
         *most = live.max(*most);
         if let Some(file) = &mut self.file {
-            let mut line = json!(ring).to_string();
-            line.push('\n');
-            if let Err(error) = file.write_all(line.as_bytes()) {
+            let mut text = json!(ring).to_string();
+            text.push('\n');
+            if let Err(error) = file.write_all(text.as_bytes()) {
                 self.file_error = Some(error.to_string());
             }
         }

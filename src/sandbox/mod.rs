@@ -5,6 +5,24 @@
 //! ever taken out. A call that is taken rings at that moment, though its status says `queued` for another second, so
 //! that whatever a client does afterwards the ledger errs on the side of convicting. A call that waits (for a free
 //! line, or until its `earliestAt`) enters when it rings, and never if it is deleted before.
+//!
+//! Besides Vapi's own paths there are, without a key:
+//!
+//! | path | |
+//! |---|---|
+//! | `GET /_sandbox/calls` | the ledger: `rings`, `rings_by_phone`, `rings_by_phone_and_day` (UTC), `most_live_by_org`, and counts of `requests` |
+//! | `GET /_sandbox/requests` | every request with its body, the fault that met it and the status it got |
+//! | `GET`, `POST /_sandbox/clock` | `{"now": T}`, `{"advance_seconds": N}`, `{"frozen": true}`; the `Date` header follows |
+//! | `GET`, `POST`, `DELETE /_sandbox/faults` | a rule `{"kind", "match": {"nth", "every", "percent", "phone_prefix", "method", "path"}, "times", ...}`, or a list |
+//! | `POST`, `DELETE /_sandbox/script` | `{"phone", "outcomes": ["customer-busy", {"ended_reason", "ring_seconds", "talk_seconds", "stuck"}]}` |
+//! | `POST /_sandbox/settings` | `latency_ms`, `pace`, `over_concurrency`, `concurrency` by organisation, `organisations` to add |
+//!
+//! Faults that ring: `accept_and_drop`, `delay_answer` (`ms`), `broken_json`, `cut_body`, `no_id`, `list_lag`
+//! (`seconds`), `server_error` with `"rings": true` (`status`). Faults that do not: `refuse_and_drop`, `slow_refuse`
+//! (`ms`), `too_many_requests` (`retry_after`: a header's text, `date+SECONDS`, `absurd` or `absent`), `server_error`,
+//! `unauthorized_all`, `payment_required`, `number_invalid`, `assistant_missing`, and `over_concurrency` (`mode`:
+//! `queued_blocked`, which rings `seconds` later when a line is free, `ended` or `http_400`). A rule is for placing
+//! calls unless it names a method or path; `unauthorized_all` is for everything.
 
 mod clock;
 mod contract;

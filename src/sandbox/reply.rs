@@ -7,8 +7,11 @@ use axum::body::Body;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
+
+/// How long the first half of a cut answer gets to leave.
+const FLUSH: Duration = Duration::from_millis(20);
 
 /// Marks a response that must not be sent: the connection is closed instead.
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +85,12 @@ impl Reply {
             Manner::Garbage => Body::from(format!("<html>{}", &text[..text.len().min(20)].escape_default())),
             Manner::Cut => {
                 let half = text.into_bytes()[..length / 2].to_vec();
-                Body::from_stream(stream::iter([Ok(half), Err(io::Error::other("cut as told"))]))
+                let cut = stream::once(async {
+                    // Without a pause the headers would be cut as well.
+                    tokio::time::sleep(FLUSH).await;
+                    Err(io::Error::other("cut as told"))
+                });
+                Body::from_stream(stream::once(async { Ok(half) }).chain(cut))
             }
             Manner::HangUp => Body::empty(),
         };

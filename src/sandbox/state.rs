@@ -91,16 +91,19 @@ enum Step {
     Ended,
 }
 
+/// A step of a call at its instant; steps of one instant happen in the order in which they were planned.
+type Planned = (DateTime<Utc>, u64, usize, Step);
+
 /// The calls of every organisation.
 #[derive(Debug)]
 pub(super) struct Calls {
     pub(super) ledger: Ledger,
     pub(super) plans: Plans,
-    calls: Vec<Call>,
+    all: Vec<Call>,
     by_id: HashMap<String, usize>,
     by_creation: BTreeSet<(DateTime<Utc>, usize)>,
     orgs: HashMap<String, Org>,
-    timeline: BinaryHeap<Reverse<(DateTime<Utc>, u64, usize, Step)>>,
+    timeline: BinaryHeap<Reverse<Planned>>,
     steps: u64,
     ids: fastrand::Rng,
 }
@@ -139,7 +142,7 @@ impl Calls {
         Self {
             ledger,
             plans,
-            calls: Vec::new(),
+            all: Vec::new(),
             by_id: HashMap::new(),
             by_creation: BTreeSet::new(),
             orgs: HashMap::new(),
@@ -186,7 +189,7 @@ impl Calls {
         now: DateTime<Utc>,
     ) -> String {
         let id = new_id(&mut self.ids);
-        let index = self.calls.len();
+        let index = self.all.len();
         let created_at = now.duration_trunc(TimeDelta::milliseconds(1)).unwrap_or(now);
         let mut plan = self.plans.next(&wanted.phone);
         let earliest_at = wanted.earliest_at.filter(|at| *at > now);
@@ -200,7 +203,7 @@ impl Calls {
                 ..plan
             };
         }
-        self.calls.push(Call {
+        self.all.push(Call {
             id: id.clone(),
             org: org.to_owned(),
             wanted,
@@ -219,7 +222,7 @@ impl Calls {
         self.by_creation.insert((created_at, index));
         match taking {
             Taking::End => {
-                self.calls[index].status = Status::Queued;
+                self.all[index].status = Status::Queued;
                 self.later(now, 0.0, index, Step::Ended);
             }
             _ if earliest_at.is_some() => self.at(earliest_at.unwrap_or(now), index, Step::Due),
@@ -233,16 +236,15 @@ impl Calls {
     /// Takes a call back, or erases the record of one that has ended; none when the organisation has no such call.
     pub(super) fn delete(&mut self, org: &str, id: &str, now: DateTime<Utc>) -> Option<Value> {
         let index = self.find(org, id)?;
-        let call = &mut self.calls[index];
-        match call.status {
-            Status::Ended => call.erased = true,
-            _ => {
-                let reason = if call.live { "call-deleted" } else { "scheduled-call-deleted" };
-                reason.clone_into(&mut call.plan.ended_reason);
-                call.plan.transcript = None;
-                call.plan.summary = None;
-                self.step(index, Step::Ended, now);
-            }
+        let call = &mut self.all[index];
+        if call.status == Status::Ended {
+            call.erased = true;
+        } else {
+            let reason = if call.live { "call-deleted" } else { "scheduled-call-deleted" };
+            reason.clone_into(&mut call.plan.ended_reason);
+            call.plan.transcript = None;
+            call.plan.summary = None;
+            self.step(index, Step::Ended, now);
         }
         Some(self.record(index))
     }
@@ -250,7 +252,7 @@ impl Calls {
     /// Renames a call; none when the organisation has no such call.
     pub(super) fn rename(&mut self, org: &str, id: &str, name: Option<String>, now: DateTime<Utc>) -> Option<Value> {
         let index = self.find(org, id)?;
-        let call = &mut self.calls[index];
+        let call = &mut self.all[index];
         call.wanted.echo["name"] = json!(name);
         call.wanted.name = name;
         call.updated_at = now;
@@ -259,7 +261,7 @@ impl Calls {
 
     /// The record of a call that its organisation can see by now.
     pub(super) fn get(&self, org: &str, id: &str, now: DateTime<Utc>) -> Option<Value> {
-        self.find(org, id).filter(|index| self.calls[*index].visible_at <= now).map(|index| self.record(index))
+        self.find(org, id).filter(|index| self.all[*index].visible_at <= now).map(|index| self.record(index))
     }
 
     /// The record of a call that was just taken.
@@ -280,7 +282,7 @@ impl Calls {
             .rev()
             .map(|(_, index)| *index)
             .filter(|index| {
-                let call = &self.calls[*index];
+                let call = &self.all[*index];
                 call.org == org
                     && !call.erased
                     && call.visible_at <= now
@@ -296,7 +298,7 @@ impl Calls {
     }
 
     fn find(&self, org: &str, id: &str) -> Option<usize> {
-        self.by_id.get(id).copied().filter(|index| self.calls[*index].org == org && !self.calls[*index].erased)
+        self.by_id.get(id).copied().filter(|index| self.all[*index].org == org && !self.all[*index].erased)
     }
 
     fn at(&mut self, at: DateTime<Utc>, call: usize, step: Step) {
@@ -312,7 +314,7 @@ impl Calls {
     }
 
     fn wait(&mut self, index: usize) {
-        if let Some(org) = self.orgs.get_mut(&self.calls[index].org) {
+        if let Some(org) = self.orgs.get_mut(&self.all[index].org) {
             org.waiting.push_back(index);
         }
     }
@@ -320,7 +322,7 @@ impl Calls {
     fn ring_waiting(&mut self, org: &str, now: DateTime<Utc>) {
         while let Some(lines) = self.orgs.get_mut(org).filter(|lines| lines.live < lines.limit) {
             let Some(index) = lines.waiting.pop_front() else { break };
-            if self.calls[index].status == Status::Scheduled {
+            if self.all[index].status == Status::Scheduled {
                 self.ring(index, now);
             }
         }
@@ -328,7 +330,7 @@ impl Calls {
 
     /// The one place where a phone rings: the ledger has it before anybody is told.
     fn ring(&mut self, index: usize, now: DateTime<Utc>) {
-        let call = &mut self.calls[index];
+        let call = &mut self.all[index];
         call.status = Status::Queued;
         call.live = true;
         call.updated_at = now;
@@ -353,7 +355,7 @@ impl Calls {
     }
 
     fn step(&mut self, index: usize, step: Step, now: DateTime<Utc>) {
-        let call = &mut self.calls[index];
+        let call = &mut self.all[index];
         if call.status == Status::Ended {
             return;
         }
@@ -399,7 +401,7 @@ impl Calls {
     }
 
     fn record(&self, index: usize) -> Value {
-        let call = &self.calls[index];
+        let call = &self.all[index];
         let time = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Millis, true);
         let mut record = json!({
             "id": call.id,

@@ -6,3 +6,5 @@ mod common;
 mod import_contacts;
 mod layers;
 mod migrations;
+mod sandbox;
+mod vapi;

@@ -240,6 +240,18 @@ fn first(openings: &[Option<NaiveDate>], from: usize, passes: impl Fn(usize) -> 
     (from..openings.len()).find(|minute| passes(*minute))
 }
 
+/// The first minute from `from` on whose opening passes. Only the minutes in which the opening changes are looked at.
+fn first_change(
+    openings: &[Option<NaiveDate>],
+    changes: &[usize],
+    from: usize,
+    passes: impl Fn(Option<NaiveDate>) -> bool,
+) -> Option<usize> {
+    std::iter::once(from)
+        .chain(changes.iter().copied().filter(|minute| *minute > from))
+        .find(|minute| passes(openings[*minute]))
+}
+
 /// Compares an instant that was found with the minute that was expected; nothing within the table may be missing.
 fn agrees(table: &Timetable, found: Option<DateTime<Utc>>, expected: Option<usize>, at: DateTime<Utc>) -> bool {
     let table_end = table.minute((DAYS_BEFORE + DAYS_AFTER) * DAY);
@@ -258,6 +270,10 @@ proptest! {
         let table = &TIMETABLES[case.table];
         let (zones, schedule) = (&table.zones, case.rules.schedule());
         let openings = table.openings(&case.rules);
+        let changes: Vec<_> = (1..openings.len()).filter(|m| openings[*m] != openings[*m - 1]).collect();
+        let first_after = |from: usize, passes: &dyn Fn(Option<NaiveDate>) -> bool| {
+            first_change(&openings, &changes, from, passes)
+        };
         let (last_call, wall) = (table.minute(case.last_call), &table.walls[0]);
         let last_date = case.rules.opened_on(wall, case.last_call).unwrap_or(wall.shown[case.last_call].date());
         for (minute, second) in case.instants {
@@ -268,12 +284,12 @@ proptest! {
             let opening = schedule.opening_at(zones, at);
             prop_assert_eq!(opening.map(|opening| opening.opened_on), opened_on, "opening_at {}", at);
             if let Some(opening) = opening {
-                let closes = first(&openings, minute, |m| openings[m].is_none());
+                let closes = first_after(minute, &|date| date.is_none());
                 prop_assert!(agrees(table, Some(opening.closes_at), closes, at), "closes_at {} {:?}", at, opening);
             }
 
             let next = schedule.next_open(zones, at);
-            let expected = first(&openings, minute, |m| openings[m].is_some());
+            let expected = first_after(minute, &|date| date.is_some());
             prop_assert!(agrees(table, next, expected, at), "next_open {} {:?}", at, next);
 
             for frequency in [Frequency::Once, Frequency::Daily, Frequency::Weekly] {
@@ -287,12 +303,12 @@ proptest! {
                     prop_assert_eq!(permits, !is_same(date), "permits {} {:?}", at, frequency);
                 }
                 let next = schedule.next_permitted(zones, frequency, Some(last_call), at);
-                let expected = first(&openings, minute, |m| openings[m].is_some_and(|date| !is_same(date)));
+                let expected = first_after(minute, &|date| date.is_some_and(|date| !is_same(date)));
                 prop_assert!(agrees(table, next, expected, at), "next_permitted {} {:?} {:?}", at, frequency, next);
 
                 let period = frequency.slot_key(last_date).parse().unwrap();
                 let next = schedule.next_open_in_period(zones, period, at);
-                let expected = first(&openings, minute, |m| openings[m].is_some_and(is_same));
+                let expected = first_after(minute, &|date| date.is_some_and(is_same));
                 prop_assert!(agrees(table, next, expected, at), "in_period {} {:?} {:?}", at, period, next);
                 prop_assert_eq!(schedule.is_current(zones, period, at), opened_on.is_some_and(is_same));
             }

@@ -221,12 +221,12 @@ fn a_preferred_time_is_due_for_the_look_back() {
 fn a_preferred_time_outside_the_window_is_the_opening() {
     let (office, utc) = (window("09:00-17:00"), Zones::from(Zone::utc()));
     for text in ["07:00", "17:00", "23:00", "00:00"] {
-        assert!(preferred(text).is_clamped_by(&office.window));
+        assert!(preferred(text).is_clamped_by(office.window));
         let state = preferred(text).state(&office, &utc, QUARTER_HOUR, at("2026-11-20T09:10:00Z"));
         let (since, until) = (at("2026-11-20T09:00:00Z"), at("2026-11-20T09:15:00Z"));
         assert_eq!(state, PreferredState::Due { since, until, is_clamped: true }, "{text}");
     }
-    assert!(!preferred("09:00").is_clamped_by(&office.window));
+    assert!(!preferred("09:00").is_clamped_by(office.window));
 }
 
 #[test]

@@ -1,0 +1,495 @@
+//! Who is due: from stored rows to claims, by the gates.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Map, Value};
+
+use super::counts::Counts;
+use crate::app::{App, new_id};
+use crate::domain::campaign::{CLOSE_MARGIN_SECONDS, Rules, TenantSettings, ZonePolicy};
+use crate::domain::dial::DialRequest;
+use crate::domain::gate::{Facts, RetryFacts};
+use crate::domain::preferred::PreferredTime;
+use crate::domain::slot::Period;
+use crate::domain::zone::{Zone, Zones};
+use crate::error::Exit;
+use crate::store::claims::{self, Claim};
+use crate::store::enrollments::{self, Candidate, CheckResult, History, Waiting};
+use crate::store::setup::{self, Account, Campaign};
+use crate::store::{Result, Tx, calls, control, runs};
+
+/// How many enrollments are looked at in one transaction.
+const BATCH: i64 = 500;
+/// How long somebody waits who is blocked by something that time alone does not end.
+const LOOK_AGAIN_SECONDS: i64 = 60;
+/// How long a call waits whose contact is blocked by something that only a person can end.
+const LOOK_AGAIN_LATER_SECONDS: i64 = 15 * 60;
+
+/// A campaign with everything that its gates need, read once a run.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The campaign.
+    pub campaign: Campaign,
+    /// Its rules.
+    pub rules: Rules,
+    /// Its tenant's limits.
+    pub tenant: TenantSettings,
+    /// The zone of the campaign, where one is given.
+    pub own_zone: Option<Zones>,
+    /// The account that its calls are placed with.
+    pub account: Account,
+    /// Whether a pause stops it.
+    pub paused: bool,
+}
+
+/// Somebody who is due, ready to be claimed and dialled.
+#[derive(Clone, Debug)]
+pub struct Due {
+    /// The claim.
+    pub claim: Claim,
+    /// The call to ask the provider for.
+    pub request: DialRequest,
+}
+
+impl Context {
+    /// Reads what a campaign's gates need.
+    ///
+    /// # Errors
+    /// [`crate::store::StoreError::Unreadable`] when stored rules, settings or zones cannot be read: no calls.
+    pub fn read(
+        campaign: Campaign,
+        tenants: &HashMap<String, setup::Tenant>,
+        accounts: &HashMap<String, Account>,
+        pauses: &[control::Pause],
+    ) -> Result<Self> {
+        let unreadable =
+            |what, subject: String, problem: String| crate::store::StoreError::Unreadable { what, subject, problem };
+        let rules = campaign.rules()?;
+        let tenant = tenants
+            .get(&campaign.tenant)
+            .ok_or_else(|| unreadable("tenant", campaign.full_name(), "it does not exist".to_owned()))?;
+        let account = accounts
+            .get(&campaign.account)
+            .ok_or_else(|| unreadable("account", campaign.full_name(), "it does not exist".to_owned()))?;
+        let tenant_zone = match &tenant.timezone {
+            Some(name) => Some(
+                Zone::parse(name)
+                    .map_err(|error| unreadable("timezone", format!("tenant {}", tenant.name), error.to_string()))?,
+            ),
+            None => None,
+        };
+        let tenant_scope = control::tenant_scope(&campaign.tenant);
+        Ok(Self {
+            paused: pauses.iter().any(|pause| pause.scope == control::EVERYBODY || pause.scope == tenant_scope),
+            own_zone: rules.timezone.or(tenant_zone).map(Zones::from),
+            tenant: tenant.settings()?,
+            account: account.clone(),
+            rules,
+            campaign,
+        })
+    }
+
+    /// Until when refusals hold the campaign or its account back.
+    pub fn held_until(&self) -> Option<DateTime<Utc>> {
+        self.account.held_until.max(self.campaign.held_until)
+    }
+
+    /// The zones in which a contact may be: the given one, or the campaign's by its policy.
+    pub fn zones(&self, contact_timezone: Option<&str>) -> Option<Zones> {
+        match self.rules.zone_policy {
+            ZonePolicy::Campaign => self.own_zone.clone(),
+            // A zone that cannot be read is no zone: nobody is called on a guess.
+            ZonePolicy::Callee => contact_timezone.and_then(|name| Zone::parse(name).ok()).map(Zones::from),
+        }
+    }
+
+    /// What the gates look at for one person.
+    pub fn facts<'a>(
+        &'a self,
+        candidate: &'a Candidate,
+        zones: Option<&'a Zones>,
+        history: &'a History,
+        retry: Option<RetryFacts>,
+        run_interval_seconds: i64,
+    ) -> Facts<'a> {
+        Facts {
+            rules: &self.rules,
+            tenant: &self.tenant,
+            paused: self.paused,
+            campaign_active: self.campaign.active,
+            enrolled: candidate.enrollment_status == "active",
+            zones,
+            phone: &candidate.phone,
+            preferred_time: candidate.preferred_time.as_deref().and_then(|text| text.parse::<PreferredTime>().ok()),
+            run_interval_seconds,
+            enrolled_at: candidate.enrolled_at,
+            last_rang_for_purpose: history.last_for_purpose,
+            last_rang: history.last,
+            recent_rings: &history.recent,
+            live_attempt: history.live,
+            slot_taken: false,
+            suppressed: history.suppressed,
+            retry,
+            held_until: self.held_until(),
+            has_credentials: true,
+            has_capacity: true,
+        }
+    }
+}
+
+/// The campaigns that may call now, as far as their own window goes, and a problem for each that cannot be read.
+///
+/// # Errors
+/// When the database cannot be asked.
+pub async fn contexts(tx: &mut Tx, campaigns: Vec<Campaign>) -> Result<(Vec<Context>, Vec<(Campaign, String)>)> {
+    let tenants = setup::tenants(tx).await?.into_iter().map(|tenant| (tenant.name.clone(), tenant)).collect();
+    let accounts = setup::accounts(tx).await?.into_iter().map(|account| (account.name.clone(), account)).collect();
+    let pauses = control::pauses(tx).await?;
+    let mut readable = Vec::new();
+    let mut unreadable = Vec::new();
+    for campaign in campaigns {
+        match Context::read(campaign.clone(), &tenants, &accounts, &pauses) {
+            Ok(context) => readable.push(context),
+            Err(error) => unreadable.push((campaign, error.to_string())),
+        }
+    }
+    Ok((readable, unreadable))
+}
+
+/// One campaign's due people, found in batches as they are wanted.
+#[derive(Debug)]
+pub struct Source {
+    /// The campaign.
+    pub context: Context,
+    ready: VecDeque<Due>,
+    is_drained: bool,
+    retries_read: bool,
+}
+
+/// How a source looks for people.
+#[derive(Clone, Copy, Debug)]
+pub struct Search<'a> {
+    /// Who asks: a command.
+    pub requested_by: &'a str,
+    /// Whether to leave every row as it is.
+    pub dry_run: bool,
+    /// The time between two runs.
+    pub run_interval_seconds: i64,
+}
+
+impl Source {
+    /// A source of nobody yet.
+    pub fn new(context: Context) -> Self {
+        Self { context, ready: VecDeque::new(), is_drained: false, retries_read: false }
+    }
+
+    /// The next person who is due; none when there is nobody left in this run.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn next(&mut self, app: &App, search: Search<'_>, counts: &mut Counts) -> anyhow::Result<Option<Due>> {
+        while self.ready.is_empty() && !self.is_drained {
+            self.refill(app, search, counts).await?;
+        }
+        Ok(self.ready.pop_front())
+    }
+
+    /// Stops looking, for example because the account has no room left.
+    pub fn drain(&mut self) {
+        self.ready.clear();
+        self.is_drained = true;
+    }
+
+    async fn refill(&mut self, app: &App, search: Search<'_>, counts: &mut Counts) -> anyhow::Result<()> {
+        let now = app.clock.now();
+        let db = app.db().await?;
+        let id = &self.context.campaign.id;
+        if !self.retries_read {
+            self.retries_read = true;
+            let mut tx = db.read().await?;
+            let waiting = enrollments::waiting(&mut tx, id, now, BATCH).await?;
+            let planned = plan_waiting(&mut tx, &self.context, &waiting, search, now, counts).await?;
+            drop(tx);
+            if !search.dry_run {
+                write_waiting(app, &planned, now).await?;
+            }
+            counts.add("expired", planned.expired.len() as u64);
+            self.ready.extend(planned.due);
+            return Ok(());
+        }
+        let mut tx = db.read().await?;
+        let candidates = enrollments::due(&mut tx, id, now, BATCH).await?;
+        if candidates.is_empty() {
+            drop(tx);
+            let version = self.context.campaign.rules_version;
+            let stale = if search.dry_run {
+                0
+            } else {
+                db.write(async |tx| enrollments::refresh_stale(tx, id, version, now, BATCH).await).await?
+            };
+            self.is_drained = stale == 0;
+            return Ok(());
+        }
+        let (due, checks) = plan_candidates(&mut tx, &self.context, &candidates, search, now, counts).await?;
+        drop(tx);
+        if search.dry_run {
+            // Nothing was written, so that asking again would show the same people.
+            self.is_drained = true;
+        } else {
+            let version = self.context.campaign.rules_version;
+            db.write(async |tx| enrollments::record_checks(tx, &checks, version, now).await).await?;
+            // Those who are due stay due until they are claimed; the next batch must not meet them again.
+            self.is_drained = !due.is_empty() && candidates.len() < usize::try_from(BATCH).unwrap_or(usize::MAX);
+        }
+        self.ready.extend(due);
+        Ok(())
+    }
+}
+
+struct PlannedWaiting {
+    due: Vec<Due>,
+    expired: Vec<String>,
+    postponed: Vec<(String, DateTime<Utc>)>,
+}
+
+async fn write_waiting(app: &App, planned: &PlannedWaiting, now: DateTime<Utc>) -> anyhow::Result<()> {
+    if planned.expired.is_empty() && planned.postponed.is_empty() {
+        return Ok(());
+    }
+    app.db()
+        .await?
+        .write(async |tx| {
+            calls::expire(tx, &planned.expired, now).await?;
+            for (call_id, until) in &planned.postponed {
+                calls::postpone(tx, call_id, *until, now).await?;
+            }
+            Ok(())
+        })
+        .await?;
+    Ok(())
+}
+
+async fn plan_waiting(
+    tx: &mut Tx,
+    context: &Context,
+    waiting: &[Waiting],
+    search: Search<'_>,
+    now: DateTime<Utc>,
+    counts: &mut Counts,
+) -> Result<PlannedWaiting> {
+    let mut planned = PlannedWaiting { due: Vec::new(), expired: Vec::new(), postponed: Vec::new() };
+    if waiting.is_empty() {
+        return Ok(planned);
+    }
+    let own: HashSet<String> = waiting.iter().map(|call| call.call_id.clone()).collect();
+    let people: Vec<(String, String)> =
+        waiting.iter().map(|call| (call.candidate.contact_id.clone(), call.candidate.phone.clone())).collect();
+    let campaign = &context.campaign;
+    let histories = enrollments::histories(tx, &campaign.tenant, &campaign.purpose, &people, &own, now).await?;
+    let rang = last_rang(tx, campaign, &people).await?;
+    let nothing = History::default();
+    for call in waiting {
+        let candidate = &call.candidate;
+        let history = histories.get(&candidate.contact_id).unwrap_or(&nothing);
+        let zones = context.zones(candidate.timezone.as_deref());
+        let Ok(period) = call.slot_key.parse::<Period>() else {
+            planned.expired.push(call.call_id.clone());
+            continue;
+        };
+        let retry = RetryFacts { due_at: call.next_attempt_at, period };
+        let facts = context.facts(candidate, zones.as_ref(), history, Some(retry), search.run_interval_seconds);
+        match facts.first_block(now) {
+            None => {
+                let number = call.attempt_count + 1;
+                let last = rang.get(&candidate.phone).copied();
+                if let Some(zones) = &zones
+                    && let Some(due) = make_due(
+                        context,
+                        candidate,
+                        zones,
+                        Slot { call_id: call.call_id.clone(), number, key: call.slot_key.clone() },
+                        &facts,
+                        last,
+                        search,
+                        now,
+                    )
+                {
+                    planned.due.push(due);
+                }
+            }
+            Some((_, "slot_expired", _)) => planned.expired.push(call.call_id.clone()),
+            Some((_, reason, until)) => {
+                counts.skip(reason);
+                let wait = if matches!(reason, "live_attempt") { LOOK_AGAIN_SECONDS } else { LOOK_AGAIN_LATER_SECONDS };
+                let until = until.unwrap_or(now + TimeDelta::seconds(wait));
+                planned.postponed.push((call.call_id.clone(), until));
+            }
+        }
+    }
+    Ok(planned)
+}
+
+async fn plan_candidates(
+    tx: &mut Tx,
+    context: &Context,
+    candidates: &[Candidate],
+    search: Search<'_>,
+    now: DateTime<Utc>,
+    counts: &mut Counts,
+) -> Result<(Vec<Due>, Vec<CheckResult>)> {
+    let people: Vec<(String, String)> =
+        candidates.iter().map(|candidate| (candidate.contact_id.clone(), candidate.phone.clone())).collect();
+    let campaign = &context.campaign;
+    let histories =
+        enrollments::histories(tx, &campaign.tenant, &campaign.purpose, &people, &HashSet::new(), now).await?;
+    let mut due = Vec::new();
+    let mut checks = Vec::new();
+    let nothing = History::default();
+    for candidate in candidates {
+        let history = histories.get(&candidate.contact_id).unwrap_or(&nothing);
+        let zones = context.zones(candidate.timezone.as_deref());
+        let facts = context.facts(candidate, zones.as_ref(), history, None, search.run_interval_seconds);
+        let preferred_unreadable = candidate.preferred_time.is_some() && facts.preferred_time.is_none();
+        let block = if preferred_unreadable {
+            Some(("unreadable_preferred_time", None))
+        } else {
+            facts.first_block(now).map(|(_, reason, _)| (reason, next_check(&facts, reason, now)))
+        };
+        match (block, &zones) {
+            (None, Some(zones)) => {
+                let slot = Slot { call_id: new_id(now), number: 1, key: String::new() };
+                if let Some(planned) = make_due(context, candidate, zones, slot, &facts, history.last, search, now) {
+                    due.push(planned);
+                }
+            }
+            (block, _) => {
+                let (reason, next_check_at) = block.unwrap_or(("no_timezone", None));
+                counts.skip(reason);
+                checks.push(CheckResult {
+                    enrollment_id: candidate.enrollment_id.clone(),
+                    contact_version: candidate.contact_version,
+                    reason,
+                    next_check_at,
+                });
+            }
+        }
+    }
+    Ok((due, checks))
+}
+
+/// When to look at somebody again who is blocked now: never later than the first moment at which they can be due.
+fn next_check(facts: &Facts<'_>, reason: &str, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    match reason {
+        // Something other than time ends these; each is cheap to ask again.
+        "live_attempt" | "paused" | "no_capacity" | "no_credentials" => {
+            Some(now + TimeDelta::seconds(LOOK_AGAIN_SECONDS))
+        }
+        "suppressed" => Some(now + TimeDelta::seconds(LOOK_AGAIN_LATER_SECONDS)),
+        // A change to the contact or the rules ends these, and makes a check due by itself.
+        "no_timezone" | "not_on_allow_list" | "not_enrolled" | "campaign_inactive" => None,
+        _ => facts.next_due(now),
+    }
+}
+
+/// The call and slot that a claim is for.
+struct Slot {
+    call_id: String,
+    number: i64,
+    /// The key, for a call that exists; a new one takes that of the open window.
+    key: String,
+}
+
+#[expect(clippy::too_many_arguments, reason = "everything that a claim is made of, named where it is known")]
+fn make_due(
+    context: &Context,
+    candidate: &Candidate,
+    zones: &Zones,
+    slot: Slot,
+    facts: &Facts<'_>,
+    last_rang_seen: Option<DateTime<Utc>>,
+    search: Search<'_>,
+    now: DateTime<Utc>,
+) -> Option<Due> {
+    let (campaign, rules) = (&context.campaign, &context.rules);
+    let opening = rules.schedule.opening_at(zones, now)?;
+    let key =
+        if slot.number == 1 && slot.key.is_empty() { rules.frequency.slot_key(opening.opened_on) } else { slot.key };
+    let after = Facts { last_rang_for_purpose: Some(now), last_rang: Some(now), retry: None, ..facts.clone() };
+    let attempt_id = new_id(now);
+    let claim = Claim {
+        call_id: slot.call_id,
+        number: slot.number,
+        tenant: campaign.tenant.clone(),
+        campaign_id: campaign.id.clone(),
+        rules_version: campaign.rules_version,
+        enrollment_id: candidate.enrollment_id.clone(),
+        contact_id: candidate.contact_id.clone(),
+        contact_version: candidate.contact_version,
+        phone: candidate.phone.clone(),
+        purpose: campaign.purpose.clone(),
+        slot_key: key,
+        subject: candidate.subject.clone(),
+        window_closes_at: opening.closes_at,
+        dial_before: opening.closes_at - TimeDelta::seconds(CLOSE_MARGIN_SECONDS),
+        answer_timeout_seconds: rules.answer_timeout_seconds,
+        call_timeout_seconds: rules.call_timeout_seconds,
+        line: rules.line().map(str::to_owned),
+        agent: rules.agent_id().map(str::to_owned),
+        next_check_at: after.next_due(now),
+        last_rang_seen,
+        requested_by: search.requested_by.to_owned(),
+        attempt_id: attempt_id.clone(),
+    };
+    let variables = match serde_json::from_str(&candidate.attributes) {
+        Ok(Value::Object(attributes)) => attributes,
+        _ => Map::new(),
+    };
+    let request = DialRequest {
+        attempt_id,
+        to: candidate.phone.clone(),
+        extension: candidate.extension.clone(),
+        customer_name: candidate.name.clone(),
+        agent: rules.agent.clone(),
+        variables,
+    };
+    Some(Due { claim, request })
+}
+
+async fn last_rang(
+    tx: &mut Tx,
+    campaign: &Campaign,
+    people: &[(String, String)],
+) -> Result<HashMap<String, DateTime<Utc>>> {
+    let phones = people.iter().map(|(_, phone)| (campaign.tenant.as_str(), phone.as_str()));
+    Ok(claims::last_rang(tx, phones).await?.into_iter().map(|((_, phone), at)| (phone, at)).collect())
+}
+
+/// Raises a finding for each campaign that cannot be read, and resolves those of the campaigns that can.
+///
+/// # Errors
+/// When the database cannot be written.
+pub async fn report_unreadable(
+    app: &App,
+    unreadable: &[(Campaign, String)],
+    counts: &mut Counts,
+) -> anyhow::Result<()> {
+    if unreadable.is_empty() {
+        return Ok(());
+    }
+    let now = app.clock.now();
+    app.db()
+        .await?
+        .write(async |tx| {
+            for (campaign, problem) in unreadable {
+                runs::raise(tx, "campaign_unreadable", &format!("campaign:{}", campaign.full_name()), problem, now)
+                    .await?;
+            }
+            Ok(())
+        })
+        .await?;
+    for (campaign, problem) in unreadable {
+        counts.problem(Exit::Partial, format!("campaign {} makes no calls: {problem}", campaign.full_name()));
+    }
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! From an account to a client of its provider.
+
+use chrono::{DateTime, Utc};
+
+use crate::app::App;
+use crate::domain::dial::{CallReport, DialRequest, DialResult};
+use crate::domain::secret_ref::SecretRef;
+use crate::error::Failure;
+use crate::providers::http::ReadError;
+use crate::providers::vapi::{self, ListFilter, RangeLimits, RangeListing, Vapi};
+use crate::store::setup::Account;
+
+/// A client of the provider that an account is with.
+#[derive(Clone, Debug)]
+pub enum Provider {
+    /// Vapi.
+    Vapi(Vapi),
+}
+
+/// What a first harmless question to a provider shows.
+#[derive(Clone, Debug)]
+pub struct Probe {
+    /// The provider's clock.
+    pub date: Option<DateTime<Utc>>,
+    /// The organisation that the key belongs to, when the provider shows it.
+    pub org_id: Option<String>,
+}
+
+/// The provider words that `apply` takes.
+pub const PROVIDERS: &[&str] = &["vapi"];
+
+impl Provider {
+    /// A client for an account, with its key.
+    ///
+    /// # Errors
+    /// Exit 6 when its settings or key cannot be read, the provider is not known, or a rehearsal would reach a real one.
+    pub async fn of_account(app: &App, account: &Account, is_rehearsal: bool) -> anyhow::Result<Self> {
+        let name = &account.name;
+        let settings = account.settings().map_err(|error| {
+            Failure::configuration(error.to_string()).hint("put the account in again with `callops apply`")
+        })?;
+        let reference: SecretRef = settings
+            .api_key
+            .parse()
+            .map_err(|error| Failure::configuration(format!("account {name}: api_key: {error}")))?;
+        let key =
+            reference.resolve(&app.config.environment).map_err(|error| error.context(format!("account {name}")))?;
+        let base_url = settings.base_url.as_deref().unwrap_or(vapi::BASE_URL);
+        if is_rehearsal && !is_loopback(base_url) {
+            return Err(Failure::configuration(format!(
+                "account {name}: this is a rehearsal database, and {base_url} is not on this machine"
+            ))
+            .hint("give the account a base_url such as http://127.0.0.1:8899, where `callops sandbox` listens")
+            .into());
+        }
+        match account.provider.as_str() {
+            "vapi" => Ok(Self::Vapi(Vapi::new(app.http().await.clone(), key, base_url))),
+            other => Err(Failure::configuration(format!("account {name}: there is no provider {other:?}")).into()),
+        }
+    }
+
+    /// Asks something harmless: whether the key is taken, what time it is there, whose key it is.
+    ///
+    /// # Errors
+    /// When the key is refused or there is no usable answer.
+    pub async fn probe(&self) -> Result<Probe, ReadError> {
+        match self {
+            Self::Vapi(vapi) => {
+                let page = vapi.list(&ListFilter { limit: Some(1), ..ListFilter::default() }).await?;
+                Ok(Probe { date: page.provider_date, org_id: page.calls.into_iter().find_map(|call| call.org_id) })
+            }
+        }
+    }
+
+    /// Asks for a call, once.
+    pub async fn place(&self, request: &DialRequest) -> DialResult {
+        match self {
+            Self::Vapi(vapi) => vapi.place(request).await,
+        }
+    }
+
+    /// The provider's record of one call; none when it does not know it, which may mean not yet.
+    ///
+    /// # Errors
+    /// When there is no usable answer.
+    pub async fn fetch(&self, provider_call_id: &str) -> Result<Option<CallReport>, ReadError> {
+        match self {
+            Self::Vapi(vapi) => vapi.get(provider_call_id).await,
+        }
+    }
+
+    /// Asks the provider to take back a call that it holds. Read the call afterwards to learn what became of it.
+    ///
+    /// # Errors
+    /// When there is no usable answer: the call may be taken back nevertheless.
+    pub async fn take_back(&self, provider_call_id: &str) -> Result<Option<CallReport>, ReadError> {
+        match self {
+            Self::Vapi(vapi) => vapi.delete(provider_call_id).await,
+        }
+    }
+
+    /// Every call of one line and agent that the provider took in a range.
+    pub async fn list(
+        &self,
+        line: Option<&str>,
+        agent: Option<&str>,
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+    ) -> RangeListing {
+        match self {
+            Self::Vapi(vapi) => {
+                let filter = ListFilter {
+                    assistant_id: agent.map(str::to_owned),
+                    phone_number_id: line.map(str::to_owned),
+                    ..ListFilter::default()
+                };
+                vapi.list_range(&filter, from, to, RangeLimits::default()).await
+            }
+        }
+    }
+}
+
+/// Whether an address leads to this machine.
+pub fn is_loopback(base_url: &str) -> bool {
+    let Ok(url) = reqwest::Url::parse(base_url) else { return false };
+    match url.host_str() {
+        Some("localhost") => true,
+        Some(host) => host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback()),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_loopback;
+
+    #[test]
+    fn only_this_machine_is_loopback() {
+        for here in ["http://127.0.0.1:8899", "http://[::1]:1", "http://localhost/x", "https://127.8.0.1"] {
+            assert!(is_loopback(here), "{here}");
+        }
+        for elsewhere in ["https://api.vapi.ai", "http://127.0.0.1.example", "http://localhost.example", "nonsense", ""]
+        {
+            assert!(!is_loopback(elsewhere), "{elsewhere}");
+        }
+    }
+}
