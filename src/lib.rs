@@ -72,6 +72,11 @@ async fn dispatch(cli: Cli, printer: &Printer) -> Result<Exit> {
         start_logging("warn", &cli.global, true);
         return match cli.command {
             Command::CheckWindow(args) => commands::check_window::run(printer, args),
+            Command::CheckPhone(args) => commands::check_phone::run(printer, &args),
+            Command::ImportContacts(args) => {
+                let clock = cli.global.now.map_or_else(Clock::system, Clock::starting_at);
+                commands::import_contacts::run_standalone(printer, &clock, &args).await
+            }
             Command::Sandbox(args) => commands::sandbox::run(printer, args).await,
             _ => Err(anyhow::anyhow!("this command needs a configuration")),
         };
@@ -89,7 +94,10 @@ async fn dispatch(cli: Cli, printer: &Printer) -> Result<Exit> {
         Command::ProcessCalls(args) => commands::process_calls::run(&app, args).await,
         Command::SweepTimeouts(args) => commands::sweep_timeouts::run(&app, args).await,
         Command::CollectOutcomes(args) => commands::collect_outcomes::run(&app, args).await,
-        Command::CheckWindow(_) | Command::Sandbox(_) => unreachable!("standalone commands were run above"),
+        Command::ImportContacts(args) => commands::import_contacts::run(&app, args).await,
+        Command::CheckPhone(_) | Command::CheckWindow(_) | Command::Sandbox(_) => {
+            unreachable!("standalone commands were run above")
+        }
     };
     app.close().await;
     result
