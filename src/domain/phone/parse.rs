@@ -64,10 +64,13 @@ impl PhoneParser {
             return Err(if blank { PhoneProblem::NoPhone } else { PhoneProblem::NotANumber });
         }
         let text = repair(input)?;
-        if names_a_fax(&text) {
+        // Nearly every number is digits and common signs alone, in which nothing can be said or parted.
+        let is_plain = text.bytes().all(|byte| byte.is_ascii_digit() || b" +-().".contains(&byte));
+        if !is_plain && names_a_fax(&text) {
             return Err(PhoneProblem::NotCallable);
         }
-        if let Some(first) = before_separator(&text)
+        if !is_plain
+            && let Some(first) = before_separator(&text)
             && self.read(&first, region).is_ok()
         {
             return Err(PhoneProblem::SeveralNumbers);
