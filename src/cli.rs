@@ -99,6 +99,10 @@ pub enum Command {
     Init(commands::init::Args),
     /// Bring the database's schema up to date
     Migrate(commands::migrate::Args),
+    /// Bring a list of contacts into a tenant
+    ImportContacts(commands::import_contacts::Args),
+    /// Say what phone numbers would be dialled as; needs no database
+    CheckPhone(commands::check_phone::Args),
     /// Ask whether a window allows a call at a moment; needs no database
     CheckWindow(commands::check_window::Args),
     /// Call everybody who is due, once
@@ -115,14 +119,23 @@ impl Command {
     /// Whether the command was asked to change nothing.
     pub fn is_dry_run(&self) -> bool {
         match self {
+<<<<<<< HEAD
             Self::ProcessCalls(args) => args.dry_run,
             _ => false,
+=======
+            Self::ImportContacts(args) => args.dry_run,
+            Self::Init(_) | Self::Migrate(_) | Self::CheckPhone(_) | Self::CheckWindow(_) | Self::Sandbox(_) => false,
+>>>>>>> wc
         }
     }
 
     /// Whether the command stands on its own, needing neither configuration nor database.
     pub fn is_standalone(&self) -> bool {
-        matches!(self, Self::CheckWindow(_) | Self::Sandbox(_))
+        match self {
+            Self::CheckPhone(_) | Self::CheckWindow(_) | Self::Sandbox(_) => true,
+            Self::ImportContacts(args) => args.is_standalone(),
+            Self::Init(_) | Self::Migrate(_) => false,
+        }
     }
 }
 

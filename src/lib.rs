@@ -2,17 +2,6 @@
 //!
 //! Layers: `main -> commands | server -> store | providers -> domain`. See `docs/architecture.md`.
 
-pub mod app;
-pub mod cli;
-pub mod clock;
-pub mod commands;
-pub mod config;
-pub mod domain;
-pub mod error;
-pub mod output;
-pub mod providers;
-pub mod sandbox;
-pub mod store;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
@@ -72,6 +61,11 @@ async fn dispatch(cli: Cli, printer: &Printer) -> Result<Exit> {
         start_logging("warn", &cli.global, true);
         return match cli.command {
             Command::CheckWindow(args) => commands::check_window::run(printer, args),
+            Command::CheckPhone(args) => commands::check_phone::run(printer, &args),
+            Command::ImportContacts(args) => {
+                let clock = cli.global.now.map_or_else(Clock::system, Clock::starting_at);
+                commands::import_contacts::run_standalone(printer, &clock, &args).await
+            }
             Command::Sandbox(args) => commands::sandbox::run(printer, args).await,
             _ => Err(anyhow::anyhow!("this command needs a configuration")),
         };
@@ -90,6 +84,10 @@ async fn dispatch(cli: Cli, printer: &Printer) -> Result<Exit> {
         Command::SweepTimeouts(args) => commands::sweep_timeouts::run(&app, args).await,
         Command::CollectOutcomes(args) => commands::collect_outcomes::run(&app, args).await,
         Command::CheckWindow(_) | Command::Sandbox(_) => unreachable!("standalone commands were run above"),
+        Command::ImportContacts(args) => commands::import_contacts::run(&app, args).await,
+        Command::CheckPhone(_) | Command::CheckWindow(_) | Command::Sandbox(_) => {
+            unreachable!("standalone commands were run above")
+        }
     };
     app.close().await;
     result
@@ -115,3 +113,15 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
         .chain()
         .any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe))
 }
+
+pub mod app;
+pub mod cli;
+pub mod clock;
+pub mod commands;
+pub mod config;
+pub mod domain;
+pub mod error;
+pub mod output;
+pub mod providers;
+pub mod sandbox;
+pub mod store;

@@ -1,8 +1,10 @@
 //! One file per subcommand: its arguments beside what it does.
 
 pub mod calling;
+pub mod check_phone;
 pub mod check_window;
 pub mod collect_outcomes;
+pub mod import_contacts;
 pub mod init;
 pub mod migrate;
 pub mod process_calls;

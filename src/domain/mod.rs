@@ -2,12 +2,15 @@
 
 pub mod call;
 pub mod campaign;
+pub mod contact_row;
 pub mod dial;
 pub mod duration;
 pub mod evidence;
 pub mod gate;
 pub mod outcome;
+pub mod phone;
 pub mod preferred;
+pub mod region;
 pub mod schedule;
 pub mod secret;
 pub mod secret_ref;

@@ -8,9 +8,11 @@ pub mod attempts;
 pub mod calls;
 pub mod claims;
 mod columns;
+pub mod contacts;
 pub mod control;
 pub mod enrollments;
 pub mod evidence;
+pub mod imports;
 pub mod runs;
 pub mod setup;
 

@@ -2,7 +2,9 @@
 //! the whole crate. Run it with `scripts/test`.
 
 mod common;
+mod check_phone;
 mod config;
+mod import_contacts;
 mod layers;
 mod migrations;
 mod sandbox;

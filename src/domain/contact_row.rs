@@ -1,0 +1,7 @@
+//! One row of a contact list: which column is what, and what the row says.
+
+mod columns;
+mod row;
+
+pub use columns::{Field, Mapping, MappingProblem, REJECT_COLUMNS, nearest};
+pub use row::{ContactRow, RowProblem, RowReader, RowReason};

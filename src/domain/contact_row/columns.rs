@@ -1,0 +1,667 @@
+//! Which column of a list holds what.
+
+use thiserror::Error;
+
+/// What a column can mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Field {
+    /// The number to call.
+    Phone,
+    /// The whole name.
+    Name,
+    /// The given name, joined with [`Field::LastName`] where there is no whole name.
+    FirstName,
+    /// The family name.
+    LastName,
+    /// An e-mail address.
+    Email,
+    /// The person's time zone.
+    Timezone,
+    /// The time of day at which the person asked to be called.
+    PreferredTime,
+    /// The person's id in the system that the list comes from.
+    ExternalId,
+    /// The country that a number without a country code belongs to.
+    Region,
+}
+
+/// Columns that a rejects file has behind the original ones, and that an import passes over.
+pub const REJECT_COLUMNS: [&str; 2] = ["callops_line", "callops_reason"];
+
+impl Field {
+    /// Every field.
+    pub const ALL: [Self; 9] = [
+        Self::Phone,
+        Self::Name,
+        Self::FirstName,
+        Self::LastName,
+        Self::Email,
+        Self::Timezone,
+        Self::PreferredTime,
+        Self::ExternalId,
+        Self::Region,
+    ];
+
+    /// The name used on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Phone => "phone",
+            Self::Name => "name",
+            Self::FirstName => "first_name",
+            Self::LastName => "last_name",
+            Self::Email => "email",
+            Self::Timezone => "timezone",
+            Self::PreferredTime => "preferred_time",
+            Self::ExternalId => "external_id",
+            Self::Region => "region",
+        }
+    }
+
+    /// The field of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let name = name.trim().to_lowercase().replace(['-', ' '], "_");
+        Self::ALL.into_iter().find(|field| field.name() == name)
+    }
+
+    /// Headers that mean this field, as [`fold`] writes them, the surest first.
+    const fn synonyms(self) -> &'static [&'static str] {
+        match self {
+            Self::Phone => PHONE,
+            Self::Name => &[
+                "name",
+                "fullname",
+                "contactname",
+                "customername",
+                "displayname",
+                "clientname",
+                "patientname",
+                "contact",
+                "nomcomplet",
+                "nombrecompleto",
+                "nomecompleto",
+                "nomeecognome",
+                "vorundnachname",
+                "namn",
+                "naam",
+                "nimi",
+                "nombre",
+                "nome",
+                "имя",
+                "姓名",
+                "名前",
+                "氏名",
+                "名称",
+            ],
+            Self::FirstName => &[
+                "firstname",
+                "first",
+                "givenname",
+                "forename",
+                "fname",
+                "vorname",
+                "prenom",
+                "primernombre",
+                "voornaam",
+                "fornamn",
+                "fornavn",
+                "etunimi",
+                "imie",
+            ],
+            Self::LastName => &[
+                "lastname",
+                "last",
+                "surname",
+                "familyname",
+                "lname",
+                "nachname",
+                "familienname",
+                "nomdefamille",
+                "apellido",
+                "apellidos",
+                "cognome",
+                "sobrenome",
+                "achternaam",
+                "efternamn",
+                "etternavn",
+                "sukunimi",
+                "nazwisko",
+            ],
+            Self::Email => &[
+                "email",
+                "emailaddress",
+                "mail",
+                "mailaddress",
+                "contactemail",
+                "workemail",
+                "personalemail",
+                "primaryemail",
+                "email1",
+                "email1value",
+                "courriel",
+                "adresseemail",
+                "correo",
+                "correoelectronico",
+                "emailadresse",
+                "eposta",
+                "epost",
+                "sahkoposti",
+                "почта",
+                "邮箱",
+                "メール",
+                "メールアドレス",
+            ],
+            Self::Timezone => &[
+                "timezone",
+                "tz",
+                "timezonename",
+                "timezoneid",
+                "ianatimezone",
+                "tzname",
+                "zeitzone",
+                "fuseauhoraire",
+                "zonahoraria",
+                "fusohorario",
+                "fusoorario",
+                "tijdzone",
+                "tidszon",
+                "часовойпояс",
+                "时区",
+                "タイムゾーン",
+            ],
+            Self::PreferredTime => &[
+                "preferredtime",
+                "preferredcalltime",
+                "preferredcallingtime",
+                "besttimetocall",
+                "calltime",
+                "bestcalltime",
+                "bevorzugtezeit",
+                "wunschzeit",
+                "heurepreferee",
+                "horapreferida",
+            ],
+            Self::ExternalId => &[
+                "externalid",
+                "externalref",
+                "externalreference",
+                "extid",
+                "customerid",
+                "contactid",
+                "crmid",
+                "customernumber",
+                "kundennummer",
+                "numeroclient",
+            ],
+            Self::Region => &[
+                "country",
+                "countrycode",
+                "phoneregion",
+                "phonecountry",
+                "isocountry",
+                "isocountrycode",
+                "countryiso",
+                "countryname",
+                "region",
+                "land",
+                "landescode",
+                "pays",
+                "pais",
+                "paese",
+                "maa",
+                "страна",
+                "国家",
+                "国",
+            ],
+        }
+    }
+}
+
+const PHONE: &[&str] = &[
+    "phone",
+    "phonenumber",
+    "telephone",
+    "telephonenumber",
+    "telnumber",
+    "tel",
+    "telno",
+    "phoneno",
+    "phonenr",
+    "contactphone",
+    "contactphonenumber",
+    "contactnumber",
+    "primaryphone",
+    "primaryphonenumber",
+    "mainphone",
+    "customerphone",
+    "customerphonenumber",
+    "phone1",
+    "phone1value",
+    "e164",
+    "msisdn",
+    "telefon",
+    "telefonnummer",
+    "telefonnr",
+    "rufnummer",
+    "fon",
+    "numerodetelephone",
+    "numtelephone",
+    "notelephone",
+    "numerotelephone",
+    "telefono",
+    "numerodetelefono",
+    "numerotelefono",
+    "telefone",
+    "numerodetelefone",
+    "telefoon",
+    "telefoonnummer",
+    "telefonnumer",
+    "numertelefonu",
+    "puhelin",
+    "puhelinnumero",
+    "телефон",
+    "номертелефона",
+    "电话",
+    "電話",
+    "电话号码",
+    "電話番号",
+    "전화번호",
+    "هاتف",
+    "mobile",
+    "mobilephone",
+    "mobilenumber",
+    "mobilephonenumber",
+    "mobileno",
+    "mobiletel",
+    "cell",
+    "cellphone",
+    "cellnumber",
+    "cellphonenumber",
+    "cellular",
+    "handy",
+    "handynummer",
+    "mobil",
+    "mobilnummer",
+    "mobiltelefon",
+    "movil",
+    "celular",
+    "portable",
+    "telephoneportable",
+    "cellulare",
+    "gsm",
+    "手机",
+    "手机号",
+    "携帯電話",
+    "officephone",
+    "workphone",
+    "businessphone",
+    "daytimephone",
+    "dayphone",
+    "workphonenumber",
+    "officephonenumber",
+    "homephone",
+    "homephonenumber",
+    "eveningphone",
+    "landline",
+    "festnetz",
+    "phone2",
+];
+
+/// Words of a longer header that make it a phone column, such as `Customer Phone #` or `Phone (daytime)`.
+const PHONE_WORDS: &[&str] =
+    &["phone", "telephone", "tel", "mobile", "cell", "cellphone", "telefon", "telefono", "handy"];
+
+/// Words that make a header something about a phone, and not the number.
+const NOT_PHONE_WORDS: &[&str] = &[
+    "type",
+    "label",
+    "ext",
+    "extension",
+    "carrier",
+    "country",
+    "code",
+    "prefix",
+    "status",
+    "verified",
+    "consent",
+    "ok",
+    "valid",
+    "date",
+    "time",
+    "notes",
+    "note",
+    "id",
+    "plan",
+    "model",
+    "brand",
+    "calls",
+    "count",
+    "last",
+    "opt",
+    "optin",
+    "optout",
+    "alt",
+    "alternate",
+    "emergency",
+    "bill",
+    "cost",
+    "tower",
+    "area",
+    "preference",
+    "preferred",
+    "hours",
+];
+
+/// How the header of one list is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mapping {
+    columns: Vec<String>,
+    fields: Vec<(Field, usize)>,
+    attributes: Vec<(usize, String)>,
+    phone_alternatives: Vec<String>,
+}
+
+/// Why a header cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum MappingProblem {
+    /// A column that was asked for is not there.
+    #[error("there is no column `{column}` for {}; the columns are: {}", .field.name(), list(.columns))]
+    NoSuchColumn {
+        /// What it was to be.
+        field: Field,
+        /// The name that was asked for.
+        column: String,
+        /// The column that was probably meant.
+        nearest: Option<String>,
+        /// Every column of the list.
+        columns: Vec<String>,
+    },
+    /// No column looks like phone numbers.
+    #[error("no column looks like phone numbers; the columns are: {}", list(.columns))]
+    NoPhoneColumn {
+        /// Every column of the list.
+        columns: Vec<String>,
+    },
+    /// One field was given two columns.
+    #[error("{} is mapped twice", .field.name())]
+    Twice {
+        /// Which.
+        field: Field,
+    },
+}
+
+fn list(columns: &[String]) -> String {
+    const SHOWN: usize = 40;
+    let mut text = columns.iter().take(SHOWN).map(|column| format!("`{column}`")).collect::<Vec<_>>().join(", ");
+    if columns.len() > SHOWN {
+        text.push_str(&format!(" and {} more", columns.len() - SHOWN));
+    }
+    text
+}
+
+impl Mapping {
+    /// Reads a header. What is in `explicit` wins over synonyms; an explicit column that is empty leaves the field
+    /// without a column.
+    ///
+    /// # Errors
+    /// When an explicit column is not in the header, or no column is the phone's.
+    pub fn new(header: &[String], explicit: &[(Field, String)]) -> Result<Self, MappingProblem> {
+        let columns: Vec<String> = header.iter().map(|name| name.trim().chars().take(200).collect()).collect();
+        let mut fields: Vec<(Field, usize)> = Vec::new();
+        let mut settled: Vec<Field> = Vec::new();
+        for (field, column) in explicit {
+            if settled.contains(field) {
+                return Err(MappingProblem::Twice { field: *field });
+            }
+            settled.push(*field);
+            if !column.trim().is_empty() {
+                fields.push((*field, find_column(&columns, *field, column)?));
+            }
+        }
+        let free = |fields: &[(Field, usize)], index: usize| {
+            fields.iter().all(|(_, taken)| *taken != index) && !REJECT_COLUMNS.contains(&columns[index].as_str())
+        };
+        let mut phone_alternatives = Vec::new();
+        for field in Field::ALL {
+            if settled.contains(&field) {
+                continue;
+            }
+            let mut candidates: Vec<(usize, usize)> = (0..columns.len())
+                .filter(|index| free(&fields, *index))
+                .filter_map(|index| rank(field, &columns[index]).map(|rank| (rank, index)))
+                .collect();
+            candidates.sort_unstable();
+            if let Some((_, index)) = candidates.first() {
+                fields.push((field, *index));
+            }
+            if field == Field::Phone {
+                phone_alternatives = candidates.iter().skip(1).map(|(_, index)| columns[*index].clone()).collect();
+            }
+        }
+        if !fields.iter().any(|(field, _)| *field == Field::Phone) {
+            return Err(MappingProblem::NoPhoneColumn { columns });
+        }
+        let attributes = attribute_names(&columns, |index| free(&fields, index));
+        fields.sort_unstable();
+        Ok(Self { columns, fields, attributes, phone_alternatives })
+    }
+
+    /// How many columns a row must have.
+    pub fn width(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// The header as it was, trimmed.
+    pub fn columns(&self) -> &[String] {
+        &self.columns
+    }
+
+    /// The column of a field, from 0.
+    pub fn column_of(&self, field: Field) -> Option<usize> {
+        self.fields.iter().find(|(mapped, _)| *mapped == field).map(|(_, index)| *index)
+    }
+
+    /// Each mapped field with its column's name.
+    pub fn fields(&self) -> impl Iterator<Item = (Field, &str)> {
+        self.fields.iter().map(|(field, index)| (*field, self.columns[*index].as_str()))
+    }
+
+    /// Columns that become attributes: index and a name that is not empty and used once.
+    pub fn attributes(&self) -> &[(usize, String)] {
+        &self.attributes
+    }
+
+    /// Other columns that also look like phone numbers, and are kept as attributes.
+    pub fn phone_alternatives(&self) -> &[String] {
+        &self.phone_alternatives
+    }
+}
+
+fn find_column(columns: &[String], field: Field, wanted: &str) -> Result<usize, MappingProblem> {
+    let wanted = wanted.trim();
+    let by = |same: &dyn Fn(&str) -> bool| columns.iter().position(|column| same(column));
+    by(&|column| column == wanted)
+        .or_else(|| by(&|column| column.to_lowercase() == wanted.to_lowercase()))
+        .or_else(|| by(&|column| !fold(wanted).is_empty() && fold(column) == fold(wanted)))
+        .ok_or_else(|| MappingProblem::NoSuchColumn {
+            field,
+            column: wanted.to_owned(),
+            nearest: nearest(columns.iter().map(String::as_str), wanted).map(str::to_owned),
+            columns: columns.to_vec(),
+        })
+}
+
+/// The one of `names` that is closest to `wanted`, if any is close.
+pub fn nearest<'a>(names: impl Iterator<Item = &'a str>, wanted: &str) -> Option<&'a str> {
+    let wanted = fold(wanted);
+    names
+        .map(|name| {
+            let folded = fold(name);
+            let contained =
+                folded.len() >= 3 && wanted.len() >= 3 && (folded.contains(&wanted) || wanted.contains(&folded));
+            (if contained { 1 } else { strsim::damerau_levenshtein(&folded, &wanted) }, name)
+        })
+        .filter(|(edits, _)| *edits <= 1 + wanted.chars().count() / 4)
+        .min_by_key(|(edits, _)| *edits)
+        .map(|(_, name)| name)
+}
+
+fn attribute_names(columns: &[String], is_attribute: impl Fn(usize) -> bool) -> Vec<(usize, String)> {
+    let mut names: Vec<(usize, String)> = Vec::new();
+    for (index, column) in columns.iter().enumerate().filter(|(index, _)| is_attribute(*index)) {
+        let base = if column.is_empty() { format!("column_{}", index + 1) } else { column.clone() };
+        let mut name = base.clone();
+        let mut copy = 2;
+        while names.iter().any(|(_, taken)| *taken == name) {
+            name = format!("{base}_{copy}");
+            copy += 1;
+        }
+        names.push((index, name));
+    }
+    names
+}
+
+/// How sure it is that this header means the field: smaller is surer, none is no.
+fn rank(field: Field, header: &str) -> Option<usize> {
+    let folded = fold(header);
+    if field == Field::Phone
+        && ["fax", "telecopie", "ファックス", "传真", "факс"].iter().any(|fax| folded.contains(fax))
+    {
+        return None;
+    }
+    if let Some(rank) = field.synonyms().iter().position(|synonym| *synonym == folded) {
+        return Some(rank);
+    }
+    if field != Field::Phone {
+        return None;
+    }
+    let words = words(header);
+    let has = |list: &[&str]| words.iter().any(|word| list.contains(&word.as_str()));
+    (has(PHONE_WORDS) && !has(NOT_PHONE_WORDS)).then_some(PHONE.len())
+}
+
+/// A header without case, accents, blanks and signs.
+fn fold(header: &str) -> String {
+    header.chars().flat_map(char::to_lowercase).map(plain_letter).filter(|c| c.is_alphanumeric()).collect()
+}
+
+fn plain_letter(c: char) -> char {
+    match c {
+        'à'..='å' => 'a',
+        'ç' => 'c',
+        'è'..='ë' => 'e',
+        'ì'..='ï' => 'i',
+        'ñ' => 'n',
+        'ò'..='ö' | 'ø' => 'o',
+        'ù'..='ü' => 'u',
+        'ę' => 'e',
+        'ł' => 'l',
+        'ś' => 's',
+        other => other,
+    }
+}
+
+/// The words of a header, parted by signs and by capitals inside (`OfficePhone`).
+fn words(header: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut before_is_lower = false;
+    for c in header.chars() {
+        if !c.is_alphabetic() || c.is_uppercase() && before_is_lower {
+            words.push(String::new());
+        }
+        before_is_lower = c.is_lowercase();
+        if c.is_alphabetic() {
+            let word = words.last_mut().expect("there is always a last word");
+            word.extend(c.to_lowercase().map(plain_letter));
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(header: &[&str], explicit: &[(Field, &str)]) -> Result<Mapping, MappingProblem> {
+        let header: Vec<String> = header.iter().map(|name| (*name).to_owned()).collect();
+        let explicit: Vec<(Field, String)> =
+            explicit.iter().map(|(field, name)| (*field, (*name).to_owned())).collect();
+        Mapping::new(&header, &explicit)
+    }
+
+    fn phone_of(header: &[&str]) -> Option<String> {
+        map(header, &[]).ok().map(|m| m.columns()[m.column_of(Field::Phone).unwrap()].clone())
+    }
+
+    #[test]
+    fn phone_columns_are_found_by_their_names() {
+        for (header, want) in [
+            (&["id", "fax", "phone", "city"][..], "phone"),
+            (&["Town_Name", "Office_Fax", "Office_Phone"], "Office_Phone"),
+            (&["Name", "Phone Number"], "Phone Number"),
+            (&["Nom", "Téléphone"], "Téléphone"),
+            (&["Name", "TELEFON"], "TELEFON"),
+            (&["Name", "Tel."], "Tel."),
+            (&["Name", "Mobile"], "Mobile"),
+            (&["Mobile", "Phone"], "Phone"),
+            (&["Home Phone", "Mobile", "Work Phone"], "Mobile"),
+            (&["Name", "Phone 1 - Type", "Phone 1 - Value"], "Phone 1 - Value"),
+            (&["Customer Phone #", "Phone Type"], "Customer Phone #"),
+            (&["customerPhone"], "customerPhone"),
+            (&["氏名", "電話番号"], "電話番号"),
+        ] {
+            assert_eq!(phone_of(header).as_deref(), Some(want), "{header:?}");
+        }
+    }
+
+    #[test]
+    fn a_fax_is_never_the_phone() {
+        for header in [&["fax"][..], &["Fax Phone"], &["Phone/Fax"], &["telefax"], &["Office_Fax", "name"]] {
+            assert!(matches!(map(header, &[]), Err(MappingProblem::NoPhoneColumn { .. })), "{header:?}");
+        }
+        for header in
+            ["phone_type", "phone verified", "last phone call date", "country phone code", "headphones", "hotel"]
+        {
+            assert_eq!(phone_of(&[header]), None, "{header}");
+        }
+    }
+
+    #[test]
+    fn an_explicit_column_wins_and_must_exist() {
+        let mapping = map(&["phone", "Mobile #", "name"], &[(Field::Phone, "mobile #")]).unwrap();
+        assert_eq!(mapping.column_of(Field::Phone), Some(1));
+        assert_eq!(mapping.attributes(), [(0, "phone".to_owned())]);
+        let problem = map(&["phone", "Mobile #"], &[(Field::Phone, "Mobil")]).unwrap_err();
+        let MappingProblem::NoSuchColumn { nearest, .. } = &problem else { panic!("{problem:?}") };
+        assert_eq!(nearest.as_deref(), Some("Mobile #"));
+        assert!(problem.to_string().contains("`phone`, `Mobile #`"), "{problem}");
+        let none = map(&["phone", "region"], &[(Field::Region, "")]).unwrap();
+        assert_eq!(none.column_of(Field::Region), None);
+        assert_eq!(none.attributes(), [(1, "region".to_owned())]);
+        assert!(matches!(
+            map(&["a", "b"], &[(Field::Phone, "a"), (Field::Phone, "b")]),
+            Err(MappingProblem::Twice { .. })
+        ));
+    }
+
+    #[test]
+    fn the_rest_are_attributes_with_names_of_their_own() {
+        let mapping = map(&["phone", "note", "note", "", "callops_line", "callops_reason", "Mobile"], &[]).unwrap();
+        let names: Vec<_> = mapping.attributes().iter().map(|(_, name)| name.as_str()).collect();
+        assert_eq!(names, ["note", "note_2", "column_4", "Mobile"]);
+        assert_eq!(mapping.phone_alternatives(), ["Mobile"]);
+        assert_eq!(mapping.width(), 7);
+    }
+
+    #[test]
+    fn every_synonym_is_folded_and_means_one_field() {
+        let mut seen = std::collections::HashMap::new();
+        for field in Field::ALL {
+            assert_eq!(Field::from_name(field.name()), Some(field));
+            for synonym in field.synonyms() {
+                assert_eq!(fold(synonym), *synonym, "{}", field.name());
+                assert_eq!(seen.insert(*synonym, field), None, "{synonym}");
+            }
+        }
+    }
+}

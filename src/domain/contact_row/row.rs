@@ -1,0 +1,332 @@
+//! From the cells of a row to a contact.
+
+use serde_json::{Map, Value};
+use thiserror::Error;
+
+use super::columns::{Field, Mapping};
+use crate::domain::phone::{ParsedPhone, Phone, PhoneParser, PhoneProblem, is_placeholder};
+use crate::domain::preferred::PreferredTime;
+use crate::domain::region::Region;
+use crate::domain::zone::Zone;
+
+/// What a row says about one contact. A field is none where the row has nothing to say about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContactRow {
+    /// The number to call.
+    pub phone: Phone,
+    /// What to key in once connected.
+    pub extension: Option<String>,
+    /// Further valid numbers of the same cell, in order.
+    pub alternates: Vec<Phone>,
+    /// The whole name.
+    pub name: Option<String>,
+    /// An e-mail address, as written.
+    pub email: Option<String>,
+    /// The id in the system that the list comes from.
+    pub external_id: Option<String>,
+    /// The person's zone.
+    pub timezone: Option<Zone>,
+    /// The time of day at which the person asked to be called.
+    pub preferred_time: Option<PreferredTime>,
+    /// Every other column that is not empty: text under the column's name.
+    pub attributes: Map<String, Value>,
+}
+
+/// Why a row was not taken: the reason's stable word, and a sentence.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{detail}")]
+pub struct RowProblem {
+    /// The class of the problem.
+    pub reason: RowReason,
+    /// What is wrong, with the value.
+    pub detail: String,
+}
+
+/// The classes of problems of a row. The texts of [`RowReason::code`] are an API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RowReason {
+    /// The phone cell.
+    Phone(PhoneProblem),
+    /// More or fewer cells than the header has.
+    RaggedRow,
+    /// A quote that is never closed, so that the row swallows those behind it.
+    UnclosedQuote,
+    /// Bytes that are no UTF-8.
+    NotUtf8,
+    /// A NUL character, which no database text can hold.
+    NulByte,
+    /// The country is none that has a numbering plan, and the number needs one.
+    UnknownRegion,
+    /// The zone is no IANA name.
+    InvalidTimezone,
+    /// The preferred time is no `HH:MM`.
+    InvalidPreferredTime,
+}
+
+impl RowReason {
+    /// The stable word for this class.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Phone(problem) => problem.code(),
+            Self::RaggedRow => "ragged_row",
+            Self::UnclosedQuote => "unclosed_quote",
+            Self::NotUtf8 => "not_utf8",
+            Self::NulByte => "nul_byte",
+            Self::UnknownRegion => "unknown_region",
+            Self::InvalidTimezone => "invalid_timezone",
+            Self::InvalidPreferredTime => "invalid_preferred_time",
+        }
+    }
+}
+
+/// Reads rows of one list. Holds a phone parser, so each thread wants its own.
+pub struct RowReader {
+    mapping: Mapping,
+    region: Option<Region>,
+    parser: PhoneParser,
+}
+
+impl RowReader {
+    /// A reader for lists with this header; `region` counts where a row names none.
+    pub fn new(mapping: Mapping, region: Option<Region>) -> Self {
+        Self { mapping, region, parser: PhoneParser::new() }
+    }
+
+    /// How the header was read.
+    pub fn mapping(&self) -> &Mapping {
+        &self.mapping
+    }
+
+    /// Reads one row from its raw cells.
+    ///
+    /// # Errors
+    /// A [`RowProblem`]; the first found, structure before phone before the other fields.
+    pub fn read<'a>(&self, cells: impl ExactSizeIterator<Item = &'a [u8]>) -> Result<ContactRow, RowProblem> {
+        let cells = self.text_cells(cells)?;
+        let cell = |field| self.mapping.column_of(field).and_then(|index: usize| value(cells[index]));
+        let (parsed, alternates) = self.phone(&cells, cell(Field::Region))?;
+        let timezone = cell(Field::Timezone)
+            .map(|text| text.parse::<Zone>())
+            .transpose()
+            .map_err(|error| problem(RowReason::InvalidTimezone, error.to_string()))?;
+        let preferred_time = cell(Field::PreferredTime)
+            .map(preferred_time)
+            .transpose()
+            .map_err(|error| problem(RowReason::InvalidPreferredTime, error))?;
+        Ok(ContactRow {
+            phone: parsed.phone,
+            extension: parsed.extension,
+            alternates,
+            name: cell(Field::Name).map(str::to_owned).or_else(|| {
+                match (cell(Field::FirstName), cell(Field::LastName)) {
+                    (Some(first), Some(last)) => Some(format!("{first} {last}")),
+                    (first, last) => first.or(last).map(str::to_owned),
+                }
+            }),
+            email: cell(Field::Email).map(str::to_owned),
+            external_id: cell(Field::ExternalId).map(str::to_owned),
+            timezone,
+            preferred_time,
+            attributes: self.attributes(&cells),
+        })
+    }
+
+    fn text_cells<'a>(&self, cells: impl ExactSizeIterator<Item = &'a [u8]>) -> Result<Vec<&'a str>, RowProblem> {
+        let (found, wanted) = (cells.len(), self.mapping.width());
+        if found != wanted {
+            let detail = format!("the row has {found} cells where the header has {wanted}");
+            return Err(problem(RowReason::RaggedRow, detail));
+        }
+        let columns = self.mapping.columns();
+        cells
+            .enumerate()
+            .map(|(index, bytes)| {
+                if bytes.contains(&0) {
+                    let detail = format!("column `{}` holds a NUL character", columns[index]);
+                    return Err(problem(RowReason::NulByte, detail));
+                }
+                std::str::from_utf8(bytes).map_err(|error| {
+                    let (column, at) = (&columns[index], error.valid_up_to() + 1);
+                    problem(RowReason::NotUtf8, format!("column `{column}` is not UTF-8 from its byte {at} on"))
+                })
+            })
+            .collect()
+    }
+
+    fn phone(&self, cells: &[&str], region_cell: Option<&str>) -> Result<(ParsedPhone, Vec<Phone>), RowProblem> {
+        let index = self.mapping.column_of(Field::Phone).expect("a mapping always has a phone column");
+        let text = cells[index];
+        // A country that is not understood is not replaced by another: only numbers that need none pass.
+        let region = match region_cell.map(Region::from_cell) {
+            None => Ok(self.region),
+            Some(Ok(region)) => Ok(Some(region)),
+            Some(Err(error)) => Err(error),
+        };
+        let by_plan = region.clone().unwrap_or(None);
+        let refused = match self.parser.parse(text, by_plan) {
+            Ok(parsed) => return Ok((parsed, Vec::new())),
+            Err(PhoneProblem::RegionNeeded) if region.is_err() => {
+                let detail = region.err().map(|error| error.to_string()).unwrap_or_default();
+                return Err(problem(RowReason::UnknownRegion, detail));
+            }
+            Err(refused) => refused,
+        };
+        if let Some(several) = self.several(text, by_plan) {
+            return Ok(several);
+        }
+        let shown: String = text.trim().chars().take(60).collect();
+        let detail =
+            if refused == PhoneProblem::NoPhone { refused.to_string() } else { format!("`{shown}`: {refused}") };
+        Err(problem(RowReason::Phone(refused), detail))
+    }
+
+    /// The first valid number of a cell with several, and the other valid ones.
+    fn several(&self, text: &str, region: Option<Region>) -> Option<(ParsedPhone, Vec<Phone>)> {
+        const MAX_CHARS: usize = 500;
+        if text.len() > MAX_CHARS {
+            return None;
+        }
+        let digits = |part: &str| part.chars().filter(|c| c.is_numeric()).count();
+        let parts: Vec<&str> = text.split(['/', ';', '|', '\n', '&']).flat_map(|part| part.split(" or ")).collect();
+        // Parts of less than seven digits are pieces of a number or an extension. Where the first is one, as the area
+        // code in `030/1234567/...`, what follows is no whole number either.
+        if parts.iter().map(|part| digits(part)).find(|digits| *digits > 0)? < 7 {
+            return None;
+        }
+        let mut numbers =
+            parts.into_iter().filter(|part| digits(part) >= 7).filter_map(|part| self.parser.parse(part, region).ok());
+        let first = numbers.next()?;
+        let rest: Vec<Phone> = numbers.map(|parsed| parsed.phone).collect();
+        let mut alternates: Vec<Phone> = Vec::new();
+        for phone in rest {
+            if phone != first.phone && !alternates.contains(&phone) {
+                alternates.push(phone);
+            }
+        }
+        Some((first, alternates))
+    }
+
+    fn attributes(&self, cells: &[&str]) -> Map<String, Value> {
+        let mut attributes = Map::new();
+        for (index, name) in self.mapping.attributes() {
+            let text = cells[*index].trim();
+            // What databases and spreadsheets write for nothing; `none` or `-` can be an answer here.
+            if !text.is_empty() && !["NULL", "\\N", "#N/A"].contains(&text) {
+                attributes.insert(name.clone(), Value::String(text.to_owned()));
+            }
+        }
+        attributes
+    }
+}
+
+/// The cell's text, or none where it says that there is none.
+fn value(cell: &str) -> Option<&str> {
+    let text = cell.trim();
+    (!is_placeholder(text)).then_some(text)
+}
+
+/// Reads `9:30`, `09:30` or, as a spreadsheet writes times, `09:30:00`.
+fn preferred_time(text: &str) -> Result<PreferredTime, String> {
+    let text = text.strip_suffix(":00").filter(|rest| rest.contains(':')).unwrap_or(text);
+    let padded = if text.len() == 4 { format!("0{text}") } else { text.to_owned() };
+    padded.parse().map_err(|error: crate::domain::preferred::PreferredTimeError| error.to_string())
+}
+
+fn problem(reason: RowReason, detail: String) -> RowProblem {
+    RowProblem { reason, detail }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(header: &[&str], cells: &[&str], region: &str) -> Result<ContactRow, RowProblem> {
+        let header: Vec<String> = header.iter().map(|name| (*name).to_owned()).collect();
+        let region = (!region.is_empty()).then(|| region.parse().unwrap());
+        RowReader::new(Mapping::new(&header, &[]).unwrap(), region).read(cells.iter().map(|cell| cell.as_bytes()))
+    }
+
+    #[test]
+    fn a_row_becomes_a_contact() {
+        let row = read(
+            &["First Name", "Last Name", "Phone", "E-Mail", "Time Zone", "Preferred_Time", "External ID", "Plan", "x"],
+            &["Ada", "Lovelace", "802-223-6942 x1", "ada@example.com", "america/new_york", "9:30", "A-1", "gold", " "],
+            "US",
+        )
+        .unwrap();
+        assert_eq!(row.phone.as_str(), "+18022236942");
+        assert_eq!(row.extension.as_deref(), Some("1"));
+        assert_eq!(row.name.as_deref(), Some("Ada Lovelace"));
+        assert_eq!(row.email.as_deref(), Some("ada@example.com"));
+        assert_eq!(row.timezone.unwrap().name(), "America/New_York");
+        assert_eq!(row.preferred_time.unwrap().to_string(), "09:30");
+        assert_eq!(row.external_id.as_deref(), Some("A-1"));
+        assert_eq!(Value::Object(row.attributes), serde_json::json!({"Plan": "gold"}));
+    }
+
+    #[test]
+    fn words_for_nothing_are_nothing() {
+        let row =
+            read(&["phone", "name", "email", "notes", "hours"], &["+18022236942", "NULL", "n/a", "none", "NULL"], "");
+        let row = row.unwrap();
+        assert_eq!((row.name, row.email), (None, None));
+        assert_eq!(Value::Object(row.attributes), serde_json::json!({"notes": "none"}));
+    }
+
+    #[test]
+    fn a_rows_country_wins_and_an_unknown_one_is_not_replaced() {
+        let header = ["phone", "country"];
+        assert_eq!(read(&header, &["030 2270123", "Germany"], "US").unwrap().phone.as_str(), "+49302270123");
+        assert_eq!(read(&header, &["802-223-6942", ""], "US").unwrap().phone.as_str(), "+18022236942");
+        let problem = read(&header, &["802-223-6942", "Atlantis"], "US").unwrap_err();
+        assert_eq!(problem.reason.code(), "unknown_region");
+        assert!(problem.detail.contains("`Atlantis`"));
+        assert_eq!(read(&header, &["+1 802-223-6942", "Atlantis"], "").unwrap().phone.as_str(), "+18022236942");
+        assert_eq!(read(&header, &["802-223-6942", ""], "").unwrap_err().reason.code(), "region_needed");
+    }
+
+    #[test]
+    fn of_several_numbers_the_first_is_taken_and_the_others_kept() {
+        for cell in [
+            "802-223-6942 / 802-265-3610",
+            "802-223-6942; 802-265-3610",
+            "802-223-6942 or 802-265-3610",
+            "802-223-6942\n802-265-3610",
+            "802-223-6942/802-265-3610/802-223-6942",
+            "123-456-7890 / 802-223-6942 / 802-265-3610",
+        ] {
+            let row = read(&["phone"], &[cell], "US").unwrap();
+            assert_eq!(row.phone.as_str(), "+18022236942", "{cell}");
+            assert_eq!(row.alternates.iter().map(Phone::as_str).collect::<Vec<_>>(), ["+18022653610"], "{cell}");
+        }
+        let row = read(&["phone"], &["+49 30 2270123 / 24"], "").unwrap();
+        assert_eq!((row.phone.as_str(), row.alternates.len()), ("+49302270123", 0));
+        assert!(read(&["phone"], &["030/2270123/2270124"], "DE").is_err());
+        assert_eq!(read(&["phone"], &["030 / 2270123"], "DE").unwrap().phone.as_str(), "+49302270123");
+        assert_eq!(read(&["phone"], &["123 / 456"], "US").unwrap_err().reason.code(), "too_short");
+    }
+
+    #[test]
+    fn each_broken_row_has_its_reason() {
+        let header = ["phone", "timezone", "preferred_time"];
+        let good = "+18022236942";
+        for (cells, code) in [
+            (&[good, "America/New York", ""][..], "invalid_timezone"),
+            (&[good, "EST5EDT4", ""], "invalid_timezone"),
+            (&[good, "", "25:00"], "invalid_preferred_time"),
+            (&[good, "", "noon"], "invalid_preferred_time"),
+            (&[good, ""], "ragged_row"),
+            (&[good, "", "", "more"], "ragged_row"),
+            (&[good, "a\0b", ""], "nul_byte"),
+            (&["", "", ""], "no_phone"),
+            (&["1.41555E+10", "", ""], "spreadsheet_damage"),
+            (&["911", "", ""], "not_callable"),
+        ] {
+            assert_eq!(read(&header, cells, "US").unwrap_err().reason.code(), code, "{cells:?}");
+        }
+        let mapping = Mapping::new(&["phone".to_owned()], &[]).unwrap();
+        let problem = RowReader::new(mapping, None).read([&b"+1\xff"[..]].into_iter()).unwrap_err();
+        assert_eq!(problem.reason.code(), "not_utf8");
+        assert!(read(&header, &[good, "", "9:30:00"], "").unwrap().preferred_time.unwrap().to_string() == "09:30");
+    }
+}

@@ -1,0 +1,313 @@
+//! From a written number to one that may be dialled.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use rlibphonenumber::{
+    NumberLengthType, ParseError, PhoneNumber, PhoneNumberType, PhoneNumberUtil, Region as LibraryRegion,
+    ValidationError,
+};
+
+use super::repair::repair;
+use super::{ParsedPhone, Phone, PhoneProblem};
+use crate::domain::region::Region;
+
+/// No written number is longer; what is, is another column's text, and costs time.
+const MAX_INPUT_CHARS: usize = 250;
+
+thread_local! {
+    // The library's own shared instance is contended between threads; one each costs a few milliseconds and megabytes.
+    static PARSER: PhoneParser = PhoneParser::new();
+}
+
+/// Reads `input` as one phone number, with this thread's own parser. National numbers are read by `region`'s plan.
+///
+/// # Errors
+/// A [`PhoneProblem`] for anything that may not be dialled.
+///
+/// # Examples
+/// ```
+/// use callops::domain::phone::parse_phone;
+/// let parsed = parse_phone("(802) 223-6942 x1", Some("US".parse().unwrap())).unwrap();
+/// assert_eq!((parsed.phone.as_str(), parsed.extension.as_deref()), ("+18022236942", Some("1")));
+/// ```
+pub fn parse_phone(input: &str, region: Option<Region>) -> Result<ParsedPhone, PhoneProblem> {
+    PARSER.with(|parser| parser.parse(input, region))
+}
+
+/// Whether the library has a numbering plan for this region.
+pub(crate) fn is_supported(region: LibraryRegion) -> bool {
+    PARSER.with(|parser| parser.library.get_country_code_for_region(region).is_some())
+}
+
+/// The numbering plans of the world. Costs milliseconds to make: keep one per thread.
+pub struct PhoneParser {
+    library: PhoneNumberUtil,
+}
+
+impl Default for PhoneParser {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl PhoneParser {
+    /// Loads the numbering plans that are built in.
+    pub fn new() -> Self {
+        Self { library: PhoneNumberUtil::new().expect("the numbering plans built into the program are readable") }
+    }
+
+    /// Reads `input` as one phone number; see [`parse_phone`].
+    pub fn parse(&self, input: &str, region: Option<Region>) -> Result<ParsedPhone, PhoneProblem> {
+        if input.len() > MAX_INPUT_CHARS && input.chars().nth(MAX_INPUT_CHARS).is_some() {
+            let blank = input.chars().all(char::is_whitespace);
+            return Err(if blank { PhoneProblem::NoPhone } else { PhoneProblem::NotANumber });
+        }
+        let text = repair(input)?;
+        if names_a_fax(&text) {
+            return Err(PhoneProblem::NotCallable);
+        }
+        if let Some(first) = before_separator(&text)
+            && self.read(&first, region).is_ok()
+        {
+            return Err(PhoneProblem::SeveralNumbers);
+        }
+        let problem = match self.read(&text, region) {
+            Ok(parsed) => return Ok(parsed),
+            Err(problem) => problem,
+        };
+        // `00` is how most of the world dials `+`; only what is no number of the region itself is read so.
+        if let Some(rest) = text.strip_prefix("00")
+            && let Ok(parsed) = self.read(&format!("+{rest}"), None)
+        {
+            return Ok(parsed);
+        }
+        Err(problem)
+    }
+
+    fn read(&self, text: &str, region: Option<Region>) -> Result<ParsedPhone, PhoneProblem> {
+        if is_emergency(text) {
+            return Err(PhoneProblem::NotCallable);
+        }
+        let number =
+            self.library.parse(text, region.map(Region::library)).map_err(|error| explain(&error, text, region))?;
+        if has_words(text, &number) {
+            return Err(PhoneProblem::NotANumber);
+        }
+        match self.library.get_number_type(&number) {
+            PhoneNumberType::Unknown => Err(match self.library.is_possible_number_with_reason(&number) {
+                Ok(NumberLengthType::IsPossibleLocalOnly) | Err(ValidationError::TooShort) => PhoneProblem::TooShort,
+                Err(ValidationError::TooLong) => PhoneProblem::TooLong,
+                Err(ValidationError::InvalidCountryCode) => PhoneProblem::InvalidCountryCode,
+                _ => PhoneProblem::InvalidNumber,
+            }),
+            PhoneNumberType::PremiumRate | PhoneNumberType::SharedCost => Err(PhoneProblem::NotCallable),
+            _ => {
+                let phone = e164(&number).ok_or(PhoneProblem::InvalidNumber)?;
+                Ok(ParsedPhone { phone, extension: number.extension.filter(|digits| !digits.is_empty()) })
+            }
+        }
+    }
+}
+
+fn e164(number: &PhoneNumber) -> Option<Phone> {
+    let mut text = String::with_capacity(17);
+    write!(text, "+{}", number.country_code).ok()?;
+    if number.italian_leading_zero() {
+        for _ in 0..number.number_of_leading_zeros() {
+            text.push('0');
+        }
+    }
+    write!(text, "{}", number.national_number).ok()?;
+    Phone::from_e164(&text).ok()
+}
+
+fn explain(error: &ParseError, text: &str, region: Option<Region>) -> PhoneProblem {
+    match error {
+        ParseError::InvalidCountryCode if region.is_none() && !text.contains('+') => PhoneProblem::RegionNeeded,
+        ParseError::InvalidCountryCode => PhoneProblem::InvalidCountryCode,
+        ParseError::TooShortAfterIdd | ParseError::TooShortNsn => PhoneProblem::TooShort,
+        ParseError::TooLongNsn => PhoneProblem::TooLong,
+        ParseError::NotANumber(_) => match text.chars().filter(char::is_ascii_digit).count() {
+            digits if digits > 17 => PhoneProblem::TooLong,
+            1..=2 if !text.chars().any(char::is_alphabetic) => PhoneProblem::TooShort,
+            _ => PhoneProblem::NotANumber,
+        },
+    }
+}
+
+/// Numbers that reach an emergency or an operator's short service somewhere: two or three digits, or the European
+/// harmonised 116xxx. Without a `+` they are dialled as they stand, so no numbering plan can make them harmless.
+fn is_emergency(text: &str) -> bool {
+    let digits: String = text.chars().filter(char::is_ascii_digit).collect();
+    let bare = !text.contains('+') && text.chars().all(|c| c.is_ascii_digit() || " -.()*#".contains(c));
+    bare && (digits.len() <= 3 || digits.len() == 6 && digits.starts_with("116"))
+}
+
+/// A number that is said to be a fax and not also a phone.
+fn names_a_fax(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    text.contains("fax") && !["tel", "phone", "voice", "fon"].iter().any(|word| text.contains(word))
+}
+
+/// What stands before the first sign that parts two numbers. A slash or comma also stands inside numbers, so whoever
+/// asks must see whether the part is a number by itself.
+fn before_separator(text: &str) -> Option<Cow<'_, str>> {
+    let lower = text.to_ascii_lowercase();
+    if lower.contains("tel:") || lower.contains(";ext=") {
+        return None;
+    }
+    let sign = text.find(['/', '|', ';', '\n', '&']);
+    let word = [" or ", " oder ", " ou ", " and ", " und "].iter().filter_map(|word| lower.find(word)).min();
+    let at = match (sign, word) {
+        (Some(sign), Some(word)) => sign.min(word),
+        (sign, word) => sign.or(word)?,
+    };
+    let rest = &text[at + 1..];
+    // `x302/x2303` is one number with a choice of extensions, which the library cuts by itself.
+    let more_digits = rest.bytes().any(|b| b.is_ascii_digit()) && !rest.trim_start().starts_with(['x', 'X', 'e', 'E']);
+    more_digits.then(|| Cow::Borrowed(&text[..at]))
+}
+
+/// Whether letters were read as digits where nobody meant a vanity number: outside North America, whose numbers have
+/// one length, `030 123456 Bob` would be a longer number and somebody else's.
+fn has_words(text: &str, number: &PhoneNumber) -> bool {
+    const NOT_VANITY: &[&str] =
+        &["cell", "home", "work", "main", "mobile", "office", "direct", "desk", "line", "call", "after", "only"];
+    let start = text.find(|c: char| c.is_ascii_digit() || c == '+').unwrap_or(0);
+    let body = &text[start..];
+    if !body.bytes().any(|b| b.is_ascii_alphabetic()) || body.starts_with("tel:") {
+        return false;
+    }
+    let mut words = body.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty()).map(str::to_lowercase);
+    let letters: usize = words.clone().map(|word| word.chars().count()).sum();
+    let is_label = |word: &str| {
+        matches!(word, "x" | "ext" | "extn" | "extension" | "ex" | "int" | "anexo" | "доб" | "xtn" | "isub")
+            || word == "tel"
+            || word == "phone"
+            || word == "context"
+    };
+    if number.extension.is_some() {
+        return words.any(|word| !is_label(&word) && word.chars().count() >= 3);
+    }
+    letters >= 3
+        && (number.country_code != 1 || words.any(|word| NOT_VANITY.contains(&word.as_str())))
+        && !text.contains("phone-context")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use PhoneProblem as P;
+    use proptest::prelude::*;
+
+    fn parse(text: &str, region: &str) -> Result<String, PhoneProblem> {
+        let region = (!region.is_empty()).then(|| region.parse().unwrap());
+        parse_phone(text, region).map(|p| match p.extension {
+            Some(extension) => format!("{} x{extension}", p.phone),
+            None => p.phone.to_string(),
+        })
+    }
+
+    #[test]
+    fn numbers_are_read_by_their_region_or_country_code() {
+        for (text, region, want) in [
+            ("802-223-6942 x1", "US", "+18022236942 x1"),
+            ("(802) 223-6942 ext. 101", "US", "+18022236942 x101"),
+            ("+1 802 223 6942", "", "+18022236942"),
+            ("+49 30 2270123", "US", "+49302270123"),
+            ("030 2270123", "DE", "+49302270123"),
+            ("030/2270123", "DE", "+49302270123"),
+            ("030 / 2270123", "DE", "+49302270123"),
+            ("(0)30 2270123", "DE", "+49302270123"),
+            ("+49 (0)30 2270123", "", "+49302270123"),
+            ("0049302270123", "", "+49302270123"),
+            ("0049302270123", "US", "+49302270123"),
+            ("0049 30 2270123", "DE", "+49302270123"),
+            ("011 49 30 2270123", "US", "+49302270123"),
+            ("tel:+1-802-223-6942;ext=12", "", "+18022236942 x12"),
+            ("tel:223-6942;phone-context=+1-802", "", "+18022236942"),
+            ("+4915112345678", "", "+4915112345678"),
+            ("+39 06 6982 3456", "", "+390669823456"),
+            ("020 7183 8750", "GB", "+442071838750"),
+            ("1-800-FLOWERS", "US", "+18003569377"),
+            ("Tel.: 802-223-6942", "US", "+18022236942"),
+            ("+49302270123.0", "", "+49302270123"),
+            ("8022236942.0", "US", "+18022236942"),
+            ("'+1 802 223 6942", "", "+18022236942"),
+            ("(530) 583-6985 x302/x2303", "US", "+15305836985 x302"),
+        ] {
+            assert_eq!(parse(text, region).as_deref(), Ok(want), "{text} {region}");
+        }
+    }
+
+    #[test]
+    fn each_refusal_has_its_reason() {
+        for (text, region, want) in [
+            ("NULL", "US", P::NoPhone),
+            ("1.41555E+10", "US", P::SpreadsheetDamage),
+            ("802-223-6942", "", P::RegionNeeded),
+            ("49302270123", "", P::RegionNeeded),
+            ("+999 123 4567", "", P::InvalidCountryCode),
+            ("223-6942", "US", P::TooShort),
+            ("12345", "US", P::TooShort),
+            ("80222369421234", "US", P::TooLong),
+            ("123-456-7890", "US", P::InvalidNumber),
+            ("999-999-9999", "US", P::InvalidNumber),
+            ("nobody", "US", P::NotANumber),
+            ("bob@example.com", "US", P::NotANumber),
+            ("911", "US", P::NotCallable),
+            ("112", "DE", P::NotCallable),
+            ("110", "", P::NotCallable),
+            ("999", "GB", P::NotCallable),
+            ("116117", "DE", P::NotCallable),
+            ("900-234-5678", "US", P::NotCallable),
+            ("0900 1 234567", "DE", P::NotCallable),
+            ("0180 1 123456", "DE", P::NotCallable),
+            ("fax 802-223-6942", "US", P::NotCallable),
+            ("802-223-6942 / 802-265-3610", "US", P::SeveralNumbers),
+            ("+49 30 2270123 / 24", "", P::SeveralNumbers),
+            ("802-223-6942 or 802-265-3610", "US", P::SeveralNumbers),
+            ("030 123456 Bob", "DE", P::NotANumber),
+        ] {
+            assert_eq!(parse(text, region), Err(want), "{text} {region}");
+        }
+        assert_eq!(parse(&"8".repeat(1_000_000), "US"), Err(P::NotANumber));
+        assert_eq!(parse(&" ".repeat(1_000_000), "US"), Err(P::NoPhone));
+    }
+
+    #[test]
+    fn a_float_cell_never_becomes_the_longer_number_that_the_library_sees() {
+        let library = PhoneNumberUtil::new().unwrap();
+        let wrong = library.parse("+49302270123.0", None).unwrap();
+        assert!(library.is_valid_number(&wrong), "the trap is still there");
+        assert_eq!(e164(&wrong).unwrap().as_str(), "+493022701230");
+        assert_eq!(parse("+49302270123.0", "").unwrap(), "+49302270123");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_gets_an_answer_and_a_number_reads_as_itself(text in ".{0,40}", region in 0..4usize) {
+            let region = ["", "US", "DE", "IT"][region];
+            if let Ok(answer) = parse(&text, region) {
+                let e164 = answer.split(' ').next().unwrap();
+                prop_assert_eq!(parse(e164, ""), Ok(e164.to_owned()));
+            }
+        }
+
+        #[test]
+        fn a_decimal_tail_never_changes_the_number(national in 2_000_000_000u64..9_999_999_999, tail in prop::sample::select(vec![".0", ".00", ",0"])) {
+            for (country, region) in [("+1", "US"), ("+49", "DE")] {
+                let plain = parse(&format!("{country}{national}"), region);
+                let float = parse(&format!("{country}{national}{tail}"), region);
+                prop_assert_eq!(plain, float);
+            }
+        }
+
+        #[test]
+        fn written_number_like_text_is_never_a_panic(text in "[0-9+() ./;x#,\\-eE٣]{0,30}") {
+            let _ = parse(&text, "DE");
+            let _ = parse(&text, "");
+        }
+    }
+}

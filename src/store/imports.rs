@@ -1,0 +1,63 @@
+//! Lists that were imported.
+
+use chrono::{DateTime, Utc};
+use sqlx::FromRow;
+
+use super::{Result, Tx, execute, fetch};
+
+/// One import: one file, one transaction.
+#[derive(Clone, Debug, FromRow)]
+pub struct Import {
+    /// ULID.
+    pub id: String,
+    /// Into which tenant.
+    pub tenant: String,
+    /// The campaign in which its contacts were enrolled.
+    pub campaign_id: Option<String>,
+    /// The file's name, without its folder.
+    pub file_name: String,
+    /// SHA-256 of the file, in hexadecimal.
+    pub file_sha256: String,
+    /// How many rows became what, as a JSON object.
+    pub counts: String,
+    /// When.
+    pub created_at: DateTime<Utc>,
+    /// When it was taken back.
+    pub undone_at: Option<DateTime<Utc>>,
+}
+
+/// Records that an import begins; [`finish`] adds what only its end tells.
+pub async fn begin(tx: &mut Tx, import: &Import) -> Result<()> {
+    execute!(
+        tx,
+        "INSERT INTO imports (id, tenant, campaign_id, file_name, file_sha256, counts, created_at, undone_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, NULL)",
+        &import.id,
+        &import.tenant,
+        import.campaign_id.as_deref(),
+        &import.file_name,
+        &import.file_sha256,
+        &import.counts,
+        import.created_at
+    )?;
+    Ok(())
+}
+
+/// Completes an import of the same transaction.
+pub async fn finish(tx: &mut Tx, id: &str, file_sha256: &str, counts: &str) -> Result<()> {
+    execute!(tx, "UPDATE imports SET file_sha256 = $2, counts = $3 WHERE id = $1", id, file_sha256, counts)?;
+    Ok(())
+}
+
+/// Imports, the newest first.
+pub async fn imports(tx: &mut Tx, tenant: Option<&str>, limit: i64) -> Result<Vec<Import>> {
+    Ok(fetch!(
+        tx,
+        Import,
+        fetch_all,
+        "SELECT id, tenant, campaign_id, file_name, file_sha256, counts, created_at, undone_at
+         FROM imports WHERE $1 IS NULL OR tenant = $1 ORDER BY created_at DESC, id DESC LIMIT $2",
+        tenant,
+        limit
+    )?)
+}
