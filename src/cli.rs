@@ -105,6 +105,12 @@ pub enum Command {
     CheckPhone(commands::check_phone::Args),
     /// Ask whether a window allows a call at a moment; needs no database
     CheckWindow(commands::check_window::Args),
+    /// Call everybody who is due, once
+    ProcessCalls(commands::process_calls::Args),
+    /// Settle attempts past a deadline, and unknown ones
+    SweepTimeouts(commands::sweep_timeouts::Args),
+    /// Ask the providers what became of calls
+    CollectOutcomes(commands::collect_outcomes::Args),
     /// Run a local stand-in for the providers
     Sandbox(commands::sandbox::Args),
 }
@@ -113,8 +119,13 @@ impl Command {
     /// Whether the command was asked to change nothing.
     pub fn is_dry_run(&self) -> bool {
         match self {
+<<<<<<< HEAD
+            Self::ProcessCalls(args) => args.dry_run,
+            _ => false,
+=======
             Self::ImportContacts(args) => args.dry_run,
             Self::Init(_) | Self::Migrate(_) | Self::CheckPhone(_) | Self::CheckWindow(_) | Self::Sandbox(_) => false,
+>>>>>>> wc
         }
     }
 
