@@ -119,13 +119,9 @@ impl Command {
     /// Whether the command was asked to change nothing.
     pub fn is_dry_run(&self) -> bool {
         match self {
-<<<<<<< HEAD
+            Self::ImportContacts(args) => args.dry_run,
             Self::ProcessCalls(args) => args.dry_run,
             _ => false,
-=======
-            Self::ImportContacts(args) => args.dry_run,
-            Self::Init(_) | Self::Migrate(_) | Self::CheckPhone(_) | Self::CheckWindow(_) | Self::Sandbox(_) => false,
->>>>>>> wc
         }
     }
 
@@ -134,7 +130,7 @@ impl Command {
         match self {
             Self::CheckPhone(_) | Self::CheckWindow(_) | Self::Sandbox(_) => true,
             Self::ImportContacts(args) => args.is_standalone(),
-            Self::Init(_) | Self::Migrate(_) => false,
+            _ => false,
         }
     }
 }

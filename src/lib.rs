@@ -2,6 +2,17 @@
 //!
 //! Layers: `main -> commands | server -> store | providers -> domain`. See `docs/architecture.md`.
 
+pub mod app;
+pub mod cli;
+pub mod clock;
+pub mod commands;
+pub mod config;
+pub mod domain;
+pub mod error;
+pub mod output;
+pub mod providers;
+pub mod sandbox;
+pub mod store;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
@@ -83,7 +94,6 @@ async fn dispatch(cli: Cli, printer: &Printer) -> Result<Exit> {
         Command::ProcessCalls(args) => commands::process_calls::run(&app, args).await,
         Command::SweepTimeouts(args) => commands::sweep_timeouts::run(&app, args).await,
         Command::CollectOutcomes(args) => commands::collect_outcomes::run(&app, args).await,
-        Command::CheckWindow(_) | Command::Sandbox(_) => unreachable!("standalone commands were run above"),
         Command::ImportContacts(args) => commands::import_contacts::run(&app, args).await,
         Command::CheckPhone(_) | Command::CheckWindow(_) | Command::Sandbox(_) => {
             unreachable!("standalone commands were run above")
@@ -113,15 +123,3 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
         .chain()
         .any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe))
 }
-
-pub mod app;
-pub mod cli;
-pub mod clock;
-pub mod commands;
-pub mod config;
-pub mod domain;
-pub mod error;
-pub mod output;
-pub mod providers;
-pub mod sandbox;
-pub mod store;

@@ -95,7 +95,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: "sandbox", sees: &["clock", "domain"], crates: None, banned: NO_ENVIRONMENT },
     Layer { name: "config", sees: &["error", "domain"], crates: None, banned: &[] },
     Layer { name: "output", sees: &["error", "domain"], crates: None, banned: NO_ENVIRONMENT },
-    Layer { name: "error", sees: &["domain"], crates: None, banned: NO_ENVIRONMENT },
+    Layer { name: "error", sees: &["store", "domain"], crates: None, banned: NO_ENVIRONMENT },
     Layer { name: "clock", sees: &[], crates: None, banned: &[] },
     Layer {
         name: "store",

@@ -1,8 +1,8 @@
 //! The one integration-test binary: `common` is the harness, and every other file tests one subcommand or one rule of
 //! the whole crate. Run it with `scripts/test`.
 
-mod common;
 mod check_phone;
+mod common;
 mod config;
 mod import_contacts;
 mod layers;
