@@ -323,9 +323,10 @@ Ada,802-223-6942
     }
 
     async fn a_killed_import_leaves_nothing(db) {
-        let store = set_up(&db).await;
         const ROWS: u64 = 20_000;
-        let rows: String = (0..ROWS).map(|i| format!("802-{}-{:04}\n", 223 + i / 10_000, i % 10_000)).collect();
+        let store = set_up(&db).await;
+        let rows: Vec<String> = (0..ROWS).map(|i| format!("802-{}-{:04}", 223 + i / 10_000, i % 10_000)).collect();
+        let rows = rows.join("\n");
         let list = db.scratch().write("list.csv", format!("phone\n{rows}")).display().to_string();
         let callops = db.callops();
         let mut running = callops.spawn(["import-contacts", &list, "--tenant", "acme", "--report", "report.csv"]);
@@ -375,7 +376,8 @@ Ada,802-223-6942
 
 fn sha256(bytes: &[u8]) -> String {
     use sha2::Digest as _;
-    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    let bytes: Vec<String> = sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    bytes.concat()
 }
 
 /// Checks a list with no database; gives the summary's counts and the whole output.

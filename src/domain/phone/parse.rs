@@ -288,6 +288,39 @@ mod tests {
         assert_eq!(parse("+49302270123.0", "").unwrap(), "+49302270123");
     }
 
+    #[test]
+    fn the_worlds_example_numbers_are_read_as_the_library_reads_them() {
+        use rlibphonenumber::PhoneNumberFormat as F;
+        let library = PhoneNumberUtil::new().unwrap();
+        let mut read = 0;
+        for region in library.get_supported_regions() {
+            for kind in [
+                PhoneNumberType::FixedLine,
+                PhoneNumberType::Mobile,
+                PhoneNumberType::TollFree,
+                PhoneNumberType::PremiumRate,
+                PhoneNumberType::SharedCost,
+                PhoneNumberType::VoIP,
+                PhoneNumberType::UAN,
+            ] {
+                let Ok(number) = library.get_example_number_for_type_and_region(region, kind) else { continue };
+                for format in [F::E164, F::International, F::National, F::RFC3966] {
+                    let text = library.format(&number, format).into_owned();
+                    let again = library.parse(&text, Some(region)).unwrap();
+                    let want = match library.get_number_type(&again) {
+                        PhoneNumberType::Unknown => continue,
+                        PhoneNumberType::PremiumRate | PhoneNumberType::SharedCost => Err(P::NotCallable),
+                        _ => Ok(library.format(&again, F::E164).into_owned()),
+                    };
+                    read += 1;
+                    let got = parse(&text, &region.to_string());
+                    assert_eq!(got, want, "{text} {region} {kind:?}");
+                }
+            }
+        }
+        assert!(read > 3000, "{read}");
+    }
+
     proptest! {
         #[test]
         fn any_text_gets_an_answer_and_a_number_reads_as_itself(text in ".{0,40}", region in 0..4usize) {
