@@ -93,7 +93,6 @@ pub(crate) fn parse_instant(text: &str) -> Result<DateTime<Utc>, String> {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "one value of it exists in a process")]
 pub enum Command {
     /// Make the database, or bring it up to date
     Init(commands::init::Args),
