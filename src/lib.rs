@@ -91,7 +91,11 @@ async fn dispatch(cli: Cli, printer: &Printer) -> Result<Exit> {
     let result = match cli.command {
         Command::Init(args) => commands::init::run(&app, args).await,
         Command::Migrate(args) => commands::migrate::run(&app, args).await,
+        Command::Apply(args) => commands::apply::run(&app, args).await,
+        Command::Enroll(args) => commands::enroll::run(&app, args).await,
         Command::ImportContacts(args) => commands::import_contacts::run(&app, args).await,
+        Command::StartCampaign(args) => commands::start_campaign::run(&app, args).await,
+        Command::StopCampaign(args) => commands::stop_campaign::run(&app, args).await,
         Command::CheckPhone(_) | Command::CheckWindow(_) | Command::Sandbox(_) => {
             unreachable!("standalone commands were run above")
         }
