@@ -113,6 +113,12 @@ pub enum Command {
     CheckPhone(commands::check_phone::Args),
     /// Ask whether a window allows a call at a moment; needs no database
     CheckWindow(commands::check_window::Args),
+    /// Call everybody who is due, once
+    ProcessCalls(commands::process_calls::Args),
+    /// Settle attempts past a deadline, and unknown ones
+    SweepTimeouts(commands::sweep_timeouts::Args),
+    /// Ask the providers what became of calls
+    CollectOutcomes(commands::collect_outcomes::Args),
     /// Run a local stand-in for the providers
     Sandbox(commands::sandbox::Args),
 }
@@ -123,6 +129,7 @@ impl Command {
         match self {
             Self::Apply(args) => args.dry_run,
             Self::ImportContacts(args) => args.dry_run,
+            Self::ProcessCalls(args) => args.dry_run,
             _ => false,
         }
     }

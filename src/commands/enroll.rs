@@ -99,8 +99,7 @@ pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
                     (None, Err(failure)) => return Ok(Err(failure)),
                 };
                 let pair = [(app.new_id(), contact.id.clone())];
-                let is_added =
-                    enrollments::enroll(tx, &campaign.id, campaign.rules_version, &pair, now).await? > 0;
+                let is_added = enrollments::enroll(tx, &campaign.id, campaign.rules_version, &pair, now).await? > 0;
                 if is_added {
                     let detail = json!({"contact": contact.id, "phone": contact.phone, "new_contact": is_new});
                     app.audit(tx, "enroll", &format!("campaign:{}", args.campaign), detail).await?;

@@ -84,11 +84,8 @@ pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
     check::check(&wanted, &stored, &mut problems);
     problems.finish()?;
 
-    let changes = if args.dry_run {
-        plan::plan(&wanted, &stored, || app.new_id())
-    } else {
-        write(app, exists, &wanted).await?
-    };
+    let changes =
+        if args.dry_run { plan::plan(&wanted, &stored, || app.new_id()) } else { write(app, exists, &wanted).await? };
     app.printer.rows(&plan::rows(&changes))?;
     say(app, &args, &wanted, &changes);
     Ok(Exit::Success)

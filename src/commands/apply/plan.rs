@@ -77,13 +77,7 @@ pub(super) fn plan(wanted: &Wanted<'_>, stored: &Stored, new_id: impl Fn() -> St
     accounts.chain(tenants).chain(campaigns).collect()
 }
 
-fn change(
-    kind: &'static str,
-    name: String,
-    is_new: bool,
-    fields: Vec<(String, Value, Value)>,
-    put: Put,
-) -> Change {
+fn change(kind: &'static str, name: String, is_new: bool, fields: Vec<(String, Value, Value)>, put: Put) -> Change {
     Change { kind, name, is_new, fields, put }
 }
 

@@ -25,8 +25,7 @@ use crate::domain::zone::Zone;
 
 const ACCOUNT_KEYS: &[&str] =
     &["provider", "api_key", "webhook_secret", "max_concurrency", "calls_per_minute", "base_url"];
-const TENANT_KEYS: &[&str] =
-    &["name", "region", "timezone", "min_gap", "max_calls_per_day", "allow_only", "campaign"];
+const TENANT_KEYS: &[&str] = &["name", "region", "timezone", "min_gap", "max_calls_per_day", "allow_only", "campaign"];
 const CAMPAIGN_KEYS: &[&str] = &[
     "account",
     "vapi",
@@ -52,14 +51,8 @@ const AGENT_KEYS: &[&str] = &["assistant_id", "phone_number_id"];
 const RETRY_KEYS: &[&str] = &["on", "after", "max_attempts"];
 
 /// What may be tried again. The rest reached somebody, never can, or is our own doing.
-const RETRIABLE: [Outcome; 6] = [
-    Outcome::NoAnswer,
-    Outcome::Busy,
-    Outcome::Timeout,
-    Outcome::Voicemail,
-    Outcome::Rejected,
-    Outcome::ProviderError,
-];
+const RETRIABLE: [Outcome; 6] =
+    [Outcome::NoAnswer, Outcome::Busy, Outcome::Timeout, Outcome::Voicemail, Outcome::Rejected, Outcome::ProviderError];
 
 const MAX_NAME_CHARS: usize = 63;
 const DAY_SECONDS: i64 = 24 * 3600;
@@ -142,11 +135,7 @@ impl<'d> Wanted<'d> {
     }
 }
 
-fn sections<'d>(
-    section: &Section<'d>,
-    key: &str,
-    problems: &mut Problems,
-) -> Vec<(Located<'d, String>, Section<'d>)> {
+fn sections<'d>(section: &Section<'d>, key: &str, problems: &mut Problems) -> Vec<(Located<'d, String>, Section<'d>)> {
     problems.take(section.section(key).and_then(|section| section.sections()).map(Some)).unwrap_or_default()
 }
 
