@@ -332,7 +332,7 @@ fn warn_about_calls(printer: &Printer, setting: &Setting<'_>, importer: &Importe
     let Some((campaign, Some(rules))) = &setting.campaign else { return };
     let window = &rules.schedule.window;
     let outside: u64 =
-        importer.preferred_times.iter().filter(|(time, _)| time.is_clamped_by(window)).map(|(_, n)| n).sum();
+        importer.preferred_times.iter().filter(|(time, _)| time.is_clamped_by(*window)).map(|(_, n)| n).sum();
     if outside > 0 {
         printer
             .warn(format!("{outside} contacts prefer a time outside the window {window}; they are due when it opens"));
