@@ -99,12 +99,18 @@ pub enum Command {
     Init(commands::init::Args),
     /// Bring the database's schema up to date
     Migrate(commands::migrate::Args),
+    /// Check configuration, database, accounts and campaigns, and say how to mend what is wrong
+    Doctor(commands::doctor::Args),
+    /// Say why somebody is called or not, and when they can next be
+    Explain(commands::explain::Args),
     /// Bring a list of contacts into a tenant
     ImportContacts(commands::import_contacts::Args),
     /// Say what phone numbers would be dialled as; needs no database
     CheckPhone(commands::check_phone::Args),
     /// Ask whether a window allows a call at a moment; needs no database
     CheckWindow(commands::check_window::Args),
+    /// Show every campaign at a glance: who is due, what is live, what today brought
+    Status(commands::status::Args),
     /// Run a local stand-in for the providers
     Sandbox(commands::sandbox::Args),
 }
@@ -114,6 +120,7 @@ impl Command {
     pub fn is_dry_run(&self) -> bool {
         match self {
             Self::ImportContacts(args) => args.dry_run,
+            Self::Doctor(_) | Self::Explain(_) | Self::Status(_) => true,
             Self::Init(_) | Self::Migrate(_) | Self::CheckPhone(_) | Self::CheckWindow(_) | Self::Sandbox(_) => false,
         }
     }
@@ -123,7 +130,7 @@ impl Command {
         match self {
             Self::CheckPhone(_) | Self::CheckWindow(_) | Self::Sandbox(_) => true,
             Self::ImportContacts(args) => args.is_standalone(),
-            Self::Init(_) | Self::Migrate(_) => false,
+            Self::Doctor(_) | Self::Explain(_) | Self::Init(_) | Self::Migrate(_) | Self::Status(_) => false,
         }
     }
 }

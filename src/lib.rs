@@ -81,7 +81,10 @@ async fn dispatch(cli: Cli, printer: &Printer) -> Result<Exit> {
             _ => Err(anyhow::anyhow!("this command needs a configuration")),
         };
     }
-    let config = Config::load(&cli.global.config, &Environment::of_process())?;
+    let config = match (Config::load(&cli.global.config, &Environment::of_process()), &cli.command) {
+        (Err(error), Command::Doctor(_)) => return commands::doctor::run_without_configuration(printer, &error),
+        (config, _) => config?,
+    };
     start_logging(&config.log, &cli.global, config.may_color());
     for warning in &config.warnings {
         printer.warn(warning);
@@ -89,9 +92,12 @@ async fn dispatch(cli: Cli, printer: &Printer) -> Result<Exit> {
     let clock = cli.global.now.map_or_else(Clock::system, Clock::starting_at);
     let app = App::new(clock, printer.clone(), config, cli.command.is_dry_run());
     let result = match cli.command {
+        Command::Doctor(args) => commands::doctor::run(&app, args).await,
+        Command::Explain(args) => commands::explain::run(&app, args).await,
         Command::Init(args) => commands::init::run(&app, args).await,
         Command::Migrate(args) => commands::migrate::run(&app, args).await,
         Command::ImportContacts(args) => commands::import_contacts::run(&app, args).await,
+        Command::Status(args) => commands::status::run(&app, args).await,
         Command::CheckPhone(_) | Command::CheckWindow(_) | Command::Sandbox(_) => {
             unreachable!("standalone commands were run above")
         }
