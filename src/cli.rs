@@ -103,6 +103,14 @@ pub enum Command {
     Doctor(commands::doctor::Args),
     /// Say why somebody is called or not, and when they can next be
     Explain(commands::explain::Args),
+    /// Put accounts, tenants and campaigns in from TOML files
+    Apply(commands::apply::Args),
+    /// Let campaigns call
+    StartCampaign(commands::start_campaign::Args),
+    /// Stop campaigns: cancel what waits, let what rings go on
+    StopCampaign(commands::stop_campaign::Args),
+    /// Put people into a campaign
+    Enroll(commands::enroll::Args),
     /// Bring a list of contacts into a tenant
     ImportContacts(commands::import_contacts::Args),
     /// Say what phone numbers would be dialled as; needs no database
@@ -111,6 +119,12 @@ pub enum Command {
     CheckWindow(commands::check_window::Args),
     /// Show every campaign at a glance: who is due, what is live, what today brought
     Status(commands::status::Args),
+    /// Call everybody who is due, once
+    ProcessCalls(commands::process_calls::Args),
+    /// Settle attempts past a deadline, and unknown ones
+    SweepTimeouts(commands::sweep_timeouts::Args),
+    /// Ask the providers what became of calls
+    CollectOutcomes(commands::collect_outcomes::Args),
     /// Run a local stand-in for the providers
     Sandbox(commands::sandbox::Args),
 }
@@ -119,9 +133,11 @@ impl Command {
     /// Whether the command was asked to change nothing.
     pub fn is_dry_run(&self) -> bool {
         match self {
+            Self::Apply(args) => args.dry_run,
             Self::ImportContacts(args) => args.dry_run,
             Self::Doctor(_) | Self::Explain(_) | Self::Status(_) => true,
-            Self::Init(_) | Self::Migrate(_) | Self::CheckPhone(_) | Self::CheckWindow(_) | Self::Sandbox(_) => false,
+            Self::ProcessCalls(args) => args.dry_run,
+            _ => false,
         }
     }
 
@@ -130,7 +146,7 @@ impl Command {
         match self {
             Self::CheckPhone(_) | Self::CheckWindow(_) | Self::Sandbox(_) => true,
             Self::ImportContacts(args) => args.is_standalone(),
-            Self::Doctor(_) | Self::Explain(_) | Self::Init(_) | Self::Migrate(_) | Self::Status(_) => false,
+            _ => false,
         }
     }
 }

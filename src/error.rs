@@ -2,6 +2,10 @@
 
 use std::fmt;
 
+use sqlx::migrate::MigrateError;
+
+use crate::store::StoreError;
+
 /// How a command ended. The numbers are an API for cron, systemd and scripts; a code that a script does not know
 /// must be treated as failure.
 ///
@@ -159,11 +163,23 @@ pub fn classify(error: &anyhow::Error) -> Exit {
         if let Some(failure) = cause.downcast_ref::<Failure>() {
             return failure.exit();
         }
+        if let Some(error) = cause.downcast_ref::<StoreError>() {
+            return classify_store(error);
+        }
         if let Some(error) = cause.downcast_ref::<sqlx::Error>() {
             return classify_database(error);
         }
     }
     Exit::Unexpected
+}
+
+fn classify_store(error: &StoreError) -> Exit {
+    match error {
+        StoreError::Missing(_) | StoreError::UnknownUrl | StoreError::Schema { .. } => Exit::Configuration,
+        StoreError::Unreadable { .. } => Exit::Partial,
+        StoreError::Database(error) | StoreError::Migrate(MigrateError::Execute(error)) => classify_database(error),
+        StoreError::Conflict(_) | StoreError::Migrate(_) => Exit::Unexpected,
+    }
 }
 
 fn classify_database(error: &sqlx::Error) -> Exit {

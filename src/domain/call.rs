@@ -141,7 +141,7 @@ pub fn may_move(from: AttemptState, established: Option<Evidence>, to: AttemptSt
     }
 }
 
-/// Where a call stands, as a function of its attempts and decisions: see [`derive`].
+/// Where a call stands, as a function of its attempts and decisions: see [`derive()`].
 ///
 /// Other vocabularies map onto it: `pending` of a reminder and `pending`, `retrying` of a queue are `scheduled`;
 /// `in_progress` of a reminder is `calling`; `processing` is `in_progress`.

@@ -14,6 +14,7 @@ pub mod region;
 pub mod schedule;
 pub mod secret;
 pub mod secret_ref;
+pub mod settle;
 pub mod slot;
 pub mod window;
 pub mod zone;

@@ -354,17 +354,17 @@ pub async fn hold_campaign(tx: &mut Tx, id: &str, until: DateTime<Utc>, reason: 
     Ok(())
 }
 
-/// Ends what held an account and a campaign back, once the provider took a call of theirs.
-pub async fn release_holds(tx: &mut Tx, account: &str, campaign_id: &str) -> Result<()> {
-    execute!(
+/// Ends what held an account and a campaign back, once the provider took a call of theirs; says whether anything did.
+pub async fn release_holds(tx: &mut Tx, account: &str, campaign_id: &str) -> Result<bool> {
+    let accounts = execute!(
         tx,
         "UPDATE accounts SET held_until = NULL, held_reason = NULL, refusals = 0 WHERE name = $1 AND refusals > 0",
         account
     )?;
-    execute!(
+    let campaigns = execute!(
         tx,
         "UPDATE campaigns SET held_until = NULL, held_reason = NULL, refusals = 0 WHERE id = $1 AND refusals > 0",
         campaign_id
     )?;
-    Ok(())
+    Ok(accounts + campaigns > 0)
 }

@@ -299,22 +299,13 @@ Ada,802-223-6942
     async fn a_tenant_or_campaign_that_is_not_there_is_named(db) {
         set_up(&db).await;
         let list = db.scratch().write("list.csv", "phone\n802-223-6942\n").display().to_string();
-        let output = db.callops().run(["import-contacts", &list, "--tenant", "acmee"]);
-        insta::assert_snapshot!(output, @r"
-        exit: 2
-        --- stdout
-        --- stderr
-        error: there is no tenant `acmee`
-        hint: did you mean `--tenant acme`?
-        ");
-        let output = db.callops().run(["import-contacts", &list, "--tenant", "acme", "--campaign", "chekup"]);
-        insta::assert_snapshot!(output, @r"
-        exit: 2
-        --- stdout
-        --- stderr
-        error: tenant acme has no campaign `chekup`
-        hint: did you mean `--campaign checkup`?
-        ");
+        let output = db.callops().run(["import-contacts", &list, "--tenant", "acmee"]).exits(2);
+        assert_eq!(output.stderr, "error: there is no tenant `acmee`\nhint: did you mean `--tenant acme`?\n");
+        let output = db.callops().run(["import-contacts", &list, "--tenant", "acme", "--campaign", "chekup"]).exits(2);
+        assert_eq!(
+            output.stderr,
+            "error: tenant acme has no campaign `chekup`\nhint: did you mean `--campaign checkup`?\n"
+        );
     }
 
     async fn a_withdrawn_contact_stays_withdrawn(db) {
@@ -434,9 +425,34 @@ fn bad_rows_are_counted_and_said() {
         "--format",
         "jsonl",
     ]);
-    insta::assert_snapshot!(output, @"");
+    insta::assert_snapshot!(output, @r#"
+    exit: 4
+    --- stdout
+    {"import":null,"file":"[DIR]/list.csv","tenant":null,"campaign":null,"dry_run":true,"rows":11,"created":1,"updated":0,"unchanged":0,"skipped":0,"duplicate":2,"rejected":8,"enrolled":0,"reasons":{"ragged_row":2,"invalid_preferred_time":1,"invalid_timezone":1,"not_utf8":1,"nul_byte":1,"spreadsheet_damage":1,"unclosed_quote":1}}
+    --- stderr
+    columns: phone = `phone`, name = `name`, timezone = `timezone`, preferred_time = `preferred_time`; 0 more as attributes
+    line 3: the row has 2 cells where the header has 4
+    line 4: the row has 6 cells where the header has 4
+    line 5: column `name` holds a NUL character
+    line 6: column `name` is not UTF-8 from its byte 6 on
+    line 7: "America/New York" is no IANA time zone (did you mean America/New_York?)
+    rejected 8: 2 ragged_row, 1 invalid_preferred_time, 1 invalid_timezone, 1 not_utf8, 1 nul_byte, 1 spreadsheet_damage, 1 unclosed_quote
+    "#);
     let report = std::fs::read_to_string(scratch.path().join("report.csv")).expect("a report");
-    insta::assert_snapshot!(report, @"");
+    insta::assert_snapshot!(report, @r#"
+    record,line,result,e164,extension,alternates,reason
+    1,2,created,+18022236942,,,
+    2,3,rejected,,,,ragged_row
+    3,4,rejected,,,,ragged_row
+    4,5,rejected,,,,nul_byte
+    5,6,rejected,,,,not_utf8
+    6,7,rejected,,,,invalid_timezone
+    7,8,rejected,,,,invalid_preferred_time
+    8,9,rejected,,,,spreadsheet_damage
+    9,10,duplicate,+18022236942,,,same_phone_as_line_2
+    10,11,duplicate,+18022236942,7,,same_phone_other_extension_as_line_2
+    11,12,rejected,,,,unclosed_quote
+    "#);
 }
 
 #[test]
@@ -484,10 +500,34 @@ fn a_column_is_named_when_it_is_not_found() {
         let fixed = ["import-contacts", path.as_str(), "--dry-run"];
         Callops::new(&scratch).run(fixed.into_iter().chain(map.iter().copied()))
     };
-    insta::assert_snapshot!(run(&[]), @"");
-    insta::assert_snapshot!(run(&["--map", "phone=Contacts"]), @"");
-    insta::assert_snapshot!(run(&["--map", "fone=Contact"]), @"");
-    insta::assert_snapshot!(run(&["--map", "phone"]), @"");
+    insta::assert_snapshot!(run(&[]), @r#"
+    exit: 2
+    --- stdout
+    --- stderr
+    error: [DIR]/list.csv: no column looks like phone numbers; the columns are: `Name`, `Contact`, `Office_Fax`
+    hint: say which one it is with --map phone="COLUMN"
+    "#);
+    insta::assert_snapshot!(run(&["--map", "phone=Contacts"]), @r#"
+    exit: 2
+    --- stdout
+    --- stderr
+    error: [DIR]/list.csv: there is no column `Contacts` for phone; the columns are: `Name`, `Contact`, `Office_Fax`
+    hint: did you mean `--map phone="Contact"`?
+    "#);
+    insta::assert_snapshot!(run(&["--map", "fone=Contact"]), @r#"
+    exit: 2
+    --- stdout
+    --- stderr
+    error: `--map fone=Contact`: there is no field `fone`
+    hint: did you mean `--map phone=Contact`?
+    "#);
+    insta::assert_snapshot!(run(&["--map", "phone"]), @r#"
+    exit: 2
+    --- stdout
+    --- stderr
+    error: `--map phone` is not FIELD=COLUMN
+    hint: for example --map phone="Mobile #"
+    "#);
 }
 
 #[test]

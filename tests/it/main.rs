@@ -3,6 +3,7 @@
 
 mod check_phone;
 mod common;
+mod config;
 mod import_contacts;
 mod layers;
 mod migrations;

@@ -1,5 +1,10 @@
 //! What the commands that call people share: planning, dialling, and settling what is unclear.
 
 pub mod counts;
+pub mod dial;
+pub mod directory;
 pub mod plan;
 pub mod provider;
+pub mod rotation;
+pub mod stop;
+pub mod sweep;

@@ -21,6 +21,8 @@ use crate::store::{Result, Tx, calls, control, runs};
 
 /// How many enrollments are looked at in one transaction.
 const BATCH: i64 = 500;
+/// How many are looked at by a run that writes nothing, and so cannot go on behind them.
+const DRY_RUN_BATCH: i64 = 1_000_000;
 /// How long somebody waits who is blocked by something that time alone does not end.
 const LOOK_AGAIN_SECONDS: i64 = 60;
 /// How long a call waits whose contact is blocked by something that only a person can end.
@@ -48,6 +50,8 @@ pub struct Context {
 pub struct Due {
     /// The claim.
     pub claim: Claim,
+    /// The account that it is placed with.
+    pub account: String,
     /// The call to ask the provider for.
     pub request: DialRequest,
 }
@@ -163,6 +167,8 @@ pub struct Source {
     /// The campaign.
     pub context: Context,
     ready: VecDeque<Due>,
+    /// Those found in this run, so that nobody is met twice while their claim is under way.
+    met: HashSet<String>,
     is_drained: bool,
     retries_read: bool,
 }
@@ -181,7 +187,7 @@ pub struct Search<'a> {
 impl Source {
     /// A source of nobody yet.
     pub fn new(context: Context) -> Self {
-        Self { context, ready: VecDeque::new(), is_drained: false, retries_read: false }
+        Self { context, ready: VecDeque::new(), met: HashSet::new(), is_drained: false, retries_read: false }
     }
 
     /// The next person who is due; none when there is nobody left in this run.
@@ -189,10 +195,19 @@ impl Source {
     /// # Errors
     /// When the database cannot be asked.
     pub async fn next(&mut self, app: &App, search: Search<'_>, counts: &mut Counts) -> anyhow::Result<Option<Due>> {
+        self.has_next(app, search, counts).await?;
+        Ok(self.ready.pop_front())
+    }
+
+    /// Whether there is anybody left in this run.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn has_next(&mut self, app: &App, search: Search<'_>, counts: &mut Counts) -> anyhow::Result<bool> {
         while self.ready.is_empty() && !self.is_drained {
             self.refill(app, search, counts).await?;
         }
-        Ok(self.ready.pop_front())
+        Ok(!self.ready.is_empty())
     }
 
     /// Stops looking, for example because the account has no room left.
@@ -219,7 +234,9 @@ impl Source {
             return Ok(());
         }
         let mut tx = db.read().await?;
-        let candidates = enrollments::due(&mut tx, id, now, BATCH).await?;
+        let batch = if search.dry_run { DRY_RUN_BATCH } else { BATCH };
+        let mut candidates = enrollments::due(&mut tx, id, now, batch).await?;
+        candidates.retain(|candidate| self.met.insert(candidate.enrollment_id.clone()));
         if candidates.is_empty() {
             drop(tx);
             let version = self.context.campaign.rules_version;
@@ -239,8 +256,6 @@ impl Source {
         } else {
             let version = self.context.campaign.rules_version;
             db.write(async |tx| enrollments::record_checks(tx, &checks, version, now).await).await?;
-            // Those who are due stay due until they are claimed; the next batch must not meet them again.
-            self.is_drained = !due.is_empty() && candidates.len() < usize::try_from(BATCH).unwrap_or(usize::MAX);
         }
         self.ready.extend(due);
         Ok(())
@@ -453,7 +468,7 @@ fn make_due(
         agent: rules.agent.clone(),
         variables,
     };
-    Some(Due { claim, request })
+    Some(Due { claim, account: campaign.account.clone(), request })
 }
 
 async fn last_rang(

@@ -16,6 +16,7 @@ use self::person::{Next, Person};
 use crate::app::App;
 use crate::cli::parse_instant;
 use crate::commands::calling::plan::{self, Context};
+use crate::commands::lookup::{self, CampaignName};
 use crate::domain::gate::Verdict;
 use crate::error::Exit;
 use crate::output::{Format, Rows};
@@ -37,7 +38,7 @@ pub struct Args {
     pub tenant: Option<String>,
     /// Only this campaign; alone, everybody in it, counted by reason
     #[arg(long, value_name = "TENANT/CAMPAIGN")]
-    pub campaign: Option<String>,
+    pub campaign: Option<CampaignName>,
     /// Ask about this moment instead of now
     #[arg(long, value_name = "TIME", value_parser = parse_instant)]
     pub at: Option<DateTime<Utc>>,
@@ -73,7 +74,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let at = args.at.unwrap_or_else(|| app.clock.now());
     let mut tx = app.db().await?.read().await?;
     let campaign = match &args.campaign {
-        Some(name) => Some(find::campaign(&mut tx, name).await?),
+        Some(name) => Some(lookup::campaign(&mut tx, name).await??),
         None => None,
     };
     match (&args.contact, campaign) {

@@ -98,7 +98,7 @@ impl Drop for TestDatabase {
         if self.backend == Backend::Postgres {
             let name = database_name(&self.url).to_owned();
             // A server that died has taken the database with it, and the test has already failed for that.
-            let _ = block_on(async {
+            let _ = block_on(async || {
                 let mut server = PgConnection::connect(&server_url()).await?;
                 drop_database(&mut server, &name).await
             });
@@ -144,7 +144,7 @@ fn server_url() -> String {
 fn create_database(template: Option<&str>) -> String {
     static SERIAL: AtomicU32 = AtomicU32::new(0);
     let server_url = server_url();
-    block_on(async move {
+    block_on(async move || {
         let mut server = connect(&server_url).await;
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
         if serial == 0 {
@@ -216,6 +216,14 @@ fn database_name(url: &str) -> &str {
 }
 
 on_both_databases! {
+    fn a_new_database_is_ready_for_commands(db) {
+        let before = db.callops().run(["migrate", "--status"]).success();
+        assert!(!before.stdout.is_empty(), "{before}");
+        let other = TestDatabase::new(db.backend());
+        assert_ne!(db.url(), other.url());
+        other.callops().run(["migrate", "--status"]).success();
+    }
+
     /// The one place where a missing server is said in so many words; every other test on it fails as well.
     fn each_test_has_a_database_of_its_own(db: empty) {
         let other = TestDatabase::empty(db.backend());

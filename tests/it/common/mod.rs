@@ -22,7 +22,7 @@ macro_rules! on_both_databases {
     () => {};
     ($(#[$meta:meta])* async fn $name:ident($db:ident $(: $state:ident)?) $body:block $($rest:tt)*) => {
         $crate::common::on_both_databases!(@tests [$(#[$meta])*] $name [$($state)?] |database| {
-            $crate::common::block_on(async move { let $db = database; $body })
+            $crate::common::block_on(async move || { let $db = database; $body })
         });
         $crate::common::on_both_databases!($($rest)*);
     };
@@ -64,12 +64,10 @@ pub(crate) use redact::Redactor;
 pub(crate) use run::{Callops, Output};
 pub(crate) use scratch::Scratch;
 
-/// Runs a future to its end on a runtime of its own, from any thread, inside or outside another runtime.
-pub(crate) fn block_on<F>(future: F) -> F::Output
-where
-    F: Future + Send,
-    F::Output: Send,
-{
+/// Runs async code to its end on a runtime of its own, from any thread, inside or outside another runtime.
+///
+/// It takes a closure and not a future, because the futures of some sqlx calls cannot be sent to another thread.
+pub(crate) fn block_on<T: Send>(code: impl AsyncFnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
             tokio::runtime::Builder::new_multi_thread()
@@ -77,7 +75,7 @@ where
                 .enable_all()
                 .build()
                 .expect("a runtime")
-                .block_on(future)
+                .block_on(code())
         });
         match thread.join() {
             Ok(output) => output,

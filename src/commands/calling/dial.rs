@@ -1,0 +1,482 @@
+//! Claim, commit, dial, record: the only way by which a phone is made to ring.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::sync::{Semaphore, mpsc};
+
+use super::counts::Counts;
+use super::directory::{Directory, held_until};
+use super::plan::{Due, Search};
+use super::provider::Provider;
+use super::rotation::Rotation;
+use super::stop::Stop;
+use crate::app::App;
+use crate::clock::Clock;
+use crate::domain::call::Evidence;
+use crate::domain::dial::RefusalClass;
+use crate::domain::evidence::{Observation, Seen};
+use crate::error::Exit;
+use crate::store::enrollments::CheckResult;
+use crate::store::{claims, enrollments, evidence, runs, setup};
+
+/// How long a claim is ours. Claims are committed within milliseconds; the rest is for a machine that stalls.
+pub const LEASE_SECONDS: i64 = 60;
+/// A dial that is not sent this long after its commit is not sent at all: the world may have moved on.
+const MAX_COMMIT_AGE: Duration = Duration::from_secs(5);
+/// The most attempts in one transaction.
+const BATCH: usize = 50;
+/// How long an account waits that was told to slow down without being told for how long.
+const SLOW_DOWN_SECONDS: i64 = 30;
+/// After so many answers in a row that say nothing, the account rests: each of them may cost a slot.
+const SILENT_IN_A_ROW: u32 = 5;
+
+/// How much one run may do.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The most requests under way at once.
+    pub concurrency: usize,
+    /// The most calls to dial.
+    pub calls: u64,
+    /// When to stop dialling, on the monotonic clock.
+    pub stop_at: Duration,
+}
+
+/// What one dial brought.
+struct Outcome {
+    attempt_id: String,
+    account: String,
+    campaign_id: String,
+    seen: Seen,
+    at: DateTime<Utc>,
+}
+
+/// What the recorder found out and the feeder must know.
+#[derive(Debug, Default)]
+struct Halted {
+    accounts: BTreeSet<String>,
+    campaigns: BTreeSet<String>,
+}
+
+/// Dials everybody whom the rotation brings, within the limits.
+#[derive(Debug)]
+pub struct Dialler<'a> {
+    /// The app.
+    pub app: &'a App,
+    /// The id of this run, which owns its claims.
+    pub run_id: &'a str,
+    /// Accounts and clients.
+    pub directory: &'a Directory,
+    /// The clients that may dial, by account.
+    pub clients: HashMap<String, Provider>,
+    /// How much this run may do.
+    pub limits: Limits,
+    /// Who asks.
+    pub search: Search<'a>,
+    /// Whether somebody asked the process to end.
+    pub stop: &'a Stop,
+}
+
+impl Dialler<'_> {
+    /// Runs until nobody is due, a limit is reached, or somebody asks the process to end. Requests under way are
+    /// finished and recorded; claims that were not committed are given back.
+    ///
+    /// # Errors
+    /// When the database cannot be asked or written. What was dialled by then is settled by a later sweep.
+    pub async fn run(&self, rotation: Rotation) -> anyhow::Result<Counts> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let halted = Arc::new(Mutex::new(Halted::default()));
+        let (fed, recorded) =
+            tokio::join!(self.feed(rotation, sender, Arc::clone(&halted)), self.record(receiver, halted));
+        let given_back = self.give_back().await;
+        let mut counts = recorded?;
+        counts.merge(fed?);
+        counts.add("given_back", given_back?);
+        Ok(counts)
+    }
+
+    async fn feed(
+        &self,
+        mut rotation: Rotation,
+        sender: mpsc::UnboundedSender<Outcome>,
+        halted: Arc<Mutex<Halted>>,
+    ) -> anyhow::Result<Counts> {
+        let mut counts = Counts::default();
+        // As many more than may run at once wait committed, so that a finished request is followed by the next one
+        // without waiting for the database.
+        let prefetch = (self.limits.concurrency / 4).min(BATCH);
+        let committed = Arc::new(Semaphore::new(self.limits.concurrency + prefetch));
+        let running = Arc::new(Semaphore::new(self.limits.concurrency));
+        let mut left = self.limits.calls;
+        let mut served = BTreeSet::new();
+        let mut claimed: Vec<Due> = Vec::new();
+        while !self.must_stop() {
+            let halt = {
+                let halted = halted.lock().map_err(|_| anyhow::anyhow!("the recorder failed"))?;
+                (halted.accounts.clone(), halted.campaigns.clone())
+            };
+            rotation.drain(|source| {
+                halt.0.contains(&source.context.campaign.account) || halt.1.contains(&source.context.campaign.id)
+            });
+            if claimed.is_empty() {
+                if left == 0 {
+                    break;
+                }
+                let batch = self.gather(&mut rotation, left, &mut counts).await?;
+                if batch.is_empty() {
+                    break;
+                }
+                claimed = self.claim(batch, &mut rotation, &mut counts).await?;
+                left -= claimed.len() as u64;
+                continue;
+            }
+            // Wait for room for one, then take all the room there is.
+            let mut permits = vec![Arc::clone(&committed).acquire_owned().await?];
+            while permits.len() < claimed.len()
+                && let Ok(permit) = Arc::clone(&committed).try_acquire_owned()
+            {
+                permits.push(permit);
+            }
+            if self.must_stop() {
+                break;
+            }
+            let batch: Vec<Due> = claimed.drain(..permits.len()).collect();
+            let (commit_time, may_dial) = self.commit(&batch, &mut counts).await?;
+            for due in batch.into_iter().filter(|due| may_dial.contains(&due.claim.attempt_id)) {
+                served.insert(due.claim.campaign_id.clone());
+                let Some(permit) = permits.pop() else { break };
+                let Some(provider) = self.clients.get(&due.account).cloned() else { continue };
+                let (running, sender, clock) = (Arc::clone(&running), sender.clone(), self.app.clock.clone());
+                let account = due.account.clone();
+                tokio::spawn(async move {
+                    let turn = running.acquire().await;
+                    let seen = send(&provider, &due, &clock, commit_time).await;
+                    drop(turn);
+                    let outcome = Outcome {
+                        attempt_id: due.claim.attempt_id,
+                        campaign_id: due.claim.campaign_id,
+                        account,
+                        seen,
+                        at: clock.now(),
+                    };
+                    // The recorder outlives every sender, unless the database failed it.
+                    let _ = sender.send(outcome);
+                    drop(permit);
+                });
+            }
+        }
+        drop(sender);
+        let now = self.app.clock.now();
+        self.app
+            .db()
+            .await?
+            .write(async |tx| {
+                for id in &served {
+                    setup::served(tx, id, now).await?;
+                }
+                Ok(())
+            })
+            .await?;
+        Ok(counts)
+    }
+
+    fn must_stop(&self) -> bool {
+        self.stop.is_asked() || self.app.clock.monotonic() >= self.limits.stop_at
+    }
+
+    async fn gather(&self, rotation: &mut Rotation, left: u64, counts: &mut Counts) -> anyhow::Result<Vec<Due>> {
+        let most = BATCH.min(usize::try_from(left).unwrap_or(BATCH));
+        let mut batch = Vec::with_capacity(most);
+        while batch.len() < most
+            && let Some(due) = rotation.next(self.app, self.search, counts).await?
+        {
+            batch.push(due);
+        }
+        Ok(batch)
+    }
+
+    /// Claims a batch, account by account; keeps what is ours now, and records why the rest is not.
+    async fn claim(&self, batch: Vec<Due>, rotation: &mut Rotation, counts: &mut Counts) -> anyhow::Result<Vec<Due>> {
+        let mut by_account: BTreeMap<String, Vec<Due>> = BTreeMap::new();
+        for due in batch {
+            by_account.entry(due.account.clone()).or_default().push(due);
+        }
+        let mut ours = Vec::new();
+        for (account, batch) in by_account {
+            let now = self.app.clock.now();
+            let lease_until = now + TimeDelta::seconds(LEASE_SECONDS);
+            let wanted: Vec<claims::Claim> = batch.iter().map(|due| due.claim.clone()).collect();
+            let result = self
+                .app
+                .db()
+                .await?
+                .write(async |tx| {
+                    let result = claims::claim(tx, &account, &wanted, self.run_id, lease_until, now).await?;
+                    let checks = failed_checks(&wanted, &result, now);
+                    for (version, check) in checks {
+                        enrollments::record_checks(tx, &[check], version, now).await?;
+                    }
+                    Ok(result)
+                })
+                .await?;
+            for _ in &result.slot_taken {
+                counts.skip("slot_taken");
+            }
+            for _ in &result.phone_taken {
+                counts.skip("live_attempt");
+            }
+            if !result.no_capacity.is_empty() {
+                rotation.drain(|source| source.context.campaign.account == account);
+                for _ in &result.no_capacity {
+                    counts.skip("no_capacity");
+                }
+            }
+            ours.extend(batch.into_iter().filter(|due| result.attempts.contains(&due.claim.attempt_id)));
+        }
+        Ok(ours)
+    }
+
+    /// Commits claims to being dialled, and gives back those that something speaks against at this moment. Yields
+    /// when that was, by both clocks, and the attempts that may be dialled.
+    async fn commit(
+        &self,
+        batch: &[Due],
+        counts: &mut Counts,
+    ) -> anyhow::Result<((DateTime<Utc>, Duration), BTreeSet<String>)> {
+        let ids: Vec<String> = batch.iter().map(|due| due.claim.attempt_id.clone()).collect();
+        let (now, monotonic) = (self.app.clock.now(), self.app.clock.monotonic());
+        let may_dial: BTreeSet<String> = self
+            .app
+            .db()
+            .await?
+            .write(async |tx| {
+                let may_dial = claims::commit_to_dial(tx, &ids, self.run_id, now).await?;
+                let refused: Vec<Observation> = ids
+                    .iter()
+                    .filter(|id| !may_dial.contains(id))
+                    .map(|id| void(id, "no longer due at the moment of dialling", now))
+                    .collect();
+                evidence::apply(tx, &refused, now).await?;
+                Ok(may_dial)
+            })
+            .await?
+            .into_iter()
+            .collect();
+        counts.add("given_back", (ids.len() - may_dial.len()) as u64);
+        Ok(((now, monotonic), may_dial))
+    }
+
+    async fn record(
+        &self,
+        mut receiver: mpsc::UnboundedReceiver<Outcome>,
+        halted: Arc<Mutex<Halted>>,
+    ) -> anyhow::Result<Counts> {
+        let mut counts = Counts::default();
+        let mut silent: HashMap<String, u32> = HashMap::new();
+        let mut outcomes = Vec::with_capacity(BATCH);
+        while receiver.recv_many(&mut outcomes, BATCH).await > 0 {
+            let now = self.app.clock.now();
+            let observations: Vec<Observation> = outcomes
+                .iter()
+                .map(|outcome| Observation {
+                    attempt_id: outcome.attempt_id.clone(),
+                    by: Evidence::Owner,
+                    at: outcome.at,
+                    seen: outcome.seen.clone(),
+                })
+                .collect();
+            let consequences = self.consequences(&outcomes, &mut silent, &mut counts);
+            self.app
+                .db()
+                .await?
+                .write(async |tx| {
+                    evidence::apply(tx, &observations, now).await?;
+                    for consequence in &consequences {
+                        consequence.write(tx, now).await?;
+                    }
+                    Ok(())
+                })
+                .await?;
+            let mut halted = halted.lock().map_err(|_| anyhow::anyhow!("the feeder failed"))?;
+            for consequence in consequences {
+                match consequence {
+                    Consequence::HoldAccount { account, .. } => {
+                        halted.accounts.insert(account);
+                    }
+                    Consequence::HoldCampaign { campaign_id, .. } => {
+                        halted.campaigns.insert(campaign_id);
+                    }
+                    Consequence::Release { .. } => {}
+                }
+            }
+            outcomes.clear();
+        }
+        Ok(counts)
+    }
+
+    /// What outcomes mean for accounts and campaigns beyond the attempts themselves.
+    fn consequences(
+        &self,
+        outcomes: &[Outcome],
+        silent: &mut HashMap<String, u32>,
+        counts: &mut Counts,
+    ) -> Vec<Consequence> {
+        let mut consequences = Vec::new();
+        for outcome in outcomes {
+            let account = || outcome.account.clone();
+            let refusals = self.directory.account(&outcome.account).map_or(0, |account| account.refusals);
+            let streak = silent.entry(account()).or_default();
+            match &outcome.seen {
+                Seen::Accepted { queued, .. } => {
+                    *streak = 0;
+                    counts.add(if *queued { "queued" } else { "placed" }, 1);
+                    consequences
+                        .push(Consequence::Release { account: account(), campaign_id: outcome.campaign_id.clone() });
+                }
+                Seen::Refused { class, reason, retry_at } => {
+                    *streak = 0;
+                    counts.add("refused", 1);
+                    match class {
+                        RefusalClass::Number => {}
+                        RefusalClass::Capacity => consequences.push(Consequence::HoldAccount {
+                            account: account(),
+                            until: retry_at.unwrap_or(outcome.at + TimeDelta::seconds(SLOW_DOWN_SECONDS)),
+                            reason: reason.clone(),
+                            finding: None,
+                        }),
+                        RefusalClass::Account => {
+                            let sentence = format!("account {}: {reason}", outcome.account);
+                            counts.problem(Exit::Configuration, sentence);
+                            consequences.push(Consequence::HoldAccount {
+                                account: account(),
+                                until: held_until(outcome.at, refusals),
+                                reason: reason.clone(),
+                                finding: Some("account_refused"),
+                            });
+                        }
+                        RefusalClass::Campaign => {
+                            counts.problem(Exit::Partial, format!("a campaign is refused by its provider: {reason}"));
+                            consequences.push(Consequence::HoldCampaign {
+                                campaign_id: outcome.campaign_id.clone(),
+                                until: held_until(outcome.at, refusals),
+                                reason: reason.clone(),
+                            });
+                        }
+                    }
+                }
+                Seen::NotSent { reason } | Seen::Unknown { reason } => {
+                    let is_unknown = matches!(outcome.seen, Seen::Unknown { .. });
+                    counts.add(if is_unknown { "unknown" } else { "not_sent" }, 1);
+                    *streak += 1;
+                    if !is_unknown || *streak >= SILENT_IN_A_ROW {
+                        counts.problem(Exit::Unreachable, format!("account {}: {reason}", outcome.account));
+                        consequences.push(Consequence::HoldAccount {
+                            account: account(),
+                            until: held_until(outcome.at, 0),
+                            reason: reason.clone(),
+                            finding: None,
+                        });
+                    }
+                }
+                _ => {}
+            }
+        }
+        consequences
+    }
+
+    /// Gives back the claims that this run holds and did not commit.
+    async fn give_back(&self) -> anyhow::Result<u64> {
+        let now = self.app.clock.now();
+        let given_back = self
+            .app
+            .db()
+            .await?
+            .write(async |tx| {
+                let claims = claims::claims_of(tx, self.run_id).await?;
+                let voids: Vec<Observation> = claims.iter().map(|id| void(id, "the run ended", now)).collect();
+                evidence::apply(tx, &voids, now).await?;
+                Ok(voids.len() as u64)
+            })
+            .await?;
+        Ok(given_back)
+    }
+}
+
+/// What an outcome means for others.
+#[derive(Debug)]
+enum Consequence {
+    HoldAccount { account: String, until: DateTime<Utc>, reason: String, finding: Option<&'static str> },
+    HoldCampaign { campaign_id: String, until: DateTime<Utc>, reason: String },
+    Release { account: String, campaign_id: String },
+}
+
+impl Consequence {
+    async fn write(&self, tx: &mut crate::store::Tx, now: DateTime<Utc>) -> crate::store::Result<()> {
+        match self {
+            Self::HoldAccount { account, until, reason, finding } => {
+                setup::hold_account(tx, account, *until, reason, finding.is_some()).await?;
+                if let Some(kind) = finding {
+                    runs::raise(tx, kind, &format!("account:{account}"), reason, now).await?;
+                }
+                Ok(())
+            }
+            Self::HoldCampaign { campaign_id, until, reason } => {
+                setup::hold_campaign(tx, campaign_id, *until, reason).await?;
+                runs::raise(tx, "campaign_refused", &format!("campaign:{campaign_id}"), reason, now).await
+            }
+            Self::Release { account, campaign_id } => {
+                if setup::release_holds(tx, account, campaign_id).await? {
+                    runs::resolve_finding(tx, "account_refused", &format!("account:{account}"), now).await?;
+                    runs::resolve_finding(tx, "campaign_refused", &format!("campaign:{campaign_id}"), now).await?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+fn void(attempt_id: &str, reason: &str, now: DateTime<Utc>) -> Observation {
+    Observation {
+        attempt_id: attempt_id.to_owned(),
+        by: Evidence::Owner,
+        at: now,
+        seen: Seen::Void { reason: reason.to_owned() },
+    }
+}
+
+/// Sends one dial, unless too much time went by since its commit on either clock: a process that was frozen must not
+/// act on what was true before.
+async fn send(provider: &Provider, due: &Due, clock: &Clock, committed: (DateTime<Utc>, Duration)) -> Seen {
+    let wall = (clock.now() - committed.0).abs().to_std().unwrap_or(Duration::MAX);
+    let elapsed = wall.max(clock.monotonic().saturating_sub(committed.1));
+    if elapsed > MAX_COMMIT_AGE {
+        return Seen::NotSent { reason: format!("{} s went by between commit and sending", elapsed.as_secs()) };
+    }
+    let result = provider.place(&due.request).await;
+    Seen::from_dial(result, clock.now())
+}
+
+/// Checks of the claims that came to nothing, with the rules' version that each was made by.
+fn failed_checks(wanted: &[claims::Claim], result: &claims::Claimed, now: DateTime<Utc>) -> Vec<(i64, CheckResult)> {
+    let of = |ids: &[String], reason: &'static str, wait: TimeDelta| -> Vec<(i64, CheckResult)> {
+        wanted
+            .iter()
+            .filter(|claim| claim.number == 1 && ids.contains(&claim.attempt_id))
+            .map(|claim| {
+                let at = now + wait;
+                let check = CheckResult {
+                    enrollment_id: claim.enrollment_id.clone(),
+                    contact_version: claim.contact_version,
+                    reason,
+                    next_check_at: Some(claim.next_check_at.map_or(at, |next| next.min(at))),
+                };
+                (claim.rules_version, check)
+            })
+            .collect()
+    };
+    let mut checks = of(&result.slot_taken, "slot_taken", TimeDelta::hours(1));
+    checks.extend(of(&result.phone_taken, "live_attempt", TimeDelta::minutes(1)));
+    checks
+}

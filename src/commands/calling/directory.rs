@@ -1,0 +1,154 @@
+//! The accounts of a run and the clients of their providers, each made when it is first needed.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::counts::Counts;
+use super::provider::Provider;
+use crate::app::{App, check_skew};
+use crate::error::{Exit, classify};
+use crate::providers::http::ReadError;
+use crate::store::setup::{self, Account};
+use crate::store::{control, runs};
+
+/// The first back-off of an account or campaign that the provider refused, doubled with each refusal in a row.
+const HOLD_SECONDS: i64 = 60;
+/// The longest back-off.
+const MAX_HOLD_SECONDS: i64 = 3600;
+
+/// Accounts and clients of one run.
+#[derive(Debug)]
+pub struct Directory {
+    accounts: HashMap<String, Account>,
+    clients: HashMap<String, Option<Provider>>,
+    is_rehearsal: bool,
+}
+
+impl Directory {
+    /// Reads the accounts.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn load(app: &App) -> anyhow::Result<Self> {
+        let mut tx = app.db().await?.read().await?;
+        let accounts = setup::accounts(&mut tx).await?.into_iter().map(|a| (a.name.clone(), a)).collect();
+        let is_rehearsal = control::is_rehearsal(&mut tx).await?;
+        Ok(Self { accounts, clients: HashMap::new(), is_rehearsal })
+    }
+
+    /// An account as it was read.
+    pub fn account(&self, name: &str) -> Option<&Account> {
+        self.accounts.get(name)
+    }
+
+    /// The client of an account's provider; none, with a problem counted, when there can be none.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn client(&mut self, app: &App, name: &str, counts: &mut Counts) -> anyhow::Result<Option<Provider>> {
+        if let Some(client) = self.clients.get(name) {
+            return Ok(client.clone());
+        }
+        let Some(account) = self.accounts.get(name) else { return Ok(None) };
+        let client = match Provider::of_account(app, account, self.is_rehearsal).await {
+            Ok(client) => Some(client),
+            Err(error) => {
+                let sentence = format!("{error:#}");
+                raise(app, "account_unusable", name, &sentence).await?;
+                counts.problem(classify(&error).or(Exit::Configuration), sentence);
+                None
+            }
+        };
+        self.clients.insert(name.to_owned(), client.clone());
+        Ok(client)
+    }
+
+    /// Asks every named account's provider something harmless before its first dial: a refused key costs no slot, and
+    /// a clock that is wrong is noticed. Yields the clients that may dial.
+    ///
+    /// # Errors
+    /// Exit 6 when a provider's clock and ours are too far apart; or when the database cannot be written.
+    pub async fn probe(
+        &mut self,
+        app: &App,
+        names: impl IntoIterator<Item = &str>,
+        counts: &mut Counts,
+    ) -> anyhow::Result<HashMap<String, Provider>> {
+        let mut usable = HashMap::new();
+        for name in names {
+            let Some(client) = self.client(app, name, counts).await? else { continue };
+            match client.probe().await {
+                Ok(probe) => {
+                    if let Some(date) = probe.date {
+                        check_skew(&format!("the provider of account {name}"), date, app.clock.now())?;
+                    }
+                    let known = self.accounts.get(name).and_then(|account| account.org_id.as_deref());
+                    if let Some(org_id) = probe.org_id.as_deref().filter(|org_id| known != Some(org_id)) {
+                        app.db().await?.write(async |tx| setup::learn_organisation(tx, name, org_id).await).await?;
+                    }
+                    usable.insert(name.to_owned(), client);
+                }
+                Err(error) => self.read_failed(app, name, &error, counts).await?,
+            }
+        }
+        Ok(usable)
+    }
+
+    /// Takes note that a provider could not be read: a refused key holds the account back, the rest is for later.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn read_failed(
+        &self,
+        app: &App,
+        name: &str,
+        error: &ReadError,
+        counts: &mut Counts,
+    ) -> anyhow::Result<()> {
+        let sentence = format!("account {name}: {error}");
+        match error {
+            ReadError::Unauthorized { .. } => {
+                self.hold(app, name, &error.to_string()).await?;
+                counts.problem(Exit::Configuration, sentence);
+            }
+            _ => counts.problem(Exit::Unreachable, sentence),
+        }
+        Ok(())
+    }
+
+    /// Holds an account back because its provider refused it, longer with each refusal in a row, and raises a finding.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn hold(&self, app: &App, name: &str, reason: &str) -> anyhow::Result<()> {
+        let now = app.clock.now();
+        let refusals = self.accounts.get(name).map_or(0, |account| account.refusals);
+        let until = now + back_off(refusals);
+        app.db()
+            .await?
+            .write(async |tx| {
+                setup::hold_account(tx, name, until, reason, true).await?;
+                runs::raise(tx, "account_refused", &format!("account:{name}"), reason, now).await
+            })
+            .await?;
+        Ok(())
+    }
+}
+
+/// How long an account or campaign is held back after this many refusals in a row.
+pub fn back_off(refusals: i64) -> TimeDelta {
+    let doublings = u32::try_from(refusals.clamp(0, 6)).unwrap_or(0);
+    TimeDelta::seconds((HOLD_SECONDS << doublings).min(MAX_HOLD_SECONDS))
+}
+
+/// The moment until which somebody is held back who was refused now.
+pub fn held_until(now: DateTime<Utc>, refusals: i64) -> DateTime<Utc> {
+    now + back_off(refusals)
+}
+
+async fn raise(app: &App, kind: &str, account: &str, detail: &str) -> anyhow::Result<()> {
+    let now = app.clock.now();
+    app.db().await?.write(async |tx| runs::raise(tx, kind, &format!("account:{account}"), detail, now).await).await?;
+    Ok(())
+}

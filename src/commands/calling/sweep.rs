@@ -1,0 +1,390 @@
+//! Settling what is unclear: evidence first, deadlines after.
+
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::StreamExt as _;
+
+use super::counts::Counts;
+use super::dial::LEASE_SECONDS;
+use super::directory::{Directory, held_until};
+use super::provider::Provider;
+use crate::app::App;
+use crate::domain::call::{AttemptState, Evidence};
+use crate::domain::dial::CallReport;
+use crate::domain::evidence::{Ending, Observation, Seen};
+use crate::domain::outcome::Outcome;
+use crate::domain::settle::{self, Absence, Reading};
+use crate::error::Exit;
+use crate::providers::http::ReadError;
+use crate::store::attempts::{self, Attempt};
+use crate::store::evidence::QUEUED_MARGIN_SECONDS;
+use crate::store::{claims, evidence, runs, setup};
+
+/// How many reads of one provider are under way at once.
+const READS_AT_ONCE: usize = 8;
+/// The most conversations asked about in one run.
+const MOST_POLLS: i64 = 2000;
+/// The most observations recorded in one transaction.
+const BATCH: usize = 50;
+/// Unknown attempts older than this are findings.
+pub const OLD_UNKNOWN_SECONDS: i64 = 15 * 60;
+
+/// Settles everything that is past a deadline or unknown. What cannot be asked is left as it is.
+///
+/// # Errors
+/// When the database cannot be asked or written.
+pub async fn sweep(app: &App, directory: &mut Directory, counts: &mut Counts) -> anyhow::Result<()> {
+    void_abandoned(app, counts).await?;
+    doubt_silent(app, counts).await?;
+    settle_unknown(app, directory, counts).await?;
+    settle_overdue(app, directory, counts).await?;
+    let mut tx = app.db().await?.read().await?;
+    let old = attempts::old_unknowns(&mut tx, app.clock.now() - TimeDelta::seconds(OLD_UNKNOWN_SECONDS)).await?;
+    if old > 0 {
+        counts.problem(Exit::Findings, format!("{old} attempts are unknown for more than 15 minutes"));
+    }
+    Ok(())
+}
+
+/// Asks the providers about every call that is due to be asked about, and records what they say.
+///
+/// # Errors
+/// When the database cannot be asked or written.
+pub async fn collect(app: &App, directory: &mut Directory, counts: &mut Counts) -> anyhow::Result<()> {
+    let mut tx = app.db().await?.read().await?;
+    let due = attempts::polls_due(&mut tx, app.clock.now(), MOST_POLLS).await?;
+    drop(tx);
+    for (attempt, answer) in fetch_all(app, directory, due, counts).await? {
+        let now = app.clock.now();
+        match answer {
+            Ok(Some(report)) => match Seen::from_report(&report, now) {
+                Some(seen) => learn(app, directory, &attempt, seen, counts).await?,
+                None => ask_again(app, &attempt, None).await?,
+            },
+            // Not found says nothing; the deadline will.
+            Ok(None) => ask_again(app, &attempt, None).await?,
+            Err(error) => directory.read_failed(app, &attempt.account, &error, counts).await?,
+        }
+    }
+    Ok(())
+}
+
+/// Claims whose owner never committed them: provably nothing was sent.
+async fn void_abandoned(app: &App, counts: &mut Counts) -> anyhow::Result<()> {
+    let now = app.clock.now();
+    let mut tx = app.db().await?.read().await?;
+    let abandoned = claims::abandoned_claims(&mut tx, now).await?;
+    drop(tx);
+    let observations: Vec<Observation> = abandoned
+        .into_iter()
+        .map(|attempt_id| Observation {
+            attempt_id,
+            by: Evidence::Timer,
+            at: now,
+            seen: Seen::Void { reason: "the lease of its run ended".to_owned() },
+        })
+        .collect();
+    counts.add("abandoned", record(app, &observations).await?);
+    Ok(())
+}
+
+/// Attempts whose owner fell silent in the middle of sending: they may have rung.
+async fn doubt_silent(app: &App, counts: &mut Counts) -> anyhow::Result<()> {
+    let now = app.clock.now();
+    let patience = app.config.request_timeout.to_delta() + TimeDelta::seconds(LEASE_SECONDS);
+    let mut tx = app.db().await?.read().await?;
+    let silent = attempts::silent(&mut tx, now - patience).await?;
+    drop(tx);
+    let observations: Vec<Observation> = silent
+        .into_iter()
+        .map(|attempt| Observation {
+            // The request was over at the latest when its time was up.
+            at: attempt.placing_at.map_or(now, |sent| sent + app.config.request_timeout.to_delta()),
+            attempt_id: attempt.id,
+            by: Evidence::Timer,
+            seen: Seen::Unknown { reason: "its run ended before the answer was recorded".to_owned() },
+        })
+        .collect();
+    counts.add("went_unknown", record(app, &observations).await?);
+    Ok(())
+}
+
+async fn settle_unknown(app: &App, directory: &mut Directory, counts: &mut Counts) -> anyhow::Result<()> {
+    let mut tx = app.db().await?.read().await?;
+    let due = attempts::unknown_due(&mut tx, app.clock.now()).await?;
+    drop(tx);
+    // One listing answers for every attempt of a line and agent.
+    let mut groups: BTreeMap<(String, Option<String>, Option<String>), Vec<Attempt>> = BTreeMap::new();
+    for attempt in due {
+        let key = (attempt.account.clone(), attempt.line.clone(), attempt.agent.clone());
+        groups.entry(key).or_default().push(attempt);
+    }
+    for ((account, line, agent), group) in groups {
+        let Some(client) = directory.client(app, &account, counts).await? else { continue };
+        settle_group(app, directory, &client, (&account, line.as_deref(), agent.as_deref()), group, counts).await?;
+    }
+    Ok(())
+}
+
+async fn settle_group(
+    app: &App,
+    directory: &Directory,
+    client: &Provider,
+    (account, line, agent): (&str, Option<&str>, Option<&str>),
+    group: Vec<Attempt>,
+    counts: &mut Counts,
+) -> anyhow::Result<()> {
+    let timeout = app.config.request_timeout.to_delta();
+    let sent = |attempt: &Attempt| attempt.placing_at.unwrap_or(attempt.claimed_at);
+    let (Some(first), Some(last)) = (group.iter().map(sent).min(), group.iter().map(sent).max()) else { return Ok(()) };
+    let (from, to) = settle::range(first, last, timeout);
+    let listing = client.list(line, agent, from, to).await;
+    let now = app.clock.now();
+    if let Some(error) = &listing.gap {
+        directory.read_failed(app, account, error, counts).await?;
+    }
+    let by_name: HashMap<&str, &CallReport> =
+        listing.calls.iter().filter_map(|call| Some((call.correlation.as_deref()?, call))).collect();
+    let shown: Vec<&str> = listing.calls.iter().map(|call| call.provider_call_id.as_str()).collect();
+    let mut tx = app.db().await?.read().await?;
+    let controls = attempts::control_calls(&mut tx, account, line, agent, from, to).await?;
+    drop(tx);
+    for attempt in group {
+        if let Some(report) = by_name.get(attempt.id.as_str()) {
+            if let Some(seen) = Seen::from_report(report, now) {
+                learn(app, directory, &attempt, seen, counts).await?;
+                counts.add("found", 1);
+                continue;
+            }
+        }
+        let stranger = listing.calls.iter().find(|call| {
+            call.to.as_deref() == Some(attempt.phone.as_str())
+                && call.created_at.is_some_and(|at| at >= sent(&attempt) - TimeDelta::seconds(60))
+                && !is_ours(call)
+        });
+        let reading = Reading {
+            is_complete: listing.gap.is_none(),
+            provider_date: listing.provider_date,
+            same_organisation: attempt.org_id.is_some()
+                && listing.calls.iter().all(|call| call.org_id == attempt.org_id)
+                && !listing.calls.is_empty(),
+            shows_control: !controls.is_empty() && controls.iter().all(|id| shown.contains(&id.as_str())),
+            shows_stranger: stranger.is_some(),
+        };
+        let facts = Absence {
+            request_ended_at: attempt.request_ended_at.unwrap_or_else(|| sent(&attempt) + timeout),
+            absences: attempt.absences,
+            first_seen_at: attempt.absence_seen_at,
+        };
+        let step = settle::step(&facts, &reading, now);
+        if let Some(call) = stranger {
+            let detail = format!("the provider shows a call {} to it that is not ours by name", call.provider_call_id);
+            raise(app, "unnamed_call", &format!("attempt:{}", attempt.id), &detail).await?;
+            counts.problem(Exit::Findings, format!("attempt {}: {detail}", attempt.id));
+        }
+        take_step(app, &attempt, step, counts).await?;
+    }
+    Ok(())
+}
+
+/// Whether a call bears the name of an attempt: 26 characters of a ULID.
+fn is_ours(call: &CallReport) -> bool {
+    call.correlation.as_deref().is_some_and(|name| ulid::Ulid::from_string(name).is_ok())
+}
+
+async fn take_step(app: &App, attempt: &Attempt, step: settle::Step, counts: &mut Counts) -> anyhow::Result<()> {
+    let now = app.clock.now();
+    match step {
+        settle::Step::ProvenAbsent => {
+            let reason = "two complete readings of the provider do not show it".to_owned();
+            counts.add("proven_absent", observe(app, attempt, Evidence::Provider, Seen::NotSent { reason }).await?);
+        }
+        settle::Step::Wait { counts_as_absent, forget, ask_again_at } => {
+            let given_up = attempt.deadline_at.is_some_and(|deadline| deadline <= now);
+            if given_up {
+                let reason = "unknown for 24 hours".to_owned();
+                counts.add("lost", observe(app, attempt, Evidence::Timer, Seen::Lost { reason }).await?);
+                return Ok(());
+            }
+            app.db()
+                .await?
+                .write(async |tx| {
+                    if forget {
+                        attempts::forget_absences(tx, &attempt.id, now).await?;
+                    }
+                    if let Some(seen_at) = counts_as_absent {
+                        attempts::absent(tx, &attempt.id, seen_at, now).await?;
+                    }
+                    attempts::polled(tx, &attempt.id, ask_again_at, None, now).await
+                })
+                .await?;
+            counts.add("still_unknown", 1);
+        }
+    }
+    Ok(())
+}
+
+async fn settle_overdue(app: &App, directory: &mut Directory, counts: &mut Counts) -> anyhow::Result<()> {
+    let mut tx = app.db().await?.read().await?;
+    let overdue = attempts::overdue(&mut tx, app.clock.now()).await?;
+    drop(tx);
+    let (queued, silent): (Vec<Attempt>, Vec<Attempt>) = overdue.into_iter().partition(|attempt| attempt.queued);
+    for attempt in queued {
+        take_back(app, directory, &attempt, counts).await?;
+    }
+    for (attempt, answer) in fetch_all(app, directory, silent, counts).await? {
+        let now = app.clock.now();
+        match answer {
+            Ok(Some(report)) => match Seen::from_report(&report, now) {
+                Some(seen @ Seen::Ended(_)) => learn(app, directory, &attempt, seen, counts).await?,
+                Some(seen) => {
+                    // The provider sees it live: its word counts more than our deadline.
+                    let wait = if seen.state() == AttemptState::Answered {
+                        attempt.call_timeout_seconds
+                    } else {
+                        attempt.answer_timeout_seconds
+                    };
+                    learn(app, directory, &attempt, seen, counts).await?;
+                    ask_again(app, &attempt, Some(now + TimeDelta::seconds(wait))).await?;
+                }
+                None => time_out(app, &attempt, counts).await?,
+            },
+            Ok(None) => time_out(app, &attempt, counts).await?,
+            Err(error) => directory.read_failed(app, &attempt.account, &error, counts).await?,
+        }
+    }
+    Ok(())
+}
+
+async fn time_out(app: &App, attempt: &Attempt, counts: &mut Counts) -> anyhow::Result<()> {
+    let seen = Seen::Ended(Ending::timeout(app.clock.now()));
+    counts.add("timed_out", observe(app, attempt, Evidence::Timer, seen).await?);
+    Ok(())
+}
+
+/// Takes back a call that the provider holds, since it could ring after the window. It stays placed until a reading
+/// confirms what became of it.
+async fn take_back(app: &App, directory: &mut Directory, attempt: &Attempt, counts: &mut Counts) -> anyhow::Result<()> {
+    let now = app.clock.now();
+    let (Some(client), Some(id)) =
+        (directory.client(app, &attempt.account, counts).await?, attempt.provider_call_id.as_deref())
+    else {
+        return Ok(());
+    };
+    // It may have begun to ring since it was last looked at; then it is no longer to be taken back.
+    match client.fetch(id).await {
+        Ok(Some(report)) => match Seen::from_report(&report, now) {
+            Some(Seen::Live { queued: true, .. }) | None => {}
+            Some(seen) => return learn(app, directory, attempt, seen, counts).await,
+        },
+        Ok(None) => {}
+        Err(error) => return directory.read_failed(app, &attempt.account, &error, counts).await,
+    }
+    app.db().await?.write(async |tx| attempts::cancel_requested(tx, &attempt.id, now).await).await?;
+    if let Err(error) = client.take_back(id).await {
+        directory.read_failed(app, &attempt.account, &error, counts).await?;
+    }
+    counts.add("taken_back", 1);
+    match client.fetch(id).await {
+        Ok(Some(report)) => match Seen::from_report(&report, app.clock.now()) {
+            Some(seen) => learn(app, directory, attempt, seen, counts).await,
+            None => ask_again(app, attempt, None).await,
+        },
+        Ok(None) => ask_again(app, attempt, None).await,
+        Err(error) => directory.read_failed(app, &attempt.account, &error, counts).await,
+    }
+}
+
+async fn fetch_all(
+    app: &App,
+    directory: &mut Directory,
+    due: Vec<Attempt>,
+    counts: &mut Counts,
+) -> anyhow::Result<Vec<(Attempt, Result<Option<CallReport>, ReadError>)>> {
+    let mut questions = Vec::with_capacity(due.len());
+    for attempt in due {
+        let Some(client) = directory.client(app, &attempt.account, counts).await? else { continue };
+        questions.push(async move {
+            let answer = match attempt.provider_call_id.as_deref() {
+                Some(id) => client.fetch(id).await,
+                None => Ok(None),
+            };
+            (attempt, answer)
+        });
+    }
+    Ok(futures_util::stream::iter(questions).buffer_unordered(READS_AT_ONCE).collect().await)
+}
+
+/// Records what a provider says of an attempt, and what follows for its account.
+async fn learn(
+    app: &App,
+    directory: &Directory,
+    attempt: &Attempt,
+    seen: Seen,
+    counts: &mut Counts,
+) -> anyhow::Result<()> {
+    let now = app.clock.now();
+    let (is_over, outcome) = (matches!(seen, Seen::Ended(_)), seen.outcome());
+    let reason = seen.reason().unwrap_or_default().to_owned();
+    let moved = observe(app, attempt, Evidence::Provider, seen).await?;
+    if !is_over {
+        ask_again(app, attempt, None).await?;
+        counts.add("live", 1);
+        return Ok(());
+    }
+    counts.add("ended", moved);
+    if moved > 0 && outcome == Some(Outcome::AccountError) {
+        let is_limit = reason.contains("concurrency-limit");
+        let refusals = directory.account(&attempt.account).map_or(0, |account| account.refusals);
+        let until = held_until(now, if is_limit { 0 } else { refusals });
+        app.db()
+            .await?
+            .write(async |tx| {
+                setup::hold_account(tx, &attempt.account, until, &reason, !is_limit).await?;
+                if !is_limit {
+                    let subject = format!("account:{}", attempt.account);
+                    runs::raise(tx, "account_refused", &subject, &reason, now).await?;
+                }
+                Ok(())
+            })
+            .await?;
+        if !is_limit {
+            counts.problem(Exit::Configuration, format!("account {}: {reason}", attempt.account));
+        }
+    }
+    Ok(())
+}
+
+async fn observe(app: &App, attempt: &Attempt, by: Evidence, seen: Seen) -> anyhow::Result<u64> {
+    record(app, &[Observation { attempt_id: attempt.id.clone(), by, at: app.clock.now(), seen }]).await
+}
+
+/// Records observations; says how many attempts moved.
+async fn record(app: &App, observations: &[Observation]) -> anyhow::Result<u64> {
+    let mut moved = 0;
+    for batch in observations.chunks(BATCH) {
+        let now = app.clock.now();
+        let applied = app.db().await?.write(async |tx| evidence::apply(tx, batch, now).await).await?;
+        moved += applied.iter().filter(|applied| applied.moved).count() as u64;
+    }
+    Ok(moved)
+}
+
+async fn ask_again(app: &App, attempt: &Attempt, deadline_at: Option<DateTime<Utc>>) -> anyhow::Result<()> {
+    let now = app.clock.now();
+    let wait = settle::poll_after(attempt.polls);
+    app.db().await?.write(async |tx| attempts::polled(tx, &attempt.id, now + wait, deadline_at, now).await).await?;
+    Ok(())
+}
+
+async fn raise(app: &App, kind: &str, subject: &str, detail: &str) -> anyhow::Result<()> {
+    let now = app.clock.now();
+    app.db().await?.write(async |tx| runs::raise(tx, kind, subject, detail, now).await).await?;
+    Ok(())
+}
+
+/// Whether a queued call has to be taken back now rather than by a later sweep.
+pub fn is_late_to_queue(window_closes_at: DateTime<Utc>, now: DateTime<Utc>) -> bool {
+    window_closes_at - TimeDelta::seconds(QUEUED_MARGIN_SECONDS) <= now
+}

@@ -1,0 +1,51 @@
+//! `collect-outcomes`: asks the providers what became of calls.
+
+use anyhow::Result;
+
+use super::calling::counts::Counts;
+use super::calling::directory::Directory;
+use super::calling::sweep;
+use super::process_calls::report;
+use crate::app::App;
+use crate::error::{Exit, classify};
+
+/// The command's name, as its heartbeat bears it.
+pub const COMMAND: &str = "collect-outcomes";
+
+const EXAMPLES: &str = "\
+Examples:
+  callops collect-outcomes
+
+Asks about every call that is placed or under way and due to be asked about: soon after it was placed,
+then less and less often. With it, a campaign without any webhook learns every outcome.
+
+Exit codes: 0 done, 6 a key is refused, 7 a provider cannot be reached.";
+
+/// Ask the providers what became of calls
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {}
+
+/// Collects once and prints what it did, if it did anything.
+///
+/// # Errors
+/// When the database fails.
+pub async fn run(app: &App, _args: Args) -> Result<Exit> {
+    let started_at = app.clock.now();
+    let mut counts = Counts::default();
+    let result = async {
+        let mut directory = Directory::load(app).await?;
+        sweep::collect(app, &mut directory, &mut counts).await
+    }
+    .await;
+    let exit = match &result {
+        Ok(()) => counts.exit(),
+        Err(error) => classify(error),
+    };
+    let something = result.is_err() || !counts.is_idle();
+    let recorded = app.finish_run(&app.new_id(), COMMAND, started_at, exit, &counts.record(), something).await;
+    result?;
+    recorded?;
+    report(app, &counts)?;
+    Ok(exit)
+}

@@ -1,0 +1,254 @@
+//! `process-calls`: one run of the main job.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::Result;
+use serde_json::{Map, Value, json};
+
+use super::calling::counts::Counts;
+use super::calling::dial::{Dialler, Limits};
+use super::calling::directory::Directory;
+use super::calling::plan::{self, Context, Search, Source};
+use super::calling::rotation::Rotation;
+use super::calling::stop::Stop;
+use super::calling::sweep;
+use crate::app::App;
+use crate::domain::campaign::ZonePolicy;
+use crate::domain::duration::HumanDuration;
+use crate::error::{Exit, Failure, classify};
+use crate::store::setup::{self, Campaign};
+use crate::store::{control, runs};
+
+/// The command's name, as its heartbeat bears it.
+pub const COMMAND: &str = "process-calls";
+
+const EXAMPLES: &str = "\
+Examples:
+  callops process-calls                       one run, as cron starts it every minute
+  callops process-calls --dry-run             who would be called now, and why others not
+  callops process-calls --campaign acme/checkup --limit 1
+
+One call per slot, only inside the window, whatever runs at the same time. A run settles first what
+earlier runs left unclear. Silent when there was nothing to do.
+
+Exit codes: 0 done, 3 attempts unknown for more than 15 minutes, 4 a campaign is refused or cannot be
+read, 6 a key is refused or a clock is wrong, 7 a provider cannot be reached.";
+
+/// Call everybody who is due, once
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// End the run after this long; requests under way are finished
+    #[arg(long, value_name = "DURATION", default_value = "50s")]
+    pub max_runtime: HumanDuration,
+    /// Dial at most this many
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u64>,
+    /// The most requests under way at once
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub concurrency: u16,
+    /// Only this campaign
+    #[arg(long, value_name = "TENANT/NAME")]
+    pub campaign: Option<String>,
+    /// Only this tenant
+    #[arg(long, value_name = "TENANT")]
+    pub tenant: Option<String>,
+    /// Count who would be called and who not, by reason; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Runs once and prints what it did, if it did anything.
+///
+/// # Errors
+/// When the database fails, the clocks are too far apart, or the configuration is wrong.
+pub async fn run(app: &App, args: Args) -> Result<Exit> {
+    let started_at = app.clock.now();
+    let run_id = app.new_id();
+    app.check_database_clock().await?;
+    let stop = Stop::on_signals()?;
+    if args.dry_run {
+        let counts = look(app, &args).await?;
+        app.printer.record(&counts.record())?;
+        return Ok(counts.exit());
+    }
+    let mut counts = Counts::default();
+    let result = work(app, &args, &run_id, &stop, &mut counts).await;
+    let exit = match &result {
+        Ok(()) => counts.exit(),
+        Err(error) => classify(error),
+    };
+    let exit = stop.exit().unwrap_or(exit);
+    let recorded = app
+        .finish_run(&run_id, COMMAND, started_at, exit, &counts.record(), result.is_err() || !counts.is_idle())
+        .await;
+    result?;
+    recorded?;
+    report(app, &counts)?;
+    Ok(exit)
+}
+
+/// Prints counts to stdout and problems to stderr; nothing when there was nothing to do.
+///
+/// # Errors
+/// When stdout cannot be written.
+pub fn report(app: &App, counts: &Counts) -> Result<()> {
+    for problem in counts.problems() {
+        app.printer.warn(problem);
+    }
+    if app.printer.is_table() {
+        if !counts.is_idle() {
+            let lines: Map<String, Value> =
+                counts.lines().into_iter().map(|(name, count)| (name, json!(count))).collect();
+            app.printer.record(&lines)?;
+        }
+    } else {
+        app.printer.record(&counts.record())?;
+    }
+    Ok(())
+}
+
+async fn work(app: &App, args: &Args, run_id: &str, stop: &Stop, counts: &mut Counts) -> Result<()> {
+    let mut directory = Directory::load(app).await?;
+    sweep::sweep(app, &mut directory, counts).await?;
+    let db = app.db().await?;
+    let mut tx = db.read().await?;
+    let now = app.clock.now();
+    if control::pauses(&mut tx).await?.iter().any(|pause| pause.scope == control::EVERYBODY) {
+        return Ok(());
+    }
+    let due = wanted(app, setup::campaigns_due(&mut tx, now).await?, args)?;
+    let (contexts, unreadable) = plan::contexts(&mut tx, due).await?;
+    drop(tx);
+    plan::report_unreadable(app, &unreadable, counts).await?;
+    let open = leave_closed_ones(app, contexts, counts).await?;
+    if open.is_empty() || stop.is_asked() {
+        return Ok(());
+    }
+    let search = Search { requested_by: COMMAND, dry_run: false, run_interval_seconds: run_interval_seconds(app) };
+    let mut sources: Vec<Source> = open.into_iter().map(Source::new).collect();
+    let mut accounts = BTreeSet::new();
+    // Providers are asked only on behalf of somebody who is due: an idle run touches no network.
+    let mut waiting = Vec::new();
+    for mut source in sources.drain(..) {
+        if source.has_next(app, search, counts).await? {
+            accounts.insert(source.context.account.name.clone());
+            waiting.push(source);
+        }
+    }
+    let clients = directory.probe(app, accounts.iter().map(String::as_str), counts).await?;
+    waiting.retain(|source| clients.contains_key(&source.context.account.name));
+    if waiting.is_empty() {
+        return Ok(());
+    }
+    let timeout = app.config.request_timeout.to_std();
+    let runtime = args.max_runtime.to_std();
+    let limits = Limits {
+        concurrency: usize::from(args.concurrency),
+        calls: args.limit.unwrap_or(u64::MAX),
+        stop_at: app.clock.monotonic()
+            + runtime.checked_sub(timeout).unwrap_or(runtime / 2).max(Duration::from_secs(1)),
+    };
+    let dialler = Dialler { app, run_id, directory: &directory, clients, limits, search, stop };
+    counts.merge(dialler.run(Rotation::new(waiting)).await?);
+    // What the provider queued too late in the day must not ring after the window.
+    if counts.get("queued") > 0 {
+        sweep::sweep(app, &mut directory, counts).await?;
+    }
+    Ok(())
+}
+
+fn run_interval_seconds(app: &App) -> i64 {
+    i64::from(app.config.run_interval.seconds())
+}
+
+/// Of the campaigns that are due, those that the options ask for.
+fn wanted(_app: &App, campaigns: Vec<Campaign>, args: &Args) -> Result<Vec<Campaign>> {
+    if let Some(name) = &args.campaign
+        && !name.contains('/')
+    {
+        return Err(Failure::usage(format!("`{name}` is no campaign"))
+            .hint("name it as TENANT/NAME, such as acme/checkup")
+            .into());
+    }
+    Ok(campaigns
+        .into_iter()
+        .filter(|campaign| args.tenant.as_ref().is_none_or(|tenant| campaign.tenant == *tenant))
+        .filter(|campaign| args.campaign.as_ref().is_none_or(|name| campaign.full_name() == *name))
+        .collect())
+}
+
+/// Puts campaigns aside whose own window is closed, until it opens; what is paused or held back waits as it is.
+async fn leave_closed_ones(app: &App, contexts: Vec<Context>, counts: &mut Counts) -> Result<Vec<Context>> {
+    let now = app.clock.now();
+    let mut open = Vec::new();
+    for context in contexts {
+        if context.paused {
+            continue;
+        }
+        if context.held_until().is_some_and(|until| until > now) {
+            let reason = context.campaign.held_reason.as_deref().or(context.account.held_reason.as_deref());
+            if context.campaign.refusals > 0 || context.account.refusals > 0 {
+                counts.problem(
+                    Exit::Partial,
+                    format!("campaign {} is held back: {}", context.campaign.full_name(), reason.unwrap_or("refused")),
+                );
+            }
+            continue;
+        }
+        let closed_until = match (context.rules.zone_policy, &context.own_zone) {
+            (ZonePolicy::Campaign, Some(zones)) => {
+                let schedule = &context.rules.schedule;
+                if schedule.opened_on(zones, now).is_none() {
+                    Some(schedule.next_open(zones, now).unwrap_or(now + chrono::TimeDelta::days(1)))
+                } else {
+                    None
+                }
+            }
+            _ => None,
+        };
+        match closed_until {
+            Some(next_open_at) => {
+                let campaign = &context.campaign;
+                app.db()
+                    .await?
+                    .write(async |tx| {
+                        setup::set_next_open(tx, &campaign.id, campaign.rules_version, Some(next_open_at)).await
+                    })
+                    .await?;
+            }
+            None => open.push(context),
+        }
+    }
+    Ok(open)
+}
+
+/// Counts who would be called now and who not, without writing anything.
+async fn look(app: &App, args: &Args) -> Result<Counts> {
+    let mut counts = Counts::default();
+    let mut tx = app.db().await?.read().await?;
+    let everybody_paused = control::pauses(&mut tx).await?.iter().any(|pause| pause.scope == control::EVERYBODY);
+    let due = wanted(app, setup::campaigns_due(&mut tx, app.clock.now()).await?, args)?;
+    let (contexts, unreadable) = plan::contexts(&mut tx, due).await?;
+    if runs::any_finding(&mut tx).await? {
+        app.printer.say("there are findings: see `callops doctor`");
+    }
+    drop(tx);
+    for (campaign, problem) in unreadable {
+        counts.problem(Exit::Partial, format!("campaign {} makes no calls: {problem}", campaign.full_name()));
+    }
+    if everybody_paused {
+        app.printer.say("everything is paused: see `callops resume`");
+    }
+    let search = Search { requested_by: COMMAND, dry_run: true, run_interval_seconds: run_interval_seconds(app) };
+    let mut left = args.limit.unwrap_or(u64::MAX);
+    for context in contexts {
+        let mut source = Source::new(context);
+        while left > 0 && source.next(app, search, &mut counts).await?.is_some() {
+            counts.add("due", 1);
+            left -= 1;
+        }
+    }
+    Ok(counts)
+}

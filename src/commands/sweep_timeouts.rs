@@ -1,0 +1,54 @@
+//! `sweep-timeouts`: settles attempts past a deadline, and unknown ones.
+
+use anyhow::Result;
+
+use super::calling::counts::Counts;
+use super::calling::directory::Directory;
+use super::calling::sweep;
+use super::process_calls::report;
+use crate::app::App;
+use crate::error::{Exit, classify};
+
+/// The command's name, as its heartbeat bears it.
+pub const COMMAND: &str = "sweep-timeouts";
+
+const EXAMPLES: &str = "\
+Examples:
+  callops sweep-timeouts
+
+The provider is asked first; only where it has nothing to say does a deadline decide. An attempt whose
+answer was lost is settled by evidence: found at the provider, or proven absent by two complete
+readings. Never by time alone, so nobody is rung a second time. After 24 hours it is given up as lost
+and its slot stays spent.
+
+Exit codes: 0 done, 3 attempts unknown for more than 15 minutes, 6 a key is refused, 7 a provider cannot
+be reached: then everything is left as it is.";
+
+/// Settle attempts past a deadline, and unknown ones
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {}
+
+/// Sweeps once and prints what it did, if it did anything.
+///
+/// # Errors
+/// When the database fails.
+pub async fn run(app: &App, _args: Args) -> Result<Exit> {
+    let started_at = app.clock.now();
+    let mut counts = Counts::default();
+    let result = async {
+        let mut directory = Directory::load(app).await?;
+        sweep::sweep(app, &mut directory, &mut counts).await
+    }
+    .await;
+    let exit = match &result {
+        Ok(()) => counts.exit(),
+        Err(error) => classify(error),
+    };
+    let something = result.is_err() || !counts.is_idle();
+    let recorded = app.finish_run(&app.new_id(), COMMAND, started_at, exit, &counts.record(), something).await;
+    result?;
+    recorded?;
+    report(app, &counts)?;
+    Ok(exit)
+}
