@@ -99,6 +99,14 @@ pub enum Command {
     Init(commands::init::Args),
     /// Bring the database's schema up to date
     Migrate(commands::migrate::Args),
+    /// Put accounts, tenants and campaigns in from TOML files
+    Apply(commands::apply::Args),
+    /// Let campaigns call
+    StartCampaign(commands::start_campaign::Args),
+    /// Stop campaigns: cancel what waits, let what rings go on
+    StopCampaign(commands::stop_campaign::Args),
+    /// Put people into a campaign
+    Enroll(commands::enroll::Args),
     /// Bring a list of contacts into a tenant
     ImportContacts(commands::import_contacts::Args),
     /// Say what phone numbers would be dialled as; needs no database
@@ -119,6 +127,7 @@ impl Command {
     /// Whether the command was asked to change nothing.
     pub fn is_dry_run(&self) -> bool {
         match self {
+            Self::Apply(args) => args.dry_run,
             Self::ImportContacts(args) => args.dry_run,
             Self::ProcessCalls(args) => args.dry_run,
             _ => false,

@@ -94,7 +94,11 @@ async fn dispatch(cli: Cli, printer: &Printer) -> Result<Exit> {
         Command::ProcessCalls(args) => commands::process_calls::run(&app, args).await,
         Command::SweepTimeouts(args) => commands::sweep_timeouts::run(&app, args).await,
         Command::CollectOutcomes(args) => commands::collect_outcomes::run(&app, args).await,
+        Command::Apply(args) => commands::apply::run(&app, args).await,
+        Command::Enroll(args) => commands::enroll::run(&app, args).await,
         Command::ImportContacts(args) => commands::import_contacts::run(&app, args).await,
+        Command::StartCampaign(args) => commands::start_campaign::run(&app, args).await,
+        Command::StopCampaign(args) => commands::stop_campaign::run(&app, args).await,
         Command::CheckPhone(_) | Command::CheckWindow(_) | Command::Sandbox(_) => {
             unreachable!("standalone commands were run above")
         }

@@ -57,10 +57,14 @@ impl Document {
 
     /// An error about what stands at these bytes: exit 6, beginning with `file:line:column: `.
     pub fn failure(&self, at: Range<usize>, message: impl fmt::Display) -> Failure {
+        Failure::configuration(format!("{}: {message}", self.place(&at)))
+    }
+
+    fn place(&self, at: &Range<usize>) -> String {
         let before = self.text.get(..at.start.min(self.text.len())).unwrap_or_default();
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        Failure::configuration(format!("{}:{line}:{column}: {message}", self.name))
+        format!("{}:{line}:{column}", self.name)
     }
 }
 
@@ -87,6 +91,11 @@ impl<'d, T> Located<'d, T> {
     /// An error about this value: exit 6, with its place and its key before the message.
     pub fn failure(&self, message: impl fmt::Display) -> Failure {
         self.document.failure(self.span.clone(), format_args!("{}: {message}", self.key))
+    }
+
+    /// Where it stands: `file:line:column`.
+    pub fn place(&self) -> String {
+        self.document.place(&self.span)
     }
 
     /// Turns the value into something stricter; the error is told with the value's place.
@@ -138,9 +147,93 @@ impl<'d> Section<'d> {
         })
     }
 
+    /// An integer.
+    ///
+    /// # Errors
+    /// Exit 6 when it is something else, or does not fit.
+    pub fn integer(&self, key: &str) -> Result<Option<Located<'d, i64>>> {
+        self.typed(key, "a whole number", |value| match value {
+            DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).ok(),
+            _ => None,
+        })
+    }
+
+    /// A string, whole number or date, as text.
+    ///
+    /// # Errors
+    /// Exit 6 when it is something else.
+    pub fn text(&self, key: &str) -> Result<Option<Located<'d, String>>> {
+        self.typed(key, "a string, whole number or date", text)
+    }
+
+    /// A list of strings, whole numbers or dates, each as text.
+    ///
+    /// # Errors
+    /// Exit 6 when it is something else, or one of its members is.
+    pub fn texts(&self, key: &str) -> Result<Option<Located<'d, Vec<Located<'d, String>>>>> {
+        let list = self.typed(key, "a list", |value| match value {
+            DeValue::Array(list) => Some(list.clone()),
+            _ => None,
+        })?;
+        let Some(Located { document, key, span, value: list }) = list else { return Ok(None) };
+        let mut value = Vec::with_capacity(list.len());
+        for member in list.iter() {
+            let (span, key) = (member.span(), key.clone());
+            match text(member.get_ref()) {
+                Some(value_) => value.push(Located { document, key, span, value: value_ }),
+                None => {
+                    let message = format_args!("{key}: a list of strings, whole numbers or dates is wanted");
+                    return Err(document.failure(span, message).into());
+                }
+            }
+        }
+        Ok(Some(Located { document, key, span, value }))
+    }
+
+    /// The tables below this one, in the order in which the file has them.
+    ///
+    /// # Errors
+    /// Exit 6 when one of them is something else.
+    pub fn sections(&self) -> Result<Vec<(Located<'d, String>, Section<'d>)>> {
+        let mut keys: Vec<_> = self.table.keys().collect();
+        keys.sort_by_key(|key| key.span().start);
+        keys.into_iter()
+            .map(|key| {
+                let name = key.get_ref().as_ref();
+                let located = Located {
+                    document: self.document,
+                    key: self.path_of(name),
+                    span: key.span(),
+                    value: name.to_owned(),
+                };
+                Ok((located, self.section(name)?))
+            })
+            .collect()
+    }
+
+    /// Whether this key stands here.
+    pub fn has(&self, key: &str) -> bool {
+        self.find(key).is_some()
+    }
+
     /// The keys that stand here.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.table.keys().map(|key| key.get_ref().as_ref())
+    }
+
+    /// An error for each key that is not among these, with the nearest known one as a hint, in the file's order.
+    pub fn unknown(&self, known: &[&str]) -> Vec<Failure> {
+        let mut keys: Vec<_> = self.table.keys().filter(|key| !known.contains(&key.get_ref().as_ref())).collect();
+        keys.sort_by_key(|key| key.span().start);
+        let failure = |key: &Spanned<toml::de::DeString<'d>>| {
+            let name = key.get_ref().as_ref();
+            let failure = self.document.failure(key.span(), format_args!("unknown key {}", self.path_of(name)));
+            match nearest(name, known.iter().copied()) {
+                Some(name) => failure.hint(format!("did you mean {}?", self.path_of(name))),
+                None => failure.hint(format!("the keys here are {}", known.join(", "))),
+            }
+        };
+        keys.into_iter().map(failure).collect()
     }
 
     /// Refuses a key that is not among these.
@@ -149,16 +242,7 @@ impl<'d> Section<'d> {
     /// Exit 6 naming the first such key in the file, with the nearest known one as a hint.
     pub fn refuse_unknown<'k>(&self, known: impl IntoIterator<Item = &'k str>) -> Result<()> {
         let known: Vec<&str> = known.into_iter().collect();
-        let unknown =
-            self.table.keys().filter(|key| !known.contains(&key.get_ref().as_ref())).min_by_key(|key| key.span().start);
-        let Some(key) = unknown else { return Ok(()) };
-        let failure =
-            self.document.failure(key.span(), format_args!("unknown key {}", self.path_of(key.get_ref().as_ref())));
-        Err(match nearest(key.get_ref(), known.iter().copied()) {
-            Some(name) => failure.hint(format!("did you mean {}?", self.path_of(name))),
-            None => failure.hint(format!("the keys here are {}", known.join(", "))),
-        }
-        .into())
+        self.unknown(&known).into_iter().next().map_or(Ok(()), |failure| Err(failure.into()))
     }
 
     fn typed<T>(
@@ -183,6 +267,15 @@ impl<'d> Section<'d> {
 
     fn path_of(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+}
+
+fn text(value: &DeValue<'_>) -> Option<String> {
+    match value {
+        DeValue::String(text) => Some(text.to_string()),
+        DeValue::Integer(number) => Some(number.to_string()),
+        DeValue::Datetime(at) => Some(at.to_string()),
+        _ => None,
     }
 }
 

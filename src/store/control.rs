@@ -76,6 +76,26 @@ pub async fn placing_count(tx: &mut Tx, tenant: Option<&str>) -> Result<i64> {
     )?)
 }
 
+/// How many attempts were committed to being sent after `since` and nothing was heard of yet, of one tenant or campaign
+/// (by its id) or of all.
+pub async fn placing_since(
+    tx: &mut Tx,
+    tenant: Option<&str>,
+    campaign_id: Option<&str>,
+    since: DateTime<Utc>,
+) -> Result<i64> {
+    Ok(scalar!(
+        tx,
+        i64,
+        fetch_one,
+        "SELECT count(*) FROM attempts WHERE state = 'placing' AND placing_at > $3
+           AND ($1 IS NULL OR tenant = $1) AND ($2 IS NULL OR campaign_id = $2)",
+        tenant,
+        campaign_id,
+        since
+    )?)
+}
+
 /// Marks the database as a rehearsal: the clock may be moved, and no real provider can be configured in it.
 pub async fn mark_rehearsal(tx: &mut Tx) -> Result<()> {
     execute!(tx, "INSERT INTO meta (key, value) VALUES ('rehearsal', 'true') ON CONFLICT (key) DO NOTHING")?;

@@ -1,0 +1,456 @@
+//! From TOML to accounts, tenants and campaigns, every value checked.
+
+use std::collections::BTreeSet;
+
+use chrono::NaiveDate;
+use serde_json::{Map, Value};
+
+use super::problems::Problems;
+use crate::commands::calling::provider::PROVIDERS;
+use crate::config::{Document, Located, Section, nearest};
+use crate::domain::campaign::{
+    AccountSettings, CLOSE_MARGIN_SECONDS, DEFAULT_ANSWER_TIMEOUT_SECONDS, DEFAULT_CALL_TIMEOUT_SECONDS,
+    DEFAULT_LOOK_BACK_SECONDS, DEFAULT_MAX_CONCURRENCY, Rules, TenantSettings, ZonePolicy,
+};
+use crate::domain::duration::HumanDuration;
+use crate::domain::evidence::RetryPolicy;
+use crate::domain::outcome::Outcome;
+use crate::domain::phone::parse_phone;
+use crate::domain::region::{Region, RegionProblem};
+use crate::domain::schedule::Schedule;
+use crate::domain::secret_ref::SecretRef;
+use crate::domain::slot::Frequency;
+use crate::domain::window::{Days, Window};
+use crate::domain::zone::Zone;
+
+const ACCOUNT_KEYS: &[&str] =
+    &["provider", "api_key", "webhook_secret", "max_concurrency", "calls_per_minute", "base_url"];
+const TENANT_KEYS: &[&str] = &["name", "region", "timezone", "min_gap", "max_calls_per_day", "allow_only", "campaign"];
+const CAMPAIGN_KEYS: &[&str] = &[
+    "account",
+    "vapi",
+    "purpose",
+    "frequency",
+    "days",
+    "window",
+    "timezone",
+    "zone_policy",
+    "starts",
+    "ends",
+    "exclude_dates",
+    "look_back",
+    "answer_timeout",
+    "call_timeout",
+    "calls_per_minute",
+    "priority",
+    "min_gap",
+    "max_calls_per_day",
+    "retry",
+];
+const AGENT_KEYS: &[&str] = &["assistant_id", "phone_number_id"];
+const RETRY_KEYS: &[&str] = &["on", "after", "max_attempts"];
+
+/// What may be tried again. The rest reached somebody, never can, or is our own doing.
+const RETRIABLE: [Outcome; 6] =
+    [Outcome::NoAnswer, Outcome::Busy, Outcome::Timeout, Outcome::Voicemail, Outcome::Rejected, Outcome::ProviderError];
+
+const MAX_NAME_CHARS: usize = 63;
+const DAY_SECONDS: i64 = 24 * 3600;
+
+/// All that the files ask for.
+#[derive(Debug, Default)]
+pub(super) struct Wanted<'d> {
+    pub(super) accounts: Vec<WantedAccount<'d>>,
+    pub(super) tenants: Vec<WantedTenant<'d>>,
+    pub(super) campaigns: Vec<WantedCampaign<'d>>,
+}
+
+/// An account, and where it stands.
+#[derive(Debug)]
+pub(super) struct WantedAccount<'d> {
+    pub(super) at: Located<'d, String>,
+    pub(super) provider: String,
+    pub(super) settings: AccountSettings,
+    pub(super) base_url: Option<Located<'d, String>>,
+    pub(super) max_concurrency: i64,
+    pub(super) calls_per_minute: Option<i64>,
+}
+
+/// A tenant, and where it stands.
+#[derive(Debug)]
+pub(super) struct WantedTenant<'d> {
+    pub(super) at: Located<'d, String>,
+    pub(super) display_name: String,
+    pub(super) region: Option<String>,
+    pub(super) timezone: Option<Zone>,
+    pub(super) settings: TenantSettings,
+}
+
+/// A campaign, and where it stands.
+#[derive(Debug)]
+pub(super) struct WantedCampaign<'d> {
+    pub(super) at: Located<'d, String>,
+    pub(super) tenant: Located<'d, String>,
+    pub(super) account: Located<'d, String>,
+    pub(super) purpose: String,
+    pub(super) priority: i64,
+    pub(super) rules: Rules,
+}
+
+impl<'d> Wanted<'d> {
+    /// Adds what a document asks for.
+    pub(super) fn read(&mut self, document: &'d Document, problems: &mut Problems) {
+        let Some(root) = problems.take(document.root().map(Some)) else { return };
+        problems.unknown(&root, &["account", "tenant"]);
+        for (at, section) in sections(&root, "account", problems) {
+            if let Some(account) = read_account(at, &section, problems) {
+                if let Some(other) = self.accounts.iter().find(|other| other.at.value == account.at.value) {
+                    problems.add(account.at.failure(format!("it is described already at {}", other.at.place())));
+                }
+                self.accounts.push(account);
+            }
+        }
+        for (at, section) in sections(&root, "tenant", problems) {
+            let described = section.keys().any(|key| key != "campaign");
+            problems.unknown(&section, TENANT_KEYS);
+            check_name(&at, problems);
+            if described {
+                if let Some(other) = self.tenants.iter().find(|other| other.at.value == at.value) {
+                    problems.add(at.failure(format!("it is described already at {}", other.at.place())));
+                }
+                self.tenants.push(read_tenant(at.clone(), &section, problems));
+            }
+            for (campaign_at, campaign) in sections(&section, "campaign", problems) {
+                check_name(&campaign_at, problems);
+                let twice = self
+                    .campaigns
+                    .iter()
+                    .find(|other| other.tenant.value == at.value && other.at.value == campaign_at.value);
+                if let Some(other) = twice {
+                    problems.add(campaign_at.failure(format!("it is described already at {}", other.at.place())));
+                }
+                self.campaigns.extend(read_campaign(&at, campaign_at, &campaign, problems));
+            }
+        }
+    }
+}
+
+fn sections<'d>(section: &Section<'d>, key: &str, problems: &mut Problems) -> Vec<(Located<'d, String>, Section<'d>)> {
+    problems.take(section.section(key).and_then(|section| section.sections()).map(Some)).unwrap_or_default()
+}
+
+fn check_name(at: &Located<'_, String>, problems: &mut Problems) {
+    if let Err(rule) = is_name(&at.value) {
+        problems.add(at.failure(rule));
+    }
+}
+
+fn is_name(name: &str) -> Result<(), String> {
+    let sound = name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
+        && name.len() <= MAX_NAME_CHARS;
+    if sound {
+        return Ok(());
+    }
+    Err(format!("{name:?} is no name: at most {MAX_NAME_CHARS} of a-z, 0-9, - and _, beginning with a letter or digit"))
+}
+
+fn read_account<'d>(
+    at: Located<'d, String>,
+    section: &Section<'d>,
+    problems: &mut Problems,
+) -> Option<WantedAccount<'d>> {
+    check_name(&at, problems);
+    problems.unknown(section, ACCOUNT_KEYS);
+    let provider = required(&at, section, "provider", "such as provider = \"vapi\"", problems);
+    let provider = problems.convert(provider, |word| {
+        if PROVIDERS.contains(&word.as_str()) {
+            return Ok(word);
+        }
+        Err(format!("{word:?} is no provider; there is {}", PROVIDERS.join(", ")))
+    });
+    let api_key = required(&at, section, "api_key", "such as api_key = \"env:ACME_VAPI_KEY\"", problems);
+    let api_key = problems.convert(api_key, secret);
+    let webhook_secret = problems.take(section.string("webhook_secret"));
+    let webhook_secret = problems.convert(webhook_secret, secret);
+    let base_url = problems.take(section.string("base_url"));
+    let base_url = base_url.and_then(|url| problems.take(url.try_map(base_url_of).map(Some).map_err(Into::into)));
+    let max_concurrency = integer(section, "max_concurrency", 1..=10_000, problems);
+    let calls_per_minute = integer(section, "calls_per_minute", 1..=100_000, problems);
+    Some(WantedAccount {
+        at,
+        provider: provider?,
+        settings: AccountSettings {
+            api_key: api_key?,
+            webhook_secret,
+            base_url: base_url.as_ref().map(|url| url.value.clone()),
+        },
+        base_url,
+        max_concurrency: max_concurrency.unwrap_or(DEFAULT_MAX_CONCURRENCY),
+        calls_per_minute,
+    })
+}
+
+fn secret(text: String) -> Result<String, crate::domain::secret_ref::SecretRefError> {
+    text.parse::<SecretRef>().map(|reference| reference.to_string())
+}
+
+fn base_url_of(text: String) -> Result<String, String> {
+    // The text is not repeated: it may carry a password.
+    let url = reqwest::Url::parse(&text).map_err(|_| "no web address; write https://host".to_owned())?;
+    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
+        return Err("a base address has no user, password, query or fragment".to_owned());
+    }
+    let safe = match url.scheme() {
+        "https" => true,
+        // The key is sent along.
+        "http" => crate::commands::calling::provider::is_loopback(&text),
+        _ => false,
+    };
+    if safe { Ok(text.trim_end_matches('/').to_owned()) } else { Err(format!("{text:?} must begin with https://")) }
+}
+
+fn read_tenant<'d>(at: Located<'d, String>, section: &Section<'d>, problems: &mut Problems) -> WantedTenant<'d> {
+    let display_name = problems.take(section.string("name"));
+    let display_name = problems.convert(display_name, |name| {
+        if name.trim().is_empty() { Err(format!("{name:?} is no name to show to people")) } else { Ok(name) }
+    });
+    let region_given = section.has("region");
+    let region = problems.take(section.string("region"));
+    let region: Option<Region> = problems.convert(region, |text| {
+        text.parse().map_err(|problem: RegionProblem| match problem.suggestion {
+            Some(region) => format!("{problem}; did you mean {region}?"),
+            None => problem.to_string(),
+        })
+    });
+    let timezone = problems.take(section.string("timezone"));
+    let timezone = problems.convert(timezone, |name| Zone::parse(&name));
+    let allow_only = match problems.take(section.texts("allow_only")) {
+        // National numbers cannot be read by a region that is wrong, and that is told already.
+        Some(_) if region_given && region.is_none() => None,
+        Some(list) => {
+            let mut phones = BTreeSet::new();
+            for phone in list.value {
+                let phone = problems.convert(Some(phone), |text| match parse_phone(&text, region) {
+                    Ok(parsed) => Ok(parsed.phone.to_string()),
+                    Err(problem) => Err(format!("{text:?}: {problem}")),
+                });
+                phones.extend(phone);
+            }
+            Some(phones.into_iter().collect())
+        }
+        None => None,
+    };
+    let settings = TenantSettings {
+        min_gap_seconds: seconds(section, "min_gap", 0..=30 * DAY_SECONDS, problems),
+        max_calls_per_day: integer(section, "max_calls_per_day", 1..=1000, problems),
+        allow_only,
+    };
+    WantedTenant {
+        display_name: display_name.unwrap_or_else(|| at.value.clone()),
+        at,
+        region: region.map(Region::code),
+        timezone,
+        settings,
+    }
+}
+
+fn read_campaign<'d>(
+    tenant: &Located<'d, String>,
+    at: Located<'d, String>,
+    section: &Section<'d>,
+    problems: &mut Problems,
+) -> Option<WantedCampaign<'d>> {
+    problems.unknown(section, CAMPAIGN_KEYS);
+    let account = required(&at, section, "account", "the name of an account", problems);
+    let agent = read_agent(&at, section, problems);
+    let purpose = problems.take(section.string("purpose"));
+    let purpose = problems.convert(purpose, |text| is_name(&text).map(|()| text));
+    let frequency = problems.take(section.string("frequency"));
+    let frequency: Option<Frequency> = problems.convert(frequency, |text| text.parse());
+    let timezone = problems.take(section.string("timezone"));
+    let timezone = problems.convert(timezone, |name| Zone::parse(&name));
+    let zone_policy = problems.take(section.string("zone_policy"));
+    let zone_policy = problems.convert(zone_policy, |text| {
+        text.parse::<ZonePolicy>().map_err(|_| format!("{text:?} is no zone policy; write callee or campaign"))
+    });
+    let schedule = read_schedule(&at, section, problems);
+    let retry = read_retry(section, problems);
+    let look_back = seconds(section, "look_back", 60..=DAY_SECONDS, problems);
+    let answer_timeout = seconds(section, "answer_timeout", 60..=DAY_SECONDS, problems);
+    let call_timeout = seconds(section, "call_timeout", 60..=DAY_SECONDS, problems);
+    let calls_per_minute = integer(section, "calls_per_minute", 1..=100_000, problems);
+    let priority = integer(section, "priority", 0..=9, problems);
+    let min_gap_seconds = seconds(section, "min_gap", 0..=30 * DAY_SECONDS, problems);
+    let max_calls_per_day = integer(section, "max_calls_per_day", 1..=1000, problems);
+    Some(WantedCampaign {
+        purpose: purpose.unwrap_or_else(|| at.value.clone()),
+        at,
+        tenant: tenant.clone(),
+        account: account?,
+        priority: priority.unwrap_or_default(),
+        rules: Rules {
+            frequency: frequency.unwrap_or_default(),
+            schedule: schedule?,
+            zone_policy: zone_policy.unwrap_or_default(),
+            timezone,
+            agent: agent?,
+            retry: retry.unwrap_or_default(),
+            look_back_seconds: look_back.unwrap_or(DEFAULT_LOOK_BACK_SECONDS),
+            answer_timeout_seconds: answer_timeout.unwrap_or(DEFAULT_ANSWER_TIMEOUT_SECONDS),
+            call_timeout_seconds: call_timeout.unwrap_or(DEFAULT_CALL_TIMEOUT_SECONDS),
+            calls_per_minute,
+            min_gap_seconds,
+            max_calls_per_day,
+        },
+    })
+}
+
+fn read_agent(at: &Located<'_, String>, section: &Section<'_>, problems: &mut Problems) -> Option<Value> {
+    if !section.has("vapi") {
+        problems.add(
+            at.failure("vapi is missing")
+                .hint("which agent calls: vapi = { assistant_id = \"..\", phone_number_id = \"..\" }"),
+        );
+        return None;
+    }
+    let table = problems.take(section.section("vapi").map(Some))?;
+    problems.unknown(&table, AGENT_KEYS);
+    let mut agent = Map::new();
+    for key in AGENT_KEYS {
+        let id = if table.has(key) {
+            problems.take(table.string(key))
+        } else {
+            problems.add(at.failure(format!("vapi.{key} is missing")).hint("copy it from the provider's dashboard"));
+            None
+        };
+        let id = problems.convert(id, |id| {
+            let sound = !id.is_empty() && id.len() <= 200 && id.chars().all(|c| c.is_ascii_graphic());
+            if sound { Ok(id) } else { Err(format!("{id:?} is no id")) }
+        });
+        agent.insert((*key).to_owned(), Value::String(id.unwrap_or_default()));
+    }
+    Some(Value::Object(agent))
+}
+
+fn read_schedule(at: &Located<'_, String>, section: &Section<'_>, problems: &mut Problems) -> Option<Schedule> {
+    let window = required(at, section, "window", "such as window = \"09:00-17:00\"", problems);
+    let window = problems.convert(window, |text| {
+        let window: Window = text.parse().map_err(|error: crate::domain::window::WindowError| error.to_string())?;
+        if window.is_ambiguous_day() {
+            return Err(format!("{text:?} starts where it ends; write 00:00-24:00 for the whole day"));
+        }
+        let (start, end) = (i64::from(window.start().minute()), i64::from(window.end().minute()));
+        if (end - start).rem_euclid(24 * 60) * 60 <= CLOSE_MARGIN_SECONDS && window != Window::ALL_DAY {
+            return Err(format!(
+                "{text:?} is too short: no call begins in a window's last {} minutes",
+                CLOSE_MARGIN_SECONDS / 60
+            ));
+        }
+        Ok(window)
+    });
+    let mut days = Vec::new();
+    for day in problems.take(section.texts("days")).map(|list| list.value).unwrap_or_default() {
+        days.extend(problems.convert(Some(day), |text| Days::parse_day(&text)));
+    }
+    let mut excluded = BTreeSet::new();
+    for date in problems.take(section.texts("exclude_dates")).map(|list| list.value).unwrap_or_default() {
+        excluded.extend(problems.convert(Some(date), date_of));
+    }
+    let starts = problems.take(section.text("starts"));
+    let starts = problems.convert(starts, date_of);
+    let ends = problems.take(section.text("ends"));
+    let ends = problems.convert(ends, |text| {
+        let ends = date_of(text)?;
+        match starts {
+            Some(starts) if ends < starts => Err(format!("{ends} is before {starts}, on which it starts")),
+            _ => Ok(ends),
+        }
+    });
+    Some(Schedule { window: window?, days: Days::new(days), starts, ends, exclude_dates: excluded })
+}
+
+fn read_retry(section: &Section<'_>, problems: &mut Problems) -> Option<RetryPolicy> {
+    let table = problems.take(section.section("retry").map(Some))?;
+    problems.unknown(&table, RETRY_KEYS);
+    let mut policy = RetryPolicy::default();
+    if let Some(list) = problems.take(table.texts("on")) {
+        policy.on.clear();
+        for word in list.value {
+            let outcome = problems.convert(Some(word), |text| {
+                let known = RETRIABLE.iter().map(|outcome| outcome.as_str());
+                RETRIABLE.iter().copied().find(|outcome| outcome.as_str() == text).ok_or_else(|| {
+                    let guess = nearest(&text, known.clone()).map(|word| format!(" (did you mean {word}?)"));
+                    let known: Vec<&str> = known.collect();
+                    format!(
+                        "{text:?} is no outcome that is tried again; there is {}{}",
+                        known.join(", "),
+                        guess.unwrap_or_default()
+                    )
+                })
+            });
+            policy.on.extend(outcome.filter(|outcome| !policy.on.contains(outcome)));
+        }
+        policy.on.sort_unstable();
+    }
+    if let Some(after) = seconds(&table, "after", 60..=30 * DAY_SECONDS, problems) {
+        policy.after_seconds = after;
+    }
+    if let Some(most) = integer(&table, "max_attempts", 1..=20, problems) {
+        policy.max_attempts = most;
+    }
+    Some(policy)
+}
+
+fn date_of(text: String) -> Result<NaiveDate, String> {
+    text.parse().map_err(|_| format!("{text:?} is no date; write YYYY-MM-DD, such as 2026-12-24"))
+}
+
+fn required<'d>(
+    at: &Located<'d, String>,
+    section: &Section<'d>,
+    key: &str,
+    hint: &str,
+    problems: &mut Problems,
+) -> Option<Located<'d, String>> {
+    if !section.has(key) {
+        problems.add(at.failure(format!("{key} is missing")).hint(hint));
+        return None;
+    }
+    problems.take(section.string(key))
+}
+
+fn integer(
+    section: &Section<'_>,
+    key: &str,
+    range: std::ops::RangeInclusive<i64>,
+    problems: &mut Problems,
+) -> Option<i64> {
+    let number = problems.take(section.integer(key));
+    problems.convert(number, |number| {
+        if range.contains(&number) {
+            return Ok(number);
+        }
+        Err(format!("{number} is not from {} to {}", range.start(), range.end()))
+    })
+}
+
+/// A length of time in seconds.
+fn seconds(
+    section: &Section<'_>,
+    key: &str,
+    range: std::ops::RangeInclusive<i64>,
+    problems: &mut Problems,
+) -> Option<i64> {
+    let length = problems.take(section.string(key));
+    problems.convert(length, |text| {
+        let length: HumanDuration =
+            text.parse().map_err(|error: crate::domain::duration::DurationError| error.to_string())?;
+        let seconds = i64::from(length.seconds());
+        if range.contains(&seconds) {
+            return Ok(seconds);
+        }
+        let shown = |seconds: i64| HumanDuration::from_seconds(u32::try_from(seconds).unwrap_or(u32::MAX));
+        Err(format!("{text:?} is not from {} to {}", shown(*range.start()), shown(*range.end())))
+    })
+}

@@ -1,0 +1,43 @@
+//! Waiting until nothing is being sent any more.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+
+use crate::app::App;
+use crate::store::control;
+
+/// A run that committed to dial sends within this many seconds, or not at all.
+const SEND_GRACE_SECONDS: i64 = 5;
+const POLL: Duration = Duration::from_millis(100);
+
+/// How long after committing to dial a request can still be under way.
+pub fn longest_request(app: &App) -> TimeDelta {
+    app.config.request_timeout.to_delta() + TimeDelta::seconds(SEND_GRACE_SECONDS)
+}
+
+/// Waits until no request is under way for a tenant, or a campaign, or anybody. What commits to dial from now on must
+/// have been stopped before. Says how many requests were waited for.
+///
+/// # Errors
+/// When the database cannot be asked.
+pub async fn wait(app: &App, tenant: Option<&str>, campaign_id: Option<&str>) -> anyhow::Result<i64> {
+    let db = app.db().await?;
+    let deadline = app.clock.monotonic() + longest_request(app).to_std().unwrap_or_default();
+    let mut most = 0;
+    loop {
+        let since = app.clock.now() - longest_request(app);
+        let mut tx = db.read().await?;
+        let count = control::placing_since(&mut tx, tenant, campaign_id, since).await?;
+        drop(tx);
+        if count > most {
+            app.printer.say(format!("waiting for {count} calls that are being placed at this moment"));
+        }
+        most = most.max(count);
+        // Older ones are under way no more, whatever became of the process that sent them.
+        if count == 0 || app.clock.monotonic() >= deadline {
+            return Ok(most);
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
