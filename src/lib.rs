@@ -77,6 +77,7 @@ async fn dispatch(cli: Cli, printer: &Printer) -> Result<Exit> {
                 let clock = cli.global.now.map_or_else(Clock::system, Clock::starting_at);
                 commands::import_contacts::run_standalone(printer, &clock, &args).await
             }
+            Command::Demo(args) => commands::demo::run(printer, &cli.global, args).await,
             Command::Sandbox(args) => commands::sandbox::run(printer, args).await,
             _ => Err(anyhow::anyhow!("this command needs a configuration")),
         };
@@ -99,7 +100,7 @@ async fn dispatch(cli: Cli, printer: &Printer) -> Result<Exit> {
         Command::ImportContacts(args) => commands::import_contacts::run(&app, args).await,
         Command::StartCampaign(args) => commands::start_campaign::run(&app, args).await,
         Command::StopCampaign(args) => commands::stop_campaign::run(&app, args).await,
-        Command::CheckPhone(_) | Command::CheckWindow(_) | Command::Sandbox(_) => {
+        Command::CheckPhone(_) | Command::CheckWindow(_) | Command::Demo(_) | Command::Sandbox(_) => {
             unreachable!("standalone commands were run above")
         }
     };

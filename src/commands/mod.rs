@@ -5,6 +5,7 @@ pub mod calling;
 pub mod check_phone;
 pub mod check_window;
 pub mod collect_outcomes;
+pub mod demo;
 pub mod draining;
 pub mod enroll;
 pub mod import_contacts;
