@@ -94,6 +94,8 @@ pub(crate) fn parse_instant(text: &str) -> Result<DateTime<Utc>, String> {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Try everything with real lists and a stand-in for the provider: no account, no network
+    Demo(commands::demo::Args),
     /// Make the database, or bring it up to date
     Init(commands::init::Args),
     /// Bring the database's schema up to date
@@ -161,7 +163,9 @@ impl Command {
     /// Whether the command stands on its own, needing neither configuration nor database.
     pub fn is_standalone(&self) -> bool {
         match self {
-            Self::CheckPhone(_) | Self::CheckWindow(_) | Self::Completions(_) | Self::Sandbox(_) => true,
+            Self::CheckPhone(_) | Self::CheckWindow(_) | Self::Completions(_) | Self::Demo(_) | Self::Sandbox(_) => {
+                true
+            }
             Self::ImportContacts(args) => args.is_standalone(),
             _ => false,
         }

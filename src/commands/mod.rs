@@ -7,6 +7,7 @@ pub mod check_phone;
 pub mod check_window;
 pub mod collect_outcomes;
 pub mod completions;
+pub mod demo;
 pub mod doctor;
 pub mod draining;
 pub mod enroll;
