@@ -264,3 +264,6 @@ pub fn next_attempt_at(
         Seen::Accepted { .. } | Seen::Unknown { .. } | Seen::Live { .. } | Seen::Lost { .. } => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

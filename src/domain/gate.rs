@@ -367,3 +367,6 @@ fn credentials(facts: &Facts<'_>, _: DateTime<Utc>) -> Verdict {
 fn capacity(facts: &Facts<'_>, _: DateTime<Utc>) -> Verdict {
     if facts.has_capacity { Verdict::Pass } else { Verdict::block("no_capacity", None) }
 }
+
+#[cfg(test)]
+mod tests;
