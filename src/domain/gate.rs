@@ -265,6 +265,7 @@ fn preferred_time(facts: &Facts<'_>, now: DateTime<Utc>) -> Verdict {
     };
     let used = facts.used_period(zones);
     let schedule = &facts.rules.schedule;
+    let preferred = preferred.dialable_in(schedule.window);
     // Somebody who was called in this period already has missed nothing; the frequency gate says so.
     if let (Some(used), Some(opened_on)) = (used, schedule.opened_on(zones, now))
         && used.contains(opened_on)

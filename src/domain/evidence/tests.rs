@@ -85,12 +85,8 @@ fn a_refusal_waits_for_what_has_to_change() {
 
 #[test]
 fn what_is_not_over_is_not_tried_again() {
-    let live = |answered_at| Seen::Live {
-        provider_call_id: "call-1".to_owned(),
-        org_id: None,
-        queued: false,
-        answered_at,
-    };
+    let live =
+        |answered_at| Seen::Live { provider_call_id: "call-1".to_owned(), org_id: None, queued: false, answered_at };
     let accepted = Seen::Accepted { provider_call_id: "call-1".to_owned(), org_id: None, queued: false };
     for seen in [
         accepted,
@@ -161,11 +157,14 @@ fn an_answer_says_when_to_come_back() {
         retry_after: Some(std::time::Duration::from_secs(90)),
     };
     let seen = Seen::from_dial(DialResult { answer, provider_date: None }, now());
-    assert_eq!(seen, Seen::Refused {
-        class: RefusalClass::Capacity,
-        reason: "slow down".to_owned(),
-        retry_at: Some(at("2026-11-20T14:01:30Z")),
-    });
+    assert_eq!(
+        seen,
+        Seen::Refused {
+            class: RefusalClass::Capacity,
+            reason: "slow down".to_owned(),
+            retry_at: Some(at("2026-11-20T14:01:30Z")),
+        }
+    );
 }
 
 fn any_policy() -> impl Strategy<Value = RetryPolicy> {

@@ -78,8 +78,22 @@ fn the_gates_stand_in_the_documented_order() {
     assert_eq!(
         names,
         [
-            "pause", "active", "dates", "zone", "window", "preferred_time", "frequency", "slot", "live_attempt", "gap",
-            "caps", "suppression", "retry", "breaker", "credentials", "capacity",
+            "pause",
+            "active",
+            "dates",
+            "zone",
+            "window",
+            "preferred_time",
+            "frequency",
+            "slot",
+            "live_attempt",
+            "gap",
+            "caps",
+            "suppression",
+            "retry",
+            "breaker",
+            "credentials",
+            "capacity",
         ]
     );
     assert!(GATES.is_sorted_by_key(|(gate, _)| *gate));
@@ -138,7 +152,12 @@ fn every_gate_can_block_alone() {
         ),
         ("frequency", "already_called", tomorrow, Facts { last_rang_for_purpose: Some(minutes_ago(30)), ..base() }),
         ("slot", "slot_taken", tomorrow, Facts { slot_taken: true, ..base() }),
-        ("slot", "slot_expired", None, Facts { retry: Some(RetryFacts { due_at: at(TEN), period: yesterday }), ..base() }),
+        (
+            "slot",
+            "slot_expired",
+            None,
+            Facts { retry: Some(RetryFacts { due_at: at(TEN), period: yesterday }), ..base() },
+        ),
         ("live_attempt", "live_attempt", None, Facts { live_attempt: true, ..base() }),
         ("gap", "min_gap", Some(at("2026-11-20T15:01:00Z")), Facts { last_rang: Some(minutes_ago(239)), ..base() }),
         (
@@ -166,15 +185,15 @@ fn every_gate_can_block_alone() {
     ];
     for (gate, reason, until, facts) in &cases {
         assert_eq!(blocks(facts, TEN), [(*gate, *reason, *until)]);
-        assert_eq!(facts.first_block(at(TEN)).map(|(gate, reason, until)| (gate.as_str(), reason, until)), Some((*gate, *reason, *until)));
+        assert_eq!(
+            facts.first_block(at(TEN)).map(|(gate, reason, until)| (gate.as_str(), reason, until)),
+            Some((*gate, *reason, *until))
+        );
     }
     // On a date without an opening, dates and window both say no; the dates are asked first.
     let facts = Facts { rules: &excluded, ..base() };
     assert_eq!(blocks(&facts, TEN), [("dates", "excluded_date", tomorrow), ("window", "outside_window", tomorrow)]);
-    assert_eq!(
-        blocks(&base(), "2026-11-20T22:00:00Z"),
-        [("window", "outside_window", tomorrow)]
-    );
+    assert_eq!(blocks(&base(), "2026-11-20T22:00:00Z"), [("window", "outside_window", tomorrow)]);
     let mut met: Vec<&str> = cases.iter().map(|(gate, ..)| *gate).chain(["dates", "window"]).collect();
     met.sort_unstable();
     met.dedup();
@@ -213,6 +232,28 @@ fn the_last_two_minutes_of_a_window_are_too_late() {
     assert_eq!(open(&always, &tenant, &zones).first_block(at("2026-11-21T04:59:00Z")), None);
 }
 
+/// Two minutes before the end no dial begins any more; who prefers a later minute must not wait for ever.
+#[test]
+fn a_preferred_time_at_the_very_end_counts_from_the_opening() {
+    let (mut rules, tenant, zones) = (rules(), TenantSettings::default(), new_york());
+    for (window, preferred, next) in [
+        ("09:00-17:00", "16:57", "2026-11-20T21:57:00Z"),
+        ("09:00-17:00", "16:58", "2026-11-21T14:00:00Z"),
+        ("09:00-17:00", "16:59", "2026-11-21T14:00:00Z"),
+        ("09:00-17:00", "17:00", "2026-11-21T14:00:00Z"),
+        ("22:00-00:30", "00:27", "2026-11-21T05:27:00Z"),
+        ("22:00-00:30", "00:29", "2026-11-21T03:00:00Z"),
+        ("09:00-24:00", "23:57", "2026-11-21T04:57:00Z"),
+        ("09:00-24:00", "23:59", "2026-11-21T14:00:00Z"),
+        ("22:00-00:01", "23:59", "2026-11-21T03:00:00Z"),
+        ("00:00-24:00", "23:59", "2026-11-21T04:59:00Z"),
+    ] {
+        rules.schedule.window = window.parse().unwrap();
+        let facts = Facts { preferred_time: Some(preferred.parse().unwrap()), ..open(&rules, &tenant, &zones) };
+        assert_eq!(facts.next_due(at("2026-11-20T20:00:00Z")), Some(at(next)), "{preferred} in {window}");
+    }
+}
+
 #[test]
 fn another_attempt_is_asked_about_its_own_slot_only() {
     let (rules, tenant, zones) = (rules(), TenantSettings::default(), new_york());
@@ -226,9 +267,7 @@ fn another_attempt_is_asked_about_its_own_slot_only() {
     };
     assert_eq!(facts.first_block(at(TEN)), None);
     let before = facts.first_block(at("2026-11-20T13:00:00Z"));
-    assert_eq!(before, Some((Gate::Window, "outside_window", Some(at(
-        "2026-11-20T14:00:00Z"
-    )))));
+    assert_eq!(before, Some((Gate::Window, "outside_window", Some(at("2026-11-20T14:00:00Z")))));
     assert_eq!(facts.next_due(at("2026-11-20T22:00:00Z")), None, "its day is over");
 }
 
