@@ -1,6 +1,7 @@
 //! The one integration-test binary: `common` is the harness, and every other file tests one subcommand or one rule of
 //! the whole crate. Run it with `scripts/test`.
 
+mod call;
 mod check_phone;
 mod common;
 mod config;
