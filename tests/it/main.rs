@@ -5,6 +5,7 @@ mod call;
 mod check_phone;
 mod common;
 mod config;
+mod evidence;
 mod import_contacts;
 mod layers;
 mod migrations;
