@@ -344,6 +344,7 @@ proptest! {
         names in prop::collection::vec(prop::sample::select(ZONES.to_vec()), 1..=2),
         change in prop::sample::select(CHANGES.to_vec()),
         offset_seconds in -36 * 3600_i64..36 * 3600,
+        seconds_before_close in prop::option::of(1_i64..300),
         exclude in any::<bool>(),
     ) {
         let mut rules = rules();
@@ -354,6 +355,12 @@ proptest! {
         if exclude {
             rules.schedule.exclude_dates.insert(now.date_naive());
         }
+        // As often as not just before a window closes, which is where a margin matters.
+        let opening = rules.schedule.opening_at(&zones, now);
+        let now = match seconds_before_close.zip(opening) {
+            Some((seconds, opening)) => opening.closes_at - TimeDelta::seconds(seconds),
+            None => now,
+        };
         let tenant = TenantSettings::default();
         let facts = open(&rules, &tenant, &zones);
         let rings_inside = |at: DateTime<Utc>| -> Result<(), TestCaseError> {
