@@ -93,12 +93,17 @@ pub(crate) fn parse_instant(text: &str) -> Result<DateTime<Utc>, String> {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "one value of it exists in a process")]
 pub enum Command {
+    /// Try everything with real lists and a stand-in for the provider: no account, no network
+    Demo(commands::demo::Args),
     /// Make the database, or bring it up to date
     Init(commands::init::Args),
     /// Bring the database's schema up to date
     Migrate(commands::migrate::Args),
+    /// Check configuration, database, accounts and campaigns, and say how to mend what is wrong
+    Doctor(commands::doctor::Args),
+    /// Say why somebody is called or not, and when they can next be
+    Explain(commands::explain::Args),
     /// Put accounts, tenants and campaigns in from TOML files
     Apply(commands::apply::Args),
     /// Let campaigns call
@@ -131,6 +136,8 @@ pub enum Command {
     CheckPhone(commands::check_phone::Args),
     /// Ask whether a window allows a call at a moment; needs no database
     CheckWindow(commands::check_window::Args),
+    /// Show every campaign at a glance: who is due, what is live, what today brought
+    Status(commands::status::Args),
     /// Call everybody who is due, once
     ProcessCalls(commands::process_calls::Args),
     /// Settle attempts past a deadline, and unknown ones
@@ -147,6 +154,7 @@ impl Command {
         match self {
             Self::Apply(args) => args.dry_run,
             Self::ImportContacts(args) => args.dry_run,
+            Self::Doctor(_) | Self::Explain(_) | Self::Status(_) => true,
             Self::ProcessCalls(args) => args.dry_run,
             _ => false,
         }
@@ -155,7 +163,9 @@ impl Command {
     /// Whether the command stands on its own, needing neither configuration nor database.
     pub fn is_standalone(&self) -> bool {
         match self {
-            Self::CheckPhone(_) | Self::CheckWindow(_) | Self::Completions(_) | Self::Sandbox(_) => true,
+            Self::CheckPhone(_) | Self::CheckWindow(_) | Self::Completions(_) | Self::Demo(_) | Self::Sandbox(_) => {
+                true
+            }
             Self::ImportContacts(args) => args.is_standalone(),
             _ => false,
         }

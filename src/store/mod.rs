@@ -14,6 +14,7 @@ pub mod enrollments;
 pub mod evidence;
 pub mod imports;
 pub mod listing;
+pub mod overview;
 pub mod runs;
 pub mod setup;
 

@@ -7,5 +7,6 @@ mod config;
 mod import_contacts;
 mod layers;
 mod migrations;
+mod process_calls;
 mod sandbox;
 mod vapi;
