@@ -30,7 +30,7 @@ pub struct Args {
     /// The name of a new contact
     #[arg(long)]
     pub name: Option<String>,
-    /// The time zone of a new contact, such as America/New_York
+    /// The time zone of a new contact, by its IANA name
     #[arg(long, value_name = "ZONE", value_parser = zone)]
     pub timezone: Option<Zone>,
 }
