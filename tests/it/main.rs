@@ -4,8 +4,11 @@
 mod check_phone;
 mod common;
 mod config;
+mod doctor;
+mod explain;
 mod import_contacts;
 mod layers;
 mod migrations;
 mod sandbox;
+mod status;
 mod vapi;

@@ -71,11 +71,7 @@ async fn check_one(tx: &mut Tx, context: &Context, now: DateTime<Utc>, report: &
 }
 
 /// Why nobody in the campaign can be called, whatever time it is.
-async fn obstacle(
-    tx: &mut Tx,
-    context: &Context,
-    now: DateTime<Utc>,
-) -> Result<Option<(String, &'static str)>> {
+async fn obstacle(tx: &mut Tx, context: &Context, now: DateTime<Utc>) -> Result<Option<(String, &'static str)>> {
     let (campaign, rules) = (&context.campaign, &context.rules);
     let callee = rules.zone_policy == ZonePolicy::Callee;
     if !callee && context.own_zone.is_none() {

@@ -29,13 +29,7 @@ const NOT_CHECKED: &str = "not_checked";
 
 /// Counts the people of a campaign: by what the gates say of them at `at`, of at most `limit` people, and by what was
 /// stored at their last check, of all.
-pub(super) async fn explain(
-    app: &App,
-    tx: &mut Tx,
-    campaign: Campaign,
-    limit: i64,
-    at: DateTime<Utc>,
-) -> Result<()> {
+pub(super) async fn explain(app: &App, tx: &mut Tx, campaign: Campaign, limit: i64, at: DateTime<Utc>) -> Result<()> {
     let name = campaign.full_name();
     let stored = enrollments::reasons(tx, &campaign.id).await?;
     let enrolled: i64 = stored.iter().map(|(_, count)| count).sum();

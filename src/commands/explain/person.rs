@@ -183,13 +183,7 @@ impl<'a> Person<'a> {
 
     /// Follows the gates from moment to moment. Slots, rings of the last days and suppressions that end are looked at
     /// anew at each moment reached, since they differ between moments.
-    async fn search(
-        &self,
-        tx: &mut Tx,
-        retry: Option<RetryFacts>,
-        from: DateTime<Utc>,
-        lifted: bool,
-    ) -> Result<Next> {
+    async fn search(&self, tx: &mut Tx, retry: Option<RetryFacts>, from: DateTime<Utc>, lifted: bool) -> Result<Next> {
         let never = |reason| Next::Never { reason, once_lifted_at: None };
         let horizon = from + TimeDelta::days(SEARCH_DAYS);
         let mut at = from;
