@@ -31,6 +31,16 @@ pub struct Args {}
 /// # Errors
 /// When the database fails.
 pub async fn run(app: &App, _args: Args) -> Result<Exit> {
+    let (counts, exit) = once(app).await?;
+    report(app, &counts)?;
+    Ok(exit)
+}
+
+/// One run, recorded, with nothing printed.
+///
+/// # Errors
+/// As [`run`].
+pub async fn once(app: &App) -> Result<(Counts, Exit)> {
     let started_at = app.clock.now();
     let mut counts = Counts::default();
     let result = async {
@@ -46,6 +56,5 @@ pub async fn run(app: &App, _args: Args) -> Result<Exit> {
     let recorded = app.finish_run(&app.new_id(), COMMAND, started_at, exit, &counts.record(), something).await;
     result?;
     recorded?;
-    report(app, &counts)?;
-    Ok(exit)
+    Ok((counts, exit))
 }

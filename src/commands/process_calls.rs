@@ -64,29 +64,36 @@ pub struct Args {
 /// # Errors
 /// When the database fails, the clocks are too far apart, or the configuration is wrong.
 pub async fn run(app: &App, args: Args) -> Result<Exit> {
-    let started_at = app.clock.now();
-    let run_id = app.new_id();
-    app.check_database_clock().await?;
-    let stop = Stop::on_signals()?;
     if args.dry_run {
         let counts = look(app, &args).await?;
         app.printer.record(&counts.record())?;
         return Ok(counts.exit());
     }
+    let (counts, exit) = once(app, &args, &Stop::on_signals()?).await?;
+    report(app, &counts)?;
+    Ok(exit)
+}
+
+/// One run, recorded, with nothing printed.
+///
+/// # Errors
+/// As [`run`].
+pub async fn once(app: &App, args: &Args, stop: &Stop) -> Result<(Counts, Exit)> {
+    let started_at = app.clock.now();
+    let run_id = app.new_id();
+    app.check_database_clock().await?;
     let mut counts = Counts::default();
-    let result = work(app, &args, &run_id, &stop, &mut counts).await;
+    let result = work(app, args, &run_id, stop, &mut counts).await;
     let exit = match &result {
         Ok(()) => counts.exit(),
         Err(error) => classify(error),
     };
     let exit = stop.exit().unwrap_or(exit);
-    let recorded = app
-        .finish_run(&run_id, COMMAND, started_at, exit, &counts.record(), result.is_err() || !counts.is_idle())
-        .await;
+    let something = result.is_err() || !counts.is_idle();
+    let recorded = app.finish_run(&run_id, COMMAND, started_at, exit, &counts.record(), something).await;
     result?;
     recorded?;
-    report(app, &counts)?;
-    Ok(exit)
+    Ok((counts, exit))
 }
 
 /// Prints counts to stdout and problems to stderr; nothing when there was nothing to do.

@@ -3,5 +3,5 @@
 mod printer;
 mod table;
 
-pub use printer::{Format, Printer};
+pub use printer::{Captured, Format, Printer};
 pub use table::{Cell, Rows};

@@ -1,6 +1,7 @@
 //! One place that writes to stdout and stderr.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -29,12 +30,56 @@ pub enum Format {
 pub struct Printer {
     format: Format,
     quiet: bool,
+    captured: Option<Captured>,
+}
+
+/// What a printer wrote in place of stdout.
+#[derive(Clone, Debug, Default)]
+pub struct Captured(Arc<Mutex<Vec<u8>>>);
+
+impl Captured {
+    /// All of it so far.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    }
+}
+
+impl Write for Captured {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl Printer {
     /// A printer for this format; `quiet` silences all talk but errors.
     pub fn new(format: Format, quiet: bool) -> Self {
-        Self { format, quiet }
+        Self { format, quiet, captured: None }
+    }
+
+    /// A printer whose stdout is kept in memory and that says nothing: for a command that runs another one.
+    pub fn captured(format: Format) -> (Self, Captured) {
+        let captured = Captured::default();
+        (Self { format, quiet: true, captured: Some(captured.clone()) }, captured)
+    }
+
+    fn out(&self) -> Box<dyn Write> {
+        match &self.captured {
+            Some(captured) => Box::new(captured.clone()),
+            None => Box::new(io::BufWriter::new(io::stdout().lock())),
+        }
+    }
+
+    /// The width of the terminal on stdout; none when it is a pipe or a file, where lines are not squeezed.
+    fn width(&self) -> Option<u16> {
+        if self.captured.is_some() || !io::stdout().is_terminal() {
+            return None;
+        }
+        comfy_table::Table::new().width()
     }
 
     /// The chosen format.
@@ -52,10 +97,10 @@ impl Printer {
     /// # Errors
     /// When stdout cannot be written, for example because the reader closed the pipe.
     pub fn rows(&self, rows: &Rows) -> io::Result<()> {
-        let mut out = io::BufWriter::new(io::stdout().lock());
+        let mut out = self.out();
         match self.format {
             Format::Table if rows.is_empty() => self.say("nothing to show"),
-            Format::Table => rows.write_table(&mut out, terminal_width())?,
+            Format::Table => rows.write_table(&mut out, self.width())?,
             Format::Json => {
                 let list: Vec<Value> = rows.objects().map(Value::Object).collect();
                 serde_json::to_writer_pretty(&mut out, &list).map_err(io::Error::from)?;
@@ -77,9 +122,9 @@ impl Printer {
     /// # Errors
     /// When stdout cannot be written.
     pub fn record(&self, record: &Map<String, Value>) -> io::Result<()> {
-        let mut out = io::BufWriter::new(io::stdout().lock());
+        let mut out = self.out();
         match self.format {
-            Format::Table => table::write_record(&mut out, record, terminal_width())?,
+            Format::Table => table::write_record(&mut out, record, self.width())?,
             Format::Json => {
                 serde_json::to_writer_pretty(&mut out, record).map_err(io::Error::from)?;
                 writeln!(out)?;
@@ -103,7 +148,7 @@ impl Printer {
     /// # Errors
     /// When stdout cannot be written.
     pub fn line(&self, line: impl AsRef<str>) -> io::Result<()> {
-        let mut out = io::stdout().lock();
+        let mut out = self.out();
         writeln!(out, "{}", line.as_ref())?;
         out.flush()
     }
@@ -160,13 +205,4 @@ impl Printer {
         bar.enable_steady_tick(Duration::from_millis(200));
         bar
     }
-}
-
-/// The width of the terminal on stdout; none when it is a pipe or a file, where lines are not squeezed.
-fn terminal_width() -> Option<u16> {
-    let stdout = io::stdout();
-    if !stdout.is_terminal() {
-        return None;
-    }
-    comfy_table::Table::new().width()
 }

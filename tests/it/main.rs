@@ -9,6 +9,7 @@ mod explain;
 mod import_contacts;
 mod layers;
 mod migrations;
+mod process_calls;
 mod sandbox;
 mod status;
 mod vapi;

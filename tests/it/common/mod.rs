@@ -58,6 +58,7 @@ mod database;
 mod redact;
 mod run;
 mod scratch;
+pub(crate) mod story;
 
 pub(crate) use database::{Backend, TestDatabase};
 pub(crate) use redact::Redactor;
