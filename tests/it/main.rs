@@ -4,9 +4,12 @@
 mod check_phone;
 mod common;
 mod config;
+mod doctor;
+mod explain;
 mod import_contacts;
 mod layers;
 mod migrations;
 mod process_calls;
 mod sandbox;
+mod status;
 mod vapi;
