@@ -101,6 +101,10 @@ pub enum Command {
     Init(commands::init::Args),
     /// Bring the database's schema up to date
     Migrate(commands::migrate::Args),
+    /// Check configuration, database, accounts and campaigns, and say how to mend what is wrong
+    Doctor(commands::doctor::Args),
+    /// Say why somebody is called or not, and when they can next be
+    Explain(commands::explain::Args),
     /// Put accounts, tenants and campaigns in from TOML files
     Apply(commands::apply::Args),
     /// Let campaigns call
@@ -115,6 +119,8 @@ pub enum Command {
     CheckPhone(commands::check_phone::Args),
     /// Ask whether a window allows a call at a moment; needs no database
     CheckWindow(commands::check_window::Args),
+    /// Show every campaign at a glance: who is due, what is live, what today brought
+    Status(commands::status::Args),
     /// Call everybody who is due, once
     ProcessCalls(commands::process_calls::Args),
     /// Settle attempts past a deadline, and unknown ones
@@ -131,6 +137,7 @@ impl Command {
         match self {
             Self::Apply(args) => args.dry_run,
             Self::ImportContacts(args) => args.dry_run,
+            Self::Doctor(_) | Self::Explain(_) | Self::Status(_) => true,
             Self::ProcessCalls(args) => args.dry_run,
             _ => false,
         }

@@ -82,7 +82,10 @@ async fn dispatch(cli: Cli, printer: &Printer) -> Result<Exit> {
             _ => Err(anyhow::anyhow!("this command needs a configuration")),
         };
     }
-    let config = Config::load(&cli.global.config, &Environment::of_process())?;
+    let config = match (Config::load(&cli.global.config, &Environment::of_process()), &cli.command) {
+        (Err(error), Command::Doctor(_)) => return commands::doctor::run_without_configuration(printer, &error),
+        (config, _) => config?,
+    };
     start_logging(&config.log, &cli.global, config.may_color());
     for warning in &config.warnings {
         printer.warn(warning);
@@ -90,6 +93,8 @@ async fn dispatch(cli: Cli, printer: &Printer) -> Result<Exit> {
     let clock = cli.global.now.map_or_else(Clock::system, Clock::starting_at);
     let app = App::new(clock, printer.clone(), config, cli.command.is_dry_run());
     let result = match cli.command {
+        Command::Doctor(args) => commands::doctor::run(&app, args).await,
+        Command::Explain(args) => commands::explain::run(&app, args).await,
         Command::Init(args) => commands::init::run(&app, args).await,
         Command::Migrate(args) => commands::migrate::run(&app, args).await,
         Command::ProcessCalls(args) => commands::process_calls::run(&app, args).await,
@@ -98,6 +103,7 @@ async fn dispatch(cli: Cli, printer: &Printer) -> Result<Exit> {
         Command::Apply(args) => commands::apply::run(&app, args).await,
         Command::Enroll(args) => commands::enroll::run(&app, args).await,
         Command::ImportContacts(args) => commands::import_contacts::run(&app, args).await,
+        Command::Status(args) => commands::status::run(&app, args).await,
         Command::StartCampaign(args) => commands::start_campaign::run(&app, args).await,
         Command::StopCampaign(args) => commands::stop_campaign::run(&app, args).await,
         Command::CheckPhone(_) | Command::CheckWindow(_) | Command::Demo(_) | Command::Sandbox(_) => {

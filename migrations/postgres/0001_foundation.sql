@@ -103,6 +103,8 @@ CREATE INDEX enrollments_due ON enrollments (campaign_id, next_check_at, last_ca
     WHERE status = 'active' AND next_check_at IS NOT NULL;
 CREATE INDEX enrollments_stale ON enrollments (campaign_id, rules_version) WHERE status = 'active';
 CREATE INDEX enrollments_contact ON enrollments (contact_id);
+CREATE INDEX enrollments_missed ON enrollments (campaign_id)
+    WHERE status = 'active' AND last_reason = 'missed_preferred_time';
 
 CREATE TABLE calls (
     id TEXT PRIMARY KEY,
@@ -130,6 +132,7 @@ CREATE INDEX calls_phone ON calls (tenant, phone, created_at);
 CREATE INDEX calls_campaign ON calls (campaign_id, created_at);
 CREATE INDEX calls_enrollment ON calls (enrollment_id);
 CREATE INDEX calls_contact ON calls (contact_id);
+CREATE INDEX calls_ended ON calls (campaign_id, ended_at) WHERE ended_at IS NOT NULL;
 
 CREATE TABLE slots (
     tenant TEXT NOT NULL,

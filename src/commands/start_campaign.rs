@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::lookup::{self, CampaignName};
-use super::{record_of, tell};
+use super::telling::{record_of, tell};
 use crate::app::App;
 use crate::error::Exit;
 use crate::store::setup;

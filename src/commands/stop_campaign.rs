@@ -2,8 +2,9 @@
 
 use serde_json::json;
 
+use super::draining;
 use super::lookup::{self, CampaignName};
-use super::{draining, record_of, tell};
+use super::telling::{count, record_of, tell};
 use crate::app::App;
 use crate::error::Exit;
 use crate::store::{calls, control, setup};
@@ -63,12 +64,12 @@ pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
         if cancelled.cancelled > 0 {
             said.push_str(&format!(
                 "; {} cancelled, of which {} may be called again",
-                super::count(cancelled.cancelled, "call"),
+                count(cancelled.cancelled, "call"),
                 cancelled.freed
             ));
         }
         if cancelled.live > 0 {
-            said.push_str(&format!("; {} under way, which go on", super::count(cancelled.live, "call")));
+            said.push_str(&format!("; {} under way, which go on", count(cancelled.live, "call")));
         }
         tell(app, &record_of(record), &said)?;
     }

@@ -75,10 +75,13 @@ pub struct Claimed {
     pub no_capacity: Vec<String>,
 }
 
-#[derive(FromRow)]
-struct AccountLimits {
-    max_concurrency: i64,
-    calls_per_minute: Option<i64>,
+/// How much an account may do at once.
+#[derive(Clone, Copy, Debug, FromRow)]
+pub struct AccountLimits {
+    /// The most calls live at once.
+    pub max_concurrency: i64,
+    /// The most calls to start in a minute.
+    pub calls_per_minute: Option<i64>,
 }
 
 /// Reserves attempts of one account, as many as its capacity allows, each with its call and slot.
@@ -154,7 +157,7 @@ async fn lock_account(tx: &mut Tx, account: &str) -> Result<AccountLimits> {
 }
 
 /// How many more attempts the account can have live, and may start within this minute.
-async fn capacity(tx: &mut Tx, account: &str, limits: &AccountLimits, now: DateTime<Utc>) -> Result<usize> {
+pub async fn capacity(tx: &mut Tx, account: &str, limits: &AccountLimits, now: DateTime<Utc>) -> Result<usize> {
     let live = scalar!(
         tx,
         i64,

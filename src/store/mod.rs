@@ -13,6 +13,7 @@ pub mod control;
 pub mod enrollments;
 pub mod evidence;
 pub mod imports;
+pub mod overview;
 pub mod runs;
 pub mod setup;
 
