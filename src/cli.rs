@@ -113,6 +113,24 @@ pub enum Command {
     StopCampaign(commands::stop_campaign::Args),
     /// Put people into a campaign
     Enroll(commands::enroll::Args),
+    /// Take people out of a campaign
+    Withdraw(commands::withdraw::Args),
+    /// Stop all dialling at once
+    Pause(commands::pause::Args),
+    /// End a pause
+    Resume(commands::resume::Args),
+    /// Take calls back that wait
+    Cancel(commands::cancel::Args),
+    /// Give a failed call another attempt
+    Retry(commands::retry::Args),
+    /// Say what came of an attempt that nobody knows about
+    Resolve(commands::resolve::Args),
+    /// List campaigns, contacts, calls, attempts, runs and more
+    List(commands::list::Args),
+    /// Show all about one campaign, contact, call, attempt or run
+    Show(commands::show::Args),
+    /// Write the completions of a shell
+    Completions(commands::completions::Args),
     /// Bring a list of contacts into a tenant
     ImportContacts(commands::import_contacts::Args),
     /// Say what phone numbers would be dialled as; needs no database
@@ -146,7 +164,9 @@ impl Command {
     /// Whether the command stands on its own, needing neither configuration nor database.
     pub fn is_standalone(&self) -> bool {
         match self {
-            Self::CheckPhone(_) | Self::CheckWindow(_) | Self::Demo(_) | Self::Sandbox(_) => true,
+            Self::CheckPhone(_) | Self::CheckWindow(_) | Self::Completions(_) | Self::Demo(_) | Self::Sandbox(_) => {
+                true
+            }
             Self::ImportContacts(args) => args.is_standalone(),
             _ => false,
         }

@@ -18,7 +18,7 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
 
 use anyhow::Result;
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 use tracing_subscriber::EnvFilter;
 
 use self::app::App;
@@ -73,6 +73,7 @@ async fn dispatch(cli: Cli, printer: &Printer) -> Result<Exit> {
         return match cli.command {
             Command::CheckWindow(args) => commands::check_window::run(printer, args),
             Command::CheckPhone(args) => commands::check_phone::run(printer, &args),
+            Command::Completions(args) => commands::completions::run(&args, Cli::command()),
             Command::ImportContacts(args) => {
                 let clock = cli.global.now.map_or_else(Clock::system, Clock::starting_at);
                 commands::import_contacts::run_standalone(printer, &clock, &args).await
@@ -97,18 +98,28 @@ async fn dispatch(cli: Cli, printer: &Printer) -> Result<Exit> {
         Command::Explain(args) => commands::explain::run(&app, args).await,
         Command::Init(args) => commands::init::run(&app, args).await,
         Command::Migrate(args) => commands::migrate::run(&app, args).await,
+        Command::Cancel(args) => commands::cancel::run(&app, args).await,
+        Command::List(args) => commands::list::run(&app, args).await,
+        Command::Pause(args) => commands::pause::run(&app, args).await,
+        Command::Resolve(args) => commands::resolve::run(&app, args).await,
+        Command::Resume(args) => commands::resume::run(&app, args).await,
+        Command::Retry(args) => commands::retry::run(&app, args).await,
+        Command::Show(args) => commands::show::run(&app, args).await,
+        Command::Withdraw(args) => commands::withdraw::run(&app, args).await,
+        Command::Apply(args) => commands::apply::run(&app, args).await,
+        Command::Enroll(args) => commands::enroll::run(&app, args).await,
         Command::ProcessCalls(args) => commands::process_calls::run(&app, args).await,
         Command::SweepTimeouts(args) => commands::sweep_timeouts::run(&app, args).await,
         Command::CollectOutcomes(args) => commands::collect_outcomes::run(&app, args).await,
-        Command::Apply(args) => commands::apply::run(&app, args).await,
-        Command::Enroll(args) => commands::enroll::run(&app, args).await,
         Command::ImportContacts(args) => commands::import_contacts::run(&app, args).await,
         Command::Status(args) => commands::status::run(&app, args).await,
         Command::StartCampaign(args) => commands::start_campaign::run(&app, args).await,
         Command::StopCampaign(args) => commands::stop_campaign::run(&app, args).await,
-        Command::CheckPhone(_) | Command::CheckWindow(_) | Command::Demo(_) | Command::Sandbox(_) => {
-            unreachable!("standalone commands were run above")
-        }
+        Command::CheckPhone(_)
+        | Command::CheckWindow(_)
+        | Command::Completions(_)
+        | Command::Demo(_)
+        | Command::Sandbox(_) => unreachable!("standalone commands were run above"),
     };
     app.close().await;
     result

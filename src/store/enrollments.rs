@@ -369,6 +369,8 @@ pub async fn enroll(
 
 /// Takes a contact out of a campaign; says whether it was in. Calls are not touched: see `calls::cancel`.
 pub async fn withdraw(tx: &mut Tx, campaign_id: &str, contact_id: &str, now: DateTime<Utc>) -> Result<bool> {
+    // A claim that a run is about to make of what it read before must not ring.
+    execute!(tx, "UPDATE contacts SET version = version + 1 WHERE id = $1", contact_id)?;
     Ok(execute!(
         tx,
         "UPDATE enrollments SET status = 'withdrawn', next_check_at = NULL, last_reason = 'withdrawn', updated_at = $3

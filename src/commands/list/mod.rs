@@ -1,0 +1,203 @@
+//! `list`: rows of one kind.
+
+pub(super) mod rows;
+
+use chrono::{DateTime, Utc};
+use clap::ValueEnum;
+
+use super::lookup::{self, CampaignName, Found, Named};
+use crate::app::App;
+use crate::domain::call::{AttemptState, CallStatus};
+use crate::domain::duration::HumanDuration;
+use crate::error::{Exit, Failure};
+use crate::output::Rows;
+use crate::store::Tx;
+use crate::store::listing::Filter;
+
+/// Arguments of `list`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  callops list campaigns
+  callops list calls --campaign acme/checkup --status failed --since 1d
+  callops list attempts --status unknown --format json
+  callops list contacts --tenant acme --phone '(802) 223-6942'
+
+Words of --status: calls scheduled, calling, in_progress, completed, failed, cancelled; attempts claimed, placing,
+placed, answered, ended, void, refused, not_sent, unknown, lost; campaigns active, stopped; enrollments active,
+withdrawn; findings standing (unless said otherwise), resolved. Times are UTC.")]
+pub struct Args {
+    /// What to list
+    #[arg(value_enum)]
+    pub kind: Kind,
+    /// Only of this tenant
+    #[arg(long)]
+    pub tenant: Option<String>,
+    /// Only of this campaign
+    #[arg(long, value_name = "TENANT/NAME")]
+    pub campaign: Option<CampaignName>,
+    /// Only in this state
+    #[arg(long, value_name = "WORD")]
+    pub status: Option<String>,
+    /// Only with this phone; without a country code it is read by the region of --tenant
+    #[arg(long)]
+    pub phone: Option<String>,
+    /// Only since this time, or for this long, such as 2026-11-20T14:00:00Z or 1d
+    #[arg(long, value_name = "TIME", value_parser = since)]
+    pub since: Option<Since>,
+    /// At most this many
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub limit: u32,
+}
+
+/// What can be listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// Campaigns, by name
+    Campaigns,
+    /// Contacts, by phone
+    Contacts,
+    /// Calls, newest first
+    Calls,
+    /// Attempts, newest first
+    Attempts,
+    /// Runs, newest first
+    Runs,
+    /// Tenants, by name
+    Tenants,
+    /// Accounts, by name
+    Accounts,
+    /// What somebody should look at
+    Findings,
+    /// Who is in which campaign, and why they were not called
+    Enrollments,
+}
+
+/// From when on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// From this instant.
+    At(DateTime<Utc>),
+    /// From this long ago.
+    Ago(HumanDuration),
+}
+
+fn since(text: &str) -> Result<Since, String> {
+    text.parse()
+        .map(Since::At)
+        .or_else(|_| text.parse().map(Since::Ago))
+        .map_err(|_| format!("{text:?} is neither a time such as 2026-11-20T14:00:00Z nor a length such as 1d"))
+}
+
+impl Kind {
+    /// The filters that it takes, and the words of `--status`.
+    fn takes(self) -> (&'static [&'static str], Vec<&'static str>) {
+        match self {
+            Self::Campaigns => (&["tenant", "campaign", "status"], vec!["active", "stopped"]),
+            Self::Contacts => (&["tenant", "campaign", "phone", "since"], vec![]),
+            Self::Calls => (
+                &["tenant", "campaign", "status", "phone", "since"],
+                CallStatus::ALL.iter().map(|status| status.as_str()).collect(),
+            ),
+            Self::Attempts => (
+                &["tenant", "campaign", "status", "phone", "since"],
+                AttemptState::ALL.iter().map(|state| state.as_str()).collect(),
+            ),
+            Self::Runs => (&["since"], vec![]),
+            Self::Tenants => (&["tenant"], vec![]),
+            Self::Accounts => (&[], vec![]),
+            Self::Findings => (&["status", "since"], vec!["standing", "resolved"]),
+            Self::Enrollments => (&["tenant", "campaign", "status", "phone", "since"], vec!["active", "withdrawn"]),
+        }
+    }
+
+    fn word(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+}
+
+/// Lists the rows of a kind.
+///
+/// # Errors
+/// Exit 2 for a filter that the kind does not take, or a name that is not there.
+pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
+    check(&args)?;
+    let mut tx = app.db().await?.read().await?;
+    let filter = filter(app, &args, &mut tx).await??;
+    let (rows, is_cut) = rows::rows(&mut tx, args.kind, filter).await?;
+    print(app, &args, &rows, is_cut)?;
+    Ok(Exit::Success)
+}
+
+fn print(app: &App, args: &Args, rows: &Rows, is_cut: bool) -> anyhow::Result<()> {
+    app.printer.rows(rows)?;
+    if is_cut {
+        app.printer.say(format!("only {} are shown; --limit shows more", args.limit));
+    }
+    Ok(())
+}
+
+fn check(args: &Args) -> Result<(), Failure> {
+    let (filters, words) = args.kind.takes();
+    let given = [
+        ("tenant", args.tenant.is_some()),
+        ("campaign", args.campaign.is_some()),
+        ("status", args.status.is_some()),
+        ("phone", args.phone.is_some()),
+        ("since", args.since.is_some()),
+    ];
+    for (name, is_given) in given {
+        if is_given && !filters.contains(&name) {
+            let failure = Failure::usage(format!("`list {}` takes no --{name}", args.kind.word()));
+            let known: Vec<String> = filters.iter().map(|filter| format!("--{filter}")).collect();
+            return Err(if known.is_empty() {
+                failure
+            } else {
+                failure.hint(format!("it takes {}", known.join(", ")))
+            });
+        }
+    }
+    if let Some(status) = &args.status
+        && !words.contains(&status.as_str())
+    {
+        let failure = Failure::usage(format!("{status:?} is no status of {}", args.kind.word()));
+        return Err(failure.hint(format!("there is {}", words.join(", "))));
+    }
+    Ok(())
+}
+
+async fn filter(app: &App, args: &Args, tx: &mut Tx) -> Found<Filter> {
+    let tenant = match &args.tenant {
+        Some(name) => match lookup::tenant(tx, name).await? {
+            Ok(tenant) => Some(tenant),
+            Err(failure) => return Ok(Err(failure)),
+        },
+        None => None,
+    };
+    let campaign_id = match &args.campaign {
+        Some(name) => match lookup::campaign(tx, name).await? {
+            Ok(campaign) => Some(campaign.id),
+            Err(failure) => return Ok(Err(failure)),
+        },
+        None => None,
+    };
+    let phone = match &args.phone {
+        Some(text) => match lookup::named(text, tenant.as_ref()) {
+            Ok(Named::Phone(phone, _)) => Some(phone),
+            Ok(Named::Id(_)) => return Ok(Err(Failure::usage(format!("{text:?} is no phone")))),
+            Err(failure) => return Ok(Err(failure)),
+        },
+        None => None,
+    };
+    Ok(Ok(Filter {
+        tenant: tenant.map(|tenant| tenant.name),
+        campaign_id,
+        phone,
+        status: args.status.clone(),
+        since: args.since.map(|since| match since {
+            Since::At(at) => at,
+            Since::Ago(length) => app.clock.now() - length.to_delta(),
+        }),
+        limit: i64::from(args.limit),
+    }))
+}

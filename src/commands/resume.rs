@@ -1,0 +1,59 @@
+//! `resume`: ends a pause.
+
+use serde_json::json;
+
+use super::lookup;
+use super::pause::{scope, whom};
+use super::telling::{record_of, tell};
+use crate::app::App;
+use crate::error::Exit;
+use crate::store::control;
+
+/// Arguments of `resume`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  callops resume
+  callops resume --tenant acme
+
+A pause of everybody and a pause of one tenant stand side by side: each is ended by itself.")]
+pub struct Args {
+    /// End the pause of this tenant, not that of everybody
+    #[arg(long)]
+    pub tenant: Option<String>,
+}
+
+/// Ends the pause of everybody or of one tenant.
+///
+/// # Errors
+/// Exit 2 for a tenant that is not there.
+pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
+    let db = app.db().await?;
+    let scope = scope(args.tenant.as_deref());
+    let (changed, others) = db
+        .write(async |tx| {
+            if let Some(tenant) = &args.tenant
+                && let Err(failure) = lookup::tenant(tx, tenant).await?
+            {
+                return Ok(Err(failure));
+            }
+            let changed = control::resume(tx, &scope).await?;
+            if changed {
+                app.audit(tx, "resume", &scope, json!({})).await?;
+            }
+            Ok(Ok((changed, control::pauses(tx).await?)))
+        })
+        .await??;
+    let said = if changed { "goes on" } else { "was not paused" };
+    let standing: Vec<&str> = others.iter().map(|pause| pause.scope.as_str()).collect();
+    let record = json!({"scope": scope, "paused": false, "changed": changed, "still_paused": standing});
+    tell(app, &record_of(record), &format!("{} {said}", whom(args.tenant.as_deref())))?;
+    for pause in &others {
+        let hint = match pause.scope.split_once(':') {
+            Some((_, tenant)) => format!("`callops resume --tenant {tenant}`"),
+            None => "`callops resume`".to_owned(),
+        };
+        app.printer.warn(format!("{} is still paused; {hint} ends that", pause.scope));
+    }
+    Ok(Exit::Success)
+}

@@ -1,0 +1,161 @@
+//! `show`: all about one thing.
+
+mod parts;
+
+use clap::Subcommand;
+use serde_json::{Map, Value, json};
+
+use self::parts::Shown;
+use super::lookup::{self, CampaignName, Found, Named};
+use crate::app::App;
+use crate::error::{Exit, Failure};
+use crate::output::Rows;
+use crate::store::contacts::{self, Contact};
+use crate::store::{Tx, attempts, calls, runs};
+
+/// Arguments of `show`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  callops show campaign acme/checkup
+  callops show contact '(802) 223-6942' --tenant acme
+  callops show call 01JD5Q3G7V9M2C8K4R6T0W1XYZ --format json
+
+`callops list` shows ids. Times are UTC.")]
+pub struct Args {
+    /// Of which kind
+    #[command(subcommand)]
+    pub what: What,
+}
+
+/// What can be shown.
+#[derive(Clone, Debug, Subcommand)]
+pub enum What {
+    /// A campaign: its rules, its numbers, what was done to it
+    Campaign {
+        /// Its name
+        #[arg(value_name = "TENANT/NAME")]
+        name: CampaignName,
+    },
+    /// A contact: its data, campaigns and latest calls
+    Contact {
+        /// Its id, or its phone
+        #[arg(value_name = "ID|PHONE")]
+        contact: String,
+        /// Whose contact it is, and by which region a phone without a country code is read
+        #[arg(long)]
+        tenant: Option<String>,
+    },
+    /// A call with its slots and attempts
+    Call {
+        /// Its id
+        id: String,
+    },
+    /// An attempt with all that the provider said
+    Attempt {
+        /// Its id
+        id: String,
+    },
+    /// A run with its counts
+    Run {
+        /// Its id
+        id: String,
+    },
+}
+
+/// Shows one thing.
+///
+/// # Errors
+/// Exit 2 when it is not there.
+pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
+    let mut tx = app.db().await?.read().await?;
+    let shown = match &args.what {
+        What::Campaign { name } => match lookup::campaign(&mut tx, name).await? {
+            Ok(campaign) => parts::campaign(&mut tx, &campaign).await?,
+            Err(failure) => return Err(failure.into()),
+        },
+        What::Contact { contact, tenant } => {
+            let contact = find_contact(&mut tx, contact, tenant.as_deref()).await??;
+            parts::contact(&mut tx, &contact).await?
+        }
+        What::Call { id } => match calls::call(&mut tx, id).await? {
+            Some(call) => parts::call(&mut tx, &call).await?,
+            None => return Err(missing("call", "calls", id).into()),
+        },
+        What::Attempt { id } => match attempts::attempt(&mut tx, id).await? {
+            Some(attempt) => parts::attempt(&mut tx, &attempt).await?,
+            None => return Err(missing("attempt", "attempts", id).into()),
+        },
+        What::Run { id } => match runs::run(&mut tx, id).await? {
+            Some(run) => parts::run(&run),
+            None => return Err(missing("run", "runs", id).into()),
+        },
+    };
+    print(app, shown)?;
+    Ok(Exit::Success)
+}
+
+fn missing(what: &str, kind: &str, id: &str) -> Failure {
+    Failure::usage(format!("there is no {what} {id}")).hint(format!("`callops list {kind}` shows them"))
+}
+
+async fn find_contact(tx: &mut Tx, text: &str, tenant: Option<&str>) -> Found<Contact> {
+    let tenant = match tenant {
+        Some(name) => match lookup::tenant(tx, name).await? {
+            Ok(tenant) => Some(tenant),
+            Err(failure) => return Ok(Err(failure)),
+        },
+        None => None,
+    };
+    if let Some(tenant) = &tenant {
+        return Ok(match lookup::contact(tx, tenant, text).await? {
+            Ok(Some(contact)) => Ok(contact),
+            Ok(None) => Err(missing("contact", "contacts", &format!("{text} of {}", tenant.name))),
+            Err(failure) => Err(failure),
+        });
+    }
+    let phone = match lookup::named(text, None) {
+        Ok(Named::Phone(phone, _)) => phone,
+        Ok(Named::Id(id)) => {
+            return Ok(contacts::contact(tx, &id).await?.ok_or_else(|| missing("contact", "contacts", &id)));
+        }
+        Err(failure) => return Ok(Err(failure.hint("--tenant gives the region"))),
+    };
+    let mut found = contacts::contacts_with_phone(tx, &phone).await?;
+    Ok(match (found.pop(), found.len()) {
+        (Some(contact), 0) => Ok(contact),
+        (Some(_), _) => Err(Failure::usage(format!("several tenants have a contact {phone}")).hint("give --tenant")),
+        (None, _) => Err(missing("contact", "contacts", &phone)),
+    })
+}
+
+/// Programs get one object with everything inside; people get it in parts.
+fn print(app: &App, shown: Shown) -> anyhow::Result<()> {
+    let Shown { mut record, parts } = shown;
+    if app.printer.is_table() {
+        app.printer.record(&flat(&record))?;
+        for (name, rows) in parts.iter().filter(|(_, rows)| !rows.is_empty()) {
+            app.printer.line(format!("\n{}:", name.replace('_', " ")))?;
+            app.printer.rows(rows)?;
+        }
+        return Ok(());
+    }
+    for (name, rows) in parts {
+        record.insert(name.to_owned(), list(&rows));
+    }
+    app.printer.record(&record)?;
+    Ok(())
+}
+
+fn list(rows: &Rows) -> Value {
+    rows.objects().map(Value::Object).collect()
+}
+
+/// A record without what is empty, for people.
+fn flat(record: &Map<String, Value>) -> Map<String, Value> {
+    record
+        .iter()
+        .filter(|(_, value)| **value != Value::Null && **value != json!({}))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
+}

@@ -1,0 +1,203 @@
+//! What is shown of each kind. Names are an API.
+
+use serde_json::{Map, Value, json};
+
+use crate::commands::apply::plan::campaign_fields;
+use crate::commands::list::rows::{CALL_COLUMNS, ENROLLMENT_COLUMNS, call_row, enrollment_row};
+use crate::commands::telling::{instant, json_text, record_of};
+use crate::domain::call::{Decision, Evidence};
+use crate::output::Rows;
+use crate::store::attempts::{self, Attempt};
+use crate::store::calls::{self, Call};
+use crate::store::contacts::Contact;
+use crate::store::listing::{self, Filter};
+use crate::store::runs::Run;
+use crate::store::setup::Campaign;
+use crate::store::{Result, Tx};
+
+/// How many calls of a contact, and lines of the audit log, are shown.
+const LATEST: i64 = 20;
+
+/// One thing: its own values, and the rows that belong to it.
+pub(super) struct Shown {
+    pub(super) record: Map<String, Value>,
+    pub(super) parts: Vec<(&'static str, Rows)>,
+}
+
+pub(super) async fn campaign(tx: &mut Tx, campaign: &Campaign) -> Result<Shown> {
+    let mut record = record_of(json!({
+        "campaign": campaign.full_name(),
+        "id": campaign.id,
+        "status": if campaign.active { "active" } else { "stopped" },
+    }));
+    for (field, value) in campaign_fields(campaign) {
+        record.insert(field.to_owned(), value);
+    }
+    let numbers = listing::campaign_numbers(tx, Some(&campaign.id)).await?.pop();
+    record.extend(record_of(json!({
+        "enrolled": numbers.as_ref().map(|row| row.enrolled),
+        "scheduled": numbers.as_ref().map(|row| row.scheduled),
+        "live": numbers.as_ref().map(|row| row.live),
+        "rules_version": campaign.rules_version,
+        "next_open_at": instant(campaign.next_open_at),
+        "held_until": instant(campaign.held_until),
+        "held_reason": campaign.held_reason,
+    })));
+    let audit = audit(tx, &format!("campaign:{}", campaign.full_name())).await?;
+    Ok(Shown { record, parts: vec![("audit", audit)] })
+}
+
+pub(super) async fn contact(tx: &mut Tx, contact: &Contact) -> Result<Shown> {
+    let record = record_of(json!({
+        "id": contact.id,
+        "tenant": contact.tenant,
+        "phone": contact.phone,
+        "extension": contact.extension,
+        "name": contact.name,
+        "email": contact.email,
+        "external_id": contact.external_id,
+        "timezone": contact.timezone,
+        "timezone_source": contact.timezone_source,
+        "preferred_time": contact.preferred_time,
+        "attributes": json_text(Some(&contact.attributes)),
+        "import": contact.import_id,
+        "created_at": instant(Some(contact.created_at)),
+        "updated_at": instant(Some(contact.updated_at)),
+    }));
+    let filter = Filter { limit: 1000, ..Filter::default() };
+    let mut enrollments = Rows::new(ENROLLMENT_COLUMNS);
+    for row in listing::enrollments(tx, &filter, Some(&contact.id)).await? {
+        enrollments.push(enrollment_row(&row));
+    }
+    let mut latest = Rows::new(CALL_COLUMNS);
+    for id in listing::calls_of_contact(tx, &contact.id, LATEST).await? {
+        if let Some(call) = calls::call(tx, &id).await? {
+            latest.push(call_row(&call));
+        }
+    }
+    Ok(Shown { record, parts: vec![("enrollments", enrollments), ("calls", latest)] })
+}
+
+pub(super) async fn call(tx: &mut Tx, call: &Call) -> Result<Shown> {
+    let record = record_of(json!({
+        "id": call.id,
+        "campaign": format!("{}/{}", call.tenant, call.campaign),
+        "contact": call.contact_id,
+        "phone": call.phone,
+        "purpose": call.purpose,
+        "slot": call.slot_key,
+        "status": call.status.as_str(),
+        "outcome": call.outcome,
+        "reason": call.reason,
+        "decision": call.decision.map(Decision::as_str),
+        "next_attempt_at": instant(call.next_attempt_at),
+        "requested_by": call.requested_by,
+        "created_at": instant(Some(call.created_at)),
+        "ended_at": instant(call.ended_at),
+    }));
+    let mut slots = Rows::new(&["phone", "purpose", "key", "subject"]);
+    for slot in listing::slots_of_call(tx, &call.id).await? {
+        slots.push(vec![json!(slot.phone), json!(slot.purpose), json!(slot.key), json!(slot.subject)]);
+    }
+    let mut rows = Rows::new(&[
+        "id",
+        "number",
+        "phone",
+        "state",
+        "outcome",
+        "evidence",
+        "reason",
+        "placing_at",
+        "ended_at",
+        "provider_call_id",
+    ]);
+    for attempt in attempts::of_call(tx, &call.id).await? {
+        rows.push(vec![
+            json!(attempt.id),
+            json!(attempt.number),
+            json!(attempt.phone),
+            json!(attempt.state.as_str()),
+            json!(attempt.outcome),
+            json!(attempt.evidence.map(Evidence::as_str)),
+            json!(attempt.reason),
+            instant(attempt.placing_at),
+            instant(attempt.ended_at),
+            json!(attempt.provider_call_id),
+        ]);
+    }
+    let audit = audit(tx, &format!("call:{}", call.id)).await?;
+    Ok(Shown { record, parts: vec![("slots", slots), ("attempts", rows), ("audit", audit)] })
+}
+
+pub(super) async fn attempt(tx: &mut Tx, attempt: &Attempt) -> Result<Shown> {
+    let record = record_of(json!({
+        "id": attempt.id,
+        "call": attempt.call_id,
+        "number": attempt.number,
+        "tenant": attempt.tenant,
+        "contact": attempt.contact_id,
+        "phone": attempt.phone,
+        "purpose": attempt.purpose,
+        "account": attempt.account,
+        "line": attempt.line,
+        "agent": attempt.agent,
+        "state": attempt.state.as_str(),
+        "outcome": attempt.outcome,
+        "evidence": attempt.evidence.map(Evidence::as_str),
+        "reason": attempt.reason,
+        "may_have_rung": attempt.may_have_rung,
+        "queued": attempt.queued,
+        "owner": attempt.owner,
+        "claimed_at": instant(Some(attempt.claimed_at)),
+        "lease_until": instant(Some(attempt.lease_until)),
+        "window_closes_at": instant(Some(attempt.window_closes_at)),
+        "placing_at": instant(attempt.placing_at),
+        "request_ended_at": instant(attempt.request_ended_at),
+        "placed_at": instant(attempt.placed_at),
+        "answered_at": instant(attempt.answered_at),
+        "ended_at": instant(attempt.ended_at),
+        "cancel_requested_at": instant(attempt.cancel_requested_at),
+        "next_poll_at": instant(attempt.next_poll_at),
+        "deadline_at": instant(attempt.deadline_at),
+        "polls": attempt.polls,
+        "absences": attempt.absences,
+        "absence_seen_at": instant(attempt.absence_seen_at),
+        "provider_call_id": attempt.provider_call_id,
+        "org_id": attempt.org_id,
+        "duration_seconds": attempt.duration_seconds,
+        "cost_usd": attempt.cost_usd,
+        "summary": attempt.summary,
+        "raw": json_text(attempt.raw.as_deref()),
+    }));
+    let audit = audit(tx, &format!("attempt:{}", attempt.id)).await?;
+    Ok(Shown { record, parts: vec![("audit", audit)] })
+}
+
+pub(super) fn run(run: &Run) -> Shown {
+    let record = record_of(json!({
+        "id": run.id,
+        "command": run.command,
+        "version": run.version,
+        "tzdata": run.tzdata,
+        "host": run.host,
+        "pid": run.pid,
+        "started_at": instant(Some(run.started_at)),
+        "ended_at": instant(run.ended_at),
+        "exit_code": run.exit_code,
+        "counts": json_text(run.counts.as_deref()),
+    }));
+    Shown { record, parts: Vec::new() }
+}
+
+async fn audit(tx: &mut Tx, subject: &str) -> Result<Rows> {
+    let mut rows = Rows::new(&["at", "actor", "action", "detail"]);
+    for entry in listing::latest_audit(tx, subject, LATEST).await? {
+        rows.push(vec![
+            instant(Some(entry.at)),
+            json!(entry.actor),
+            json!(entry.action),
+            json_text(Some(&entry.detail)),
+        ]);
+    }
+    Ok(rows)
+}
