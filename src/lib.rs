@@ -9,6 +9,7 @@ pub mod commands;
 pub mod config;
 pub mod domain;
 pub mod error;
+pub mod fail_point;
 pub mod output;
 pub mod providers;
 pub mod sandbox;

@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::fail_point;
 use chrono::{DateTime, Utc};
 use sqlx::migrate::{Migrate, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
@@ -329,9 +330,12 @@ impl Db {
         let mut tries = 0;
         loop {
             let result = async {
+                fail_point::hit("store.begin");
                 let mut tx = self.begin().await?;
                 let value = work(&mut tx).await?;
+                fail_point::hit("store.commit");
                 tx.commit().await?;
+                fail_point::hit("store.committed");
                 Ok(value)
             }
             .await;

@@ -17,6 +17,7 @@ use crate::domain::evidence::{Ending, Observation, Seen};
 use crate::domain::outcome::Outcome;
 use crate::domain::settle::{self, Absence, Reading};
 use crate::error::Exit;
+use crate::fail_point;
 use crate::store::attempts::{self, Attempt};
 use crate::store::{claims, evidence, runs, setup};
 
@@ -34,9 +35,13 @@ pub const OLD_UNKNOWN_SECONDS: i64 = 15 * 60;
 /// # Errors
 /// When the database cannot be asked or written.
 pub async fn sweep(app: &App, directory: &mut Directory, stop_at: Duration, counts: &mut Counts) -> anyhow::Result<()> {
+    fail_point::hit("sweep.void_abandoned");
     void_abandoned(app, counts).await?;
+    fail_point::hit("sweep.doubt_silent");
     doubt_silent(app, counts).await?;
+    fail_point::hit("sweep.settle_unknown");
     settle_unknown(app, directory, stop_at, counts).await?;
+    fail_point::hit("sweep.settle_overdue");
     settle_overdue(app, directory, stop_at, counts).await?;
     let mut tx = app.db().await?.read().await?;
     let old = attempts::old_unknowns(&mut tx, app.clock.now() - TimeDelta::seconds(OLD_UNKNOWN_SECONDS)).await?;
@@ -139,7 +144,9 @@ async fn settle_group(
     let sent = |attempt: &Attempt| attempt.placing_at.unwrap_or(attempt.claimed_at);
     let (Some(first), Some(last)) = (group.iter().map(sent).min(), group.iter().map(sent).max()) else { return Ok(()) };
     let (from, to) = settle::range(first, last, timeout);
+    fail_point::hit("sweep.list");
     let listing = client.list(line, agent, from, to).await;
+    fail_point::hit("sweep.listed");
     let now = app.clock.now();
     if let Some(error) = &listing.gap {
         directory.read_failed(app, account, error, counts).await?;
@@ -260,6 +267,7 @@ async fn take_back(app: &App, directory: &mut Directory, attempt: &Attempt, coun
         Err(error) => return directory.read_failed(app, &attempt.account, &error, counts).await,
     }
     app.db().await?.write(async |tx| attempts::cancel_requested(tx, &attempt.id, now).await).await?;
+    fail_point::hit("sweep.take_back");
     if let Err(error) = client.take_back(id).await {
         directory.read_failed(app, &attempt.account, &error, counts).await?;
     }
@@ -336,6 +344,7 @@ async fn learn_all(
     silence: Silence,
     counts: &mut Counts,
 ) -> anyhow::Result<()> {
+    fail_point::hit("sweep.learn");
     let now = app.clock.now();
     let mut observations = Vec::new();
     let mut silent = Vec::new();
