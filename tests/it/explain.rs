@@ -240,7 +240,34 @@ on_both_databases! {
         World::new(&db).await;
         let output = explain(&db, &["--contact", PHONE, "--at", FRIDAY]).success();
         insta::allow_duplicates! {
-            insta::assert_snapshot!(output, @"");
+            insta::assert_snapshot!(output, @r"
+            exit: 0
+            --- stdout
+            contact [ulid-1------------------], Ann Lee, +14155550100 of acme, at 2026-11-20T15:00:00Z
+
+            campaign acme/checkup: every gate says yes
+             gate            verdict  reason  until  evidence
+             pause           pass                    nobody paused
+             active          pass                    acme/checkup is started; enrolled since 2026-11-19T08:00:00Z
+             dates           pass                    no first or last date; today is 2026-11-20
+             zone            pass                    America/New_York, the tenant's
+             window          pass                    09:00-17:00 on mon,tue,wed,thu,fri; it is Fri 2026-11-20 10:00 in America/New_York, open until 2026-11-20T22:00:00Z
+             preferred_time  pass                    no preferred time
+             frequency       pass                    daily; never called for checkup
+             slot            pass                    checkup 2026-11-20 is free
+             live_attempt    pass                    no attempt to this phone is live
+             gap             pass                    at least 4h between calls; none so far
+             caps            pass                    0 of at most 3 on 2026-11-20, counted until 2026-11-21T05:00:00Z
+             suppression     pass                    not suppressed
+             retry           pass                    no call waits for another attempt
+             breaker         pass                    no refusal holds calls back
+             credentials     pass                    the key of account acme-vapi is in env:KEY
+             capacity        pass                    account acme-vapi may start 10 now (at most 10 at once)
+            called: no, not for 2026-11-20
+            next call: 2026-11-20T15:00:00Z (Fri 2026-11-20 10:00 in America/New_York)
+            last check: none yet
+            --- stderr
+            ");
         }
     }
 
@@ -346,15 +373,34 @@ on_both_databases! {
         world.put_contact("01JDA000000000000000000003", "bolt", PHONE, None).await;
         let output = explain(&db, &["--contact", PHONE]);
         insta::allow_duplicates! {
-            insta::assert_snapshot!(output, @"");
+            insta::assert_snapshot!(output, @r"
+            exit: 2
+            --- stdout
+            --- stderr
+            error: several tenants have a contact with +14155550100: acme, bolt
+            hint: name one of them: --tenant acme
+            ");
         }
         explain(&db, &["--contact", "(415) 555-0100", "--tenant", "bolt"]).success();
         explain(&db, &["--contact", PHONE, "--tenant", "acme"]).success();
         insta::allow_duplicates! {
-            insta::assert_snapshot!(explain(&db, &["--contact", "+14155550177", "--tenant", "acme"]), @"");
+            insta::assert_snapshot!(explain(&db, &["--contact", "+14155550177", "--tenant", "acme"]), @r"
+            exit: 2
+            --- stdout
+            --- stderr
+            error: there is no contact of acme with the id or phone +14155550177
+            hint: write the phone with its country code, such as +14155550100
+            hint: `callops list contacts` shows them
+            ");
         }
         insta::allow_duplicates! {
-            insta::assert_snapshot!(explain(&db, &["--contact", PHONE, "--campaign", "acme/checkups"]), @"");
+            insta::assert_snapshot!(explain(&db, &["--contact", PHONE, "--campaign", "acme/checkups"]), @r"
+            exit: 2
+            --- stdout
+            --- stderr
+            error: there is no campaign acme/checkups
+            hint: did you mean acme/checkup?
+            ");
         }
         let output = explain(&db, &["--contact", "nobody"]).exits(2);
         assert!(output.stderr.contains("is no contact's id, and no phone"), "{output}");
@@ -396,7 +442,19 @@ on_both_databases! {
         world.end(&attempt, Outcome::NoAnswer, at("2026-11-20T14:35:00Z")).await;
         let output = explain(&db, &["--campaign", "acme/checkup", "--at", FRIDAY]).success();
         insta::allow_duplicates! {
-            insta::assert_snapshot!(output, @"");
+            insta::assert_snapshot!(output, @r"
+            exit: 0
+            --- stdout
+            campaign acme/checkup: 5 enrolled, at 2026-11-20T15:00:00Z
+             reason                 now  at last check
+             due                    2    0
+             already_called         1    0
+             before_preferred_time  1    0
+             retry_waits            1    0
+             not_checked            0    3
+             claimed                0    2
+            --- stderr
+            ");
         }
         let again = explain(&db, &["--campaign", "acme/checkup", "--at", FRIDAY]).success();
         assert_eq!(output.to_string(), again.to_string());

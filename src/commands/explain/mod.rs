@@ -253,7 +253,7 @@ async fn called(
             && rules.schedule.period_of(zones, rules.frequency, ring.at) == period
     });
     let call_id = match rang {
-        Some(ring) => Some(ring.call_id.clone()),
+        Some(last) => Some(last.call_id.clone()),
         None => {
             let phone = &person.enrolled.candidate.phone;
             calls::slot_holder(tx, &campaign.tenant, phone, &campaign.purpose, &period.to_string()).await?
