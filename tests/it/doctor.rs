@@ -129,7 +129,7 @@ on_both_databases! {
         exits(doctor(&db, &[]), 0);
         let mut tx = world.db.begin().await.expect("a transaction");
         let mut other = setup::campaign(&mut tx, "acme", "other").await.expect("a read").expect("a campaign");
-        other.purpose = "checkup".to_owned();
+        "checkup".clone_into(&mut other.purpose);
         setup::put_campaign(&mut tx, &other, at(FRIDAY)).await.expect("an edit");
         tx.commit().await.expect("a commit");
         let output = exits(doctor(&db, &[]), 3);

@@ -26,6 +26,11 @@ pub(crate) fn at(text: &str) -> DateTime<Utc> {
     text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
+/// When everything was set up.
+fn start() -> DateTime<Utc> {
+    at("2026-11-19T08:00:00Z")
+}
+
 /// The rules of a campaign on weekdays from 9 to 17, by the tenant's wall clock, with some keys replaced.
 pub(crate) fn rules(changes: &Value) -> Value {
     let mut rules = json!({
@@ -72,17 +77,13 @@ impl World {
             refusals: 0,
         };
         let mut tx = world.db.begin().await.expect("a transaction");
-        setup::put_account(&mut tx, &account, world.start()).await.expect("an account");
+        setup::put_account(&mut tx, &account, start()).await.expect("an account");
         tx.commit().await.expect("a commit");
         world.put_tenant("acme", &json!({})).await;
         world.put_campaign(CHECKUP, "acme", "checkup", &json!({})).await;
         world.put_contact(ANN, "acme", PHONE, None).await;
         world.enroll(CHECKUP, ANN).await;
         world
-    }
-
-    pub(crate) fn start(&self) -> DateTime<Utc> {
-        at("2026-11-19T08:00:00Z")
     }
 
     pub(crate) async fn put_tenant(&self, name: &str, settings: &Value) {
@@ -94,7 +95,7 @@ impl World {
             settings: settings.to_string(),
         };
         let mut tx = self.db.begin().await.expect("a transaction");
-        setup::put_tenant(&mut tx, &tenant, self.start()).await.expect("a tenant");
+        setup::put_tenant(&mut tx, &tenant, start()).await.expect("a tenant");
         tx.commit().await.expect("a commit");
     }
 
@@ -116,8 +117,8 @@ impl World {
             refusals: 0,
         };
         let mut tx = self.db.begin().await.expect("a transaction");
-        setup::put_campaign(&mut tx, &campaign, self.start()).await.expect("a campaign");
-        setup::set_active(&mut tx, id, true, self.start()).await.expect("a start");
+        setup::put_campaign(&mut tx, &campaign, start()).await.expect("a campaign");
+        setup::set_active(&mut tx, id, true, start()).await.expect("a start");
         tx.commit().await.expect("a commit");
     }
 
@@ -136,8 +137,8 @@ impl World {
             attributes: "{}".to_owned(),
             version: 1,
             import_id: None,
-            created_at: self.start(),
-            updated_at: self.start(),
+            created_at: start(),
+            updated_at: start(),
         };
         let mut tx = self.db.begin().await.expect("a transaction");
         assert_eq!(contacts::insert(&mut tx, &[contact]).await.expect("a contact").len(), 1);
@@ -149,7 +150,7 @@ impl World {
         let mut tx = self.db.begin().await.expect("a transaction");
         let version = setup::campaign_by_id(&mut tx, campaign_id).await.expect("a read").expect("a campaign");
         let people = [(enrollment, contact_id.to_owned())];
-        enrollments::enroll(&mut tx, campaign_id, version.rules_version, &people, self.start())
+        enrollments::enroll(&mut tx, campaign_id, version.rules_version, &people, start())
             .await
             .expect("an enrollment");
         tx.commit().await.expect("a commit");
@@ -198,7 +199,7 @@ impl World {
         let claimed = claims::claim(&mut tx, "acme-vapi", &[claim], "me", now + TimeDelta::minutes(2), now)
             .await
             .expect("a claim");
-        assert_eq!(claimed.attempts, [attempt_id.clone()]);
+        assert_eq!(claimed.attempts, std::slice::from_ref(&attempt_id));
         let placing = claims::commit_to_dial(&mut tx, &claimed.attempts, "me", now).await.expect("an update");
         assert_eq!(placing, claimed.attempts);
         tx.commit().await.expect("a commit");
