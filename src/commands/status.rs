@@ -87,11 +87,11 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
                 }),
             );
             record.insert("at".to_owned(), json!(now));
-            let paused: Vec<Value> = pauses
+            let stops: Vec<Value> = pauses
                 .iter()
                 .map(|pause| json!({"scope": pause.scope, "since": pause.created_at, "reason": pause.reason}))
                 .collect();
-            record.insert("paused".to_owned(), json!(paused));
+            record.insert("paused".to_owned(), json!(stops));
             record.insert("campaigns".to_owned(), Value::Array(rows.objects().map(Value::Object).collect()));
             let tick = tick.map(|tick| {
                 let counts = tick.last_counts.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok());
@@ -107,6 +107,9 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         Format::Table => {
             let rehearsal = if is_rehearsal { ", a rehearsal" } else { "" };
             printer.line(format!("database {url} (schema version {schema_version}{rehearsal})"))?;
+            if pauses.is_empty() {
+                printer.line("not paused")?;
+            }
             for pause in &pauses {
                 let reason = pause.reason.as_deref().map_or_else(String::new, |reason| format!(": {reason}"));
                 printer.line(format!("PAUSED ({}) since {}{reason}", pause.scope, utc(pause.created_at)))?;

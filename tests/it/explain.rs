@@ -26,6 +26,11 @@ pub(crate) fn at(text: &str) -> DateTime<Utc> {
     text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
+/// When everything was set up.
+fn start() -> DateTime<Utc> {
+    at("2026-11-19T08:00:00Z")
+}
+
 /// The rules of a campaign on weekdays from 9 to 17, by the tenant's wall clock, with some keys replaced.
 pub(crate) fn rules(changes: &Value) -> Value {
     let mut rules = json!({
@@ -72,17 +77,13 @@ impl World {
             refusals: 0,
         };
         let mut tx = world.db.begin().await.expect("a transaction");
-        setup::put_account(&mut tx, &account, world.start()).await.expect("an account");
+        setup::put_account(&mut tx, &account, start()).await.expect("an account");
         tx.commit().await.expect("a commit");
         world.put_tenant("acme", &json!({})).await;
         world.put_campaign(CHECKUP, "acme", "checkup", &json!({})).await;
         world.put_contact(ANN, "acme", PHONE, None).await;
         world.enroll(CHECKUP, ANN).await;
         world
-    }
-
-    pub(crate) fn start(&self) -> DateTime<Utc> {
-        at("2026-11-19T08:00:00Z")
     }
 
     pub(crate) async fn put_tenant(&self, name: &str, settings: &Value) {
@@ -94,7 +95,7 @@ impl World {
             settings: settings.to_string(),
         };
         let mut tx = self.db.begin().await.expect("a transaction");
-        setup::put_tenant(&mut tx, &tenant, self.start()).await.expect("a tenant");
+        setup::put_tenant(&mut tx, &tenant, start()).await.expect("a tenant");
         tx.commit().await.expect("a commit");
     }
 
@@ -116,8 +117,8 @@ impl World {
             refusals: 0,
         };
         let mut tx = self.db.begin().await.expect("a transaction");
-        setup::put_campaign(&mut tx, &campaign, self.start()).await.expect("a campaign");
-        setup::set_active(&mut tx, id, true, self.start()).await.expect("a start");
+        setup::put_campaign(&mut tx, &campaign, start()).await.expect("a campaign");
+        setup::set_active(&mut tx, id, true, start()).await.expect("a start");
         tx.commit().await.expect("a commit");
     }
 
@@ -136,8 +137,8 @@ impl World {
             attributes: "{}".to_owned(),
             version: 1,
             import_id: None,
-            created_at: self.start(),
-            updated_at: self.start(),
+            created_at: start(),
+            updated_at: start(),
         };
         let mut tx = self.db.begin().await.expect("a transaction");
         assert_eq!(contacts::insert(&mut tx, &[contact]).await.expect("a contact").len(), 1);
@@ -149,7 +150,7 @@ impl World {
         let mut tx = self.db.begin().await.expect("a transaction");
         let version = setup::campaign_by_id(&mut tx, campaign_id).await.expect("a read").expect("a campaign");
         let people = [(enrollment, contact_id.to_owned())];
-        enrollments::enroll(&mut tx, campaign_id, version.rules_version, &people, self.start())
+        enrollments::enroll(&mut tx, campaign_id, version.rules_version, &people, start())
             .await
             .expect("an enrollment");
         tx.commit().await.expect("a commit");
@@ -198,7 +199,7 @@ impl World {
         let claimed = claims::claim(&mut tx, "acme-vapi", &[claim], "me", now + TimeDelta::minutes(2), now)
             .await
             .expect("a claim");
-        assert_eq!(claimed.attempts, [attempt_id.clone()]);
+        assert_eq!(claimed.attempts, std::slice::from_ref(&attempt_id));
         let placing = claims::commit_to_dial(&mut tx, &claimed.attempts, "me", now).await.expect("an update");
         assert_eq!(placing, claimed.attempts);
         tx.commit().await.expect("a commit");
@@ -240,7 +241,34 @@ on_both_databases! {
         World::new(&db).await;
         let output = explain(&db, &["--contact", PHONE, "--at", FRIDAY]).success();
         insta::allow_duplicates! {
-            insta::assert_snapshot!(output, @"");
+            insta::assert_snapshot!(output, @r"
+            exit: 0
+            --- stdout
+            contact [ulid-1------------------], Ann Lee, +14155550100 of acme, at 2026-11-20T15:00:00Z
+
+            campaign acme/checkup: every gate says yes
+             gate            verdict  reason  until  evidence
+             pause           pass                    nobody paused
+             active          pass                    acme/checkup is started; enrolled since 2026-11-19T08:00:00Z
+             dates           pass                    no first or last date; today is 2026-11-20
+             zone            pass                    America/New_York, the tenant's
+             window          pass                    09:00-17:00 on mon,tue,wed,thu,fri; it is Fri 2026-11-20 10:00 in America/New_York, open until 2026-11-20T22:00:00Z
+             preferred_time  pass                    no preferred time
+             frequency       pass                    daily; never called for checkup
+             slot            pass                    checkup 2026-11-20 is free
+             live_attempt    pass                    no attempt to this phone is live
+             gap             pass                    at least 4h between calls; none so far
+             caps            pass                    0 of at most 3 on 2026-11-20, counted until 2026-11-21T05:00:00Z
+             suppression     pass                    not suppressed
+             retry           pass                    no call waits for another attempt
+             breaker         pass                    no refusal holds calls back
+             credentials     pass                    the key of account acme-vapi is in env:KEY
+             capacity        pass                    account acme-vapi may start 10 now (at most 10 at once)
+            called: no, not for 2026-11-20
+            next call: 2026-11-20T15:00:00Z (Fri 2026-11-20 10:00 in America/New_York)
+            last check: none yet
+            --- stderr
+            ");
         }
     }
 
@@ -346,15 +374,34 @@ on_both_databases! {
         world.put_contact("01JDA000000000000000000003", "bolt", PHONE, None).await;
         let output = explain(&db, &["--contact", PHONE]);
         insta::allow_duplicates! {
-            insta::assert_snapshot!(output, @"");
+            insta::assert_snapshot!(output, @r"
+            exit: 2
+            --- stdout
+            --- stderr
+            error: several tenants have a contact with +14155550100: acme, bolt
+            hint: name one of them: --tenant acme
+            ");
         }
         explain(&db, &["--contact", "(415) 555-0100", "--tenant", "bolt"]).success();
         explain(&db, &["--contact", PHONE, "--tenant", "acme"]).success();
         insta::allow_duplicates! {
-            insta::assert_snapshot!(explain(&db, &["--contact", "+14155550177", "--tenant", "acme"]), @"");
+            insta::assert_snapshot!(explain(&db, &["--contact", "+14155550177", "--tenant", "acme"]), @r"
+            exit: 2
+            --- stdout
+            --- stderr
+            error: there is no contact of acme with the id or phone +14155550177
+            hint: write the phone with its country code, such as +14155550100
+            hint: `callops list contacts` shows them
+            ");
         }
         insta::allow_duplicates! {
-            insta::assert_snapshot!(explain(&db, &["--contact", PHONE, "--campaign", "acme/checkups"]), @"");
+            insta::assert_snapshot!(explain(&db, &["--contact", PHONE, "--campaign", "acme/checkups"]), @r"
+            exit: 2
+            --- stdout
+            --- stderr
+            error: there is no campaign acme/checkups
+            hint: did you mean acme/checkup?
+            ");
         }
         let output = explain(&db, &["--contact", "nobody"]).exits(2);
         assert!(output.stderr.contains("is no contact's id, and no phone"), "{output}");
@@ -396,7 +443,19 @@ on_both_databases! {
         world.end(&attempt, Outcome::NoAnswer, at("2026-11-20T14:35:00Z")).await;
         let output = explain(&db, &["--campaign", "acme/checkup", "--at", FRIDAY]).success();
         insta::allow_duplicates! {
-            insta::assert_snapshot!(output, @"");
+            insta::assert_snapshot!(output, @r"
+            exit: 0
+            --- stdout
+            campaign acme/checkup: 5 enrolled, at 2026-11-20T15:00:00Z
+             reason                 now  at last check
+             due                    2    0
+             already_called         1    0
+             before_preferred_time  1    0
+             retry_waits            1    0
+             not_checked            0    3
+             claimed                0    2
+            --- stderr
+            ");
         }
         let again = explain(&db, &["--campaign", "acme/checkup", "--at", FRIDAY]).success();
         assert_eq!(output.to_string(), again.to_string());

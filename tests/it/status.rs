@@ -16,7 +16,16 @@ fn status(database: &TestDatabase, args: &[&str]) -> crate::common::Output {
 on_both_databases! {
     fn a_new_database_has_nothing_to_show(db) {
         insta::allow_duplicates! {
-            insta::assert_snapshot!(status(&db, &[]), @"");
+            insta::assert_snapshot!(status(&db, &[]), @r"
+            exit: 0
+            --- stdout
+            database [database] (schema version 1)
+            not paused
+            process-calls has never run
+
+            --- stderr
+            nothing to show
+            ");
         }
     }
 
@@ -59,7 +68,18 @@ on_both_databases! {
         tx.commit().await.expect("a commit");
 
         insta::allow_duplicates! {
-            insta::assert_snapshot!(status(&db, &[]).success(), @"");
+            insta::assert_snapshot!(status(&db, &[]).success(), @r"
+            exit: 0
+            --- stdout
+            database [database] (schema version 1)
+            PAUSED (all) since 2026-11-20T14:00:00Z: fire drill
+            process-calls last ran at 2026-11-20T14:59:00Z, exit 0
+
+             tenant  campaign  active  due  live  unknown  done today  failed today  missed  open   next open at          held until            held reason
+             acme    checkup   true    1    1     1        2           1             1       true                         2026-11-20T16:00:00Z  no credits
+             acme    later     true    0    0     0        0           0             0       false  2026-11-21T01:00:00Z  2026-11-20T16:00:00Z  no credits
+            --- stderr
+            ");
         }
         let record = status(&db, &["--format", "json"]).success().json();
         let keys: Vec<&String> = record.as_object().expect("an object").keys().collect();
