@@ -31,7 +31,7 @@ pub async fn wait(app: &App, tenant: Option<&str>, campaign_id: Option<&str>) ->
         let count = control::placing_since(&mut tx, tenant, campaign_id, since).await?;
         drop(tx);
         if count > most {
-            app.printer.say(format!("waiting for {count} calls that are being placed at this moment"));
+            app.printer.say(format!("waiting for calls that are being placed at this moment: {count}"));
         }
         most = most.max(count);
         // Older ones are under way no more, whatever became of the process that sent them.

@@ -30,7 +30,7 @@ pub struct Args {
 pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
     let db = app.db().await?;
     let stopped = db
-        .write(async |tx| {
+        .write_unless(async |tx| {
             // Whoever commits to dial from now on finds the campaign stopped.
             control::lock_dialling(tx).await?;
             let now = app.clock.now();

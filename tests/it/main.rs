@@ -1,12 +1,15 @@
 //! The one integration-test binary: `common` is the harness, and every other file tests one subcommand or one rule of
 //! the whole crate. Run it with `scripts/test`.
 
+mod apply;
 mod check_phone;
 mod common;
 mod config;
 mod import_contacts;
 mod layers;
+mod listing;
 mod migrations;
 mod process_calls;
+mod operators;
 mod sandbox;
 mod vapi;
