@@ -357,7 +357,10 @@ impl Db {
     }
 
     /// As [`Db::write`], but commits only what `work` found right: on an inner error nothing is written.
-    pub async fn write_unless<T, E>(&self, work: impl AsyncFn(&mut Tx) -> Result<Result<T, E>>) -> Result<Result<T, E>> {
+    pub async fn write_unless<T, E>(
+        &self,
+        work: impl AsyncFn(&mut Tx) -> Result<Result<T, E>>,
+    ) -> Result<Result<T, E>> {
         let mut tries = 0;
         loop {
             let result = async {

@@ -58,7 +58,8 @@ fn times(output: &Output) -> Vec<String> {
 fn set_up(database: &TestDatabase) {
     database.scratch().write("acme.toml", ACME);
     operate(database, ["apply", "acme.toml"]).success();
-    let enroll = ["enroll", "8022236942", "--campaign", "acme/checkup", "--name", "Ann", "--timezone", "america/new_york"];
+    let enroll =
+        ["enroll", "8022236942", "--campaign", "acme/checkup", "--name", "Ann", "--timezone", "america/new_york"];
     operate(database, enroll).success();
     operate(database, ["enroll", "8022236943", "8022236944", "--campaign", "acme/survey"]).success();
 }

@@ -9,7 +9,7 @@ mod import_contacts;
 mod layers;
 mod listing;
 mod migrations;
-mod process_calls;
 mod operators;
+mod process_calls;
 mod sandbox;
 mod vapi;

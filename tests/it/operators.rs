@@ -297,7 +297,13 @@ on_both_databases! {
         "#);
         let listed = operate(&db, ["list", "contacts", "--format", "json"]).json();
         assert_eq!(listed, serde_json::json!([]));
-        assert_same_snapshot!(operate(&db, ["enroll", PHONE, "--campaign", "acme/chekup"]), @r#""#);
+        assert_same_snapshot!(operate(&db, ["enroll", PHONE, "--campaign", "acme/chekup"]), @r#"
+        exit: 2
+        --- stdout
+        --- stderr
+        error: there is no campaign acme/chekup
+        hint: did you mean acme/checkup?
+        "#);
         let zone = ["enroll", PHONE, "--campaign", "acme/checkup", "--timezone", "New York"];
         assert!(operate(&db, zone).exits(2).stderr.contains("America/New_York"));
     }
