@@ -56,6 +56,8 @@ struct Outcome {
 /// What the recorder found out and the feeder must know.
 #[derive(Debug, Default)]
 struct Halted {
+    /// Nothing can be recorded any more, so that nothing more may be dialled.
+    everybody: bool,
     accounts: BTreeSet<String>,
     campaigns: BTreeSet<String>,
 }
@@ -115,6 +117,9 @@ impl Dialler<'_> {
         while !self.must_stop() {
             let halt = {
                 let halted = halted.lock().map_err(|_| anyhow::anyhow!("the recorder failed"))?;
+                if halted.everybody {
+                    break;
+                }
                 (halted.accounts.clone(), halted.campaigns.clone())
             };
             rotation.drain(|source| {
@@ -270,8 +275,22 @@ impl Dialler<'_> {
 
     async fn record(
         &self,
-        mut receiver: mpsc::UnboundedReceiver<Outcome>,
+        receiver: mpsc::UnboundedReceiver<Outcome>,
         halted: Arc<Mutex<Halted>>,
+    ) -> anyhow::Result<Counts> {
+        let result = self.record_all(receiver, &halted).await;
+        if result.is_err()
+            && let Ok(mut halted) = halted.lock()
+        {
+            halted.everybody = true;
+        }
+        result
+    }
+
+    async fn record_all(
+        &self,
+        mut receiver: mpsc::UnboundedReceiver<Outcome>,
+        halted: &Mutex<Halted>,
     ) -> anyhow::Result<Counts> {
         let mut counts = Counts::default();
         let mut silent: HashMap<String, u32> = HashMap::new();

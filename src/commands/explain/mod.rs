@@ -14,8 +14,9 @@ use serde_json::{Map, Value, json};
 use self::evidence::{Background, local, sentence, utc};
 use self::person::{Next, Person};
 use crate::app::App;
-use crate::cli::parse_instant;
+
 use crate::commands::calling::plan::{self, Context};
+use crate::commands::check_window::parse_instant;
 use crate::commands::lookup::{self, CampaignName};
 use crate::domain::gate::Verdict;
 use crate::error::Exit;
