@@ -62,14 +62,14 @@ pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
         });
         let mut said = format!("{name}: {}", if changed { "stopped" } else { "was stopped already" });
         if cancelled.cancelled > 0 {
-            said.push_str(&format!(
-                "; {} cancelled, of which {} may be called again",
+            said = format!(
+                "{said}; {} cancelled, of which {} may be called again",
                 count(cancelled.cancelled, "call"),
                 cancelled.freed
-            ));
+            );
         }
         if cancelled.live > 0 {
-            said.push_str(&format!("; {} under way, which go on", count(cancelled.live, "call")));
+            said = format!("{said}; {} under way, which go on", count(cancelled.live, "call"));
         }
         tell(app, &record_of(record), &said)?;
     }

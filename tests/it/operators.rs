@@ -198,7 +198,8 @@ on_both_databases! {
         }
         observe(&store, &attempt, Evidence::Owner, accepted("p1")).await;
         for command in waiting {
-            command.wait().success();
+            let output = command.wait().success();
+            assert!(output.stderr.ends_with("nothing is being placed any more\n"), "{output}");
         }
     }
 
