@@ -30,7 +30,7 @@ pub struct Args {
 pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
     let db = app.db().await?;
     let done = db
-        .write(async |tx| {
+        .write_unless(async |tx| {
             // Nobody commits to dial between the look at a call and its end.
             control::lock_dialling(tx).await?;
             let now = app.clock.now();

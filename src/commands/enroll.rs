@@ -55,7 +55,7 @@ pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
     }
     let db = app.db().await?;
     let (enrolled, zone_policy) = db
-        .write(async |tx| {
+        .write_unless(async |tx| {
             let campaign = match lookup::campaign(tx, &args.campaign).await? {
                 Ok(campaign) => campaign,
                 Err(failure) => return Ok(Err(failure)),

@@ -350,6 +350,33 @@ impl Db {
         }
     }
 
+    /// As [`Db::write`], but commits only what `work` found right: on an inner error nothing is written.
+    pub async fn write_unless<T, E>(
+        &self,
+        work: impl AsyncFn(&mut Tx) -> Result<Result<T, E>>,
+    ) -> Result<Result<T, E>> {
+        let mut tries = 0;
+        loop {
+            let result = async {
+                let mut tx = self.begin().await?;
+                let value = work(&mut tx).await?;
+                if value.is_ok() {
+                    tx.commit().await?;
+                }
+                Ok(value)
+            }
+            .await;
+            match result {
+                Err(StoreError::Database(error)) if tries < MAX_TRIES && is_transient(&error) => {
+                    tries += 1;
+                    tracing::debug!(%error, tries, "the database rolled a transaction back; running it again");
+                    back_off(tries).await;
+                }
+                other => return other,
+            }
+        }
+    }
+
     /// The database's own clock; `None` on SQLite, which has no clock but this machine's.
     pub async fn clock(&self) -> Result<Option<DateTime<Utc>>> {
         match self {

@@ -3,7 +3,7 @@
 use callops::store::{self, Db, runs, setup};
 use serde_json::{Value, json};
 
-use crate::common::{Callops, Output, Scratch, TestDatabase, on_both_databases};
+use crate::common::{Callops, Output, Scratch, TestDatabase, assert_same_snapshot, on_both_databases};
 
 const ACME: &str = r#"
 [account.acme-vapi]
@@ -71,14 +71,51 @@ async fn audits(db: &Db, subject: &str) -> usize {
 
 on_both_databases! {
     fn a_first_file_makes_the_database_and_says_what_it_put_in(db: empty) {
-        insta::assert_snapshot!(apply(&db, ACME, &["--format", "csv"]), @r#""#);
+        assert_same_snapshot!(apply(&db, ACME, &["--format", "csv"]), @r#"
+        exit: 0
+        --- stdout
+        kind,name,change,field,before,after
+        account,acme-vapi,created,provider,,vapi
+        account,acme-vapi,created,api_key,,env:ACME_VAPI_KEY
+        account,acme-vapi,created,max_concurrency,,10
+        tenant,acme,created,name,,Acme Dental
+        tenant,acme,created,region,,US
+        tenant,acme,created,timezone,,America/New_York
+        tenant,acme,created,allow_only,,"[""+18022236942""]"
+        campaign,acme/checkup,created,account,,acme-vapi
+        campaign,acme/checkup,created,purpose,,checkup
+        campaign,acme/checkup,created,priority,,0
+        campaign,acme/checkup,created,vapi,,"{""assistant_id"":""assistant"",""phone_number_id"":""line""}"
+        campaign,acme/checkup,created,frequency,,weekly
+        campaign,acme/checkup,created,days,,"mon,wed,fri"
+        campaign,acme/checkup,created,window,,09:00-17:00
+        campaign,acme/checkup,created,zone_policy,,callee
+        campaign,acme/checkup,created,exclude_dates,,"[""2026-12-25"",""2026-12-26""]"
+        campaign,acme/checkup,created,look_back,,15m
+        campaign,acme/checkup,created,answer_timeout,,10m
+        campaign,acme/checkup,created,call_timeout,,1h
+        campaign,acme/checkup,created,retry.on,,"[""no_answer"",""busy""]"
+        campaign,acme/checkup,created,retry.after,,2h
+        campaign,acme/checkup,created,retry.max_attempts,,3
+        --- stderr
+        acme/checkup calls nobody yet; start it with `callops start-campaign acme/checkup`
+        "#);
     }
 
     async fn applying_twice_changes_nothing(db) {
         apply(&db, ACME, &[]).success();
         let store = open(&db).await;
         let version = rules_version(&store).await;
-        insta::assert_snapshot!(apply(&db, ACME, &[]), @r#""#);
+        assert_same_snapshot!(apply(&db, ACME, &[]), @r#"
+        exit: 0
+        --- stdout
+         kind      name          change     field  before  after
+         account   acme-vapi     unchanged
+         tenant    acme          unchanged
+         campaign  acme/checkup  unchanged
+        --- stderr
+        nothing changed
+        "#);
         assert_eq!(rules_version(&store).await, version);
         assert_eq!(audits(&store, "campaign:acme/checkup").await, 1);
         assert_eq!(audits(&store, "tenant:acme").await, 1);
@@ -90,7 +127,17 @@ on_both_databases! {
         let version = rules_version(&store).await;
         let edited = with("\"09:00-17:00\"", "\"10:00-17:00\"\npriority = 2").replace("exclude_dates", "# exclude_dates");
         let shown = apply(&db, &edited, &["--dry-run", "--format", "jsonl"]);
-        insta::assert_snapshot!(shown, @r#""#);
+        assert_same_snapshot!(shown, @r#"
+        exit: 0
+        --- stdout
+        {"kind":"account","name":"acme-vapi","change":"unchanged","field":null,"before":null,"after":null}
+        {"kind":"tenant","name":"acme","change":"unchanged","field":null,"before":null,"after":null}
+        {"kind":"campaign","name":"acme/checkup","change":"updated","field":"priority","before":0,"after":2}
+        {"kind":"campaign","name":"acme/checkup","change":"updated","field":"window","before":"09:00-17:00","after":"10:00-17:00"}
+        {"kind":"campaign","name":"acme/checkup","change":"updated","field":"exclude_dates","before":["2026-12-25","2026-12-26"],"after":null}
+        --- stderr
+        nothing was changed: this was a dry run
+        "#);
         assert_eq!(rules_version(&store).await, version, "a dry run wrote");
         assert_eq!(apply(&db, &edited, &["--format", "jsonl"]).success().stdout, shown.stdout);
         assert_eq!(rules_version(&store).await, version + 1);
@@ -119,7 +166,14 @@ on_both_databases! {
 
     fn nothing_is_written_unless_every_file_is_right(db) {
         db.scratch().write("bad.toml", "[account.other]\nprovider = \"vpai\"\napi_key = \"env:KEY\"\n");
-        insta::assert_snapshot!(apply(&db, ACME, &["bad.toml", "missing.toml"]), @r#""#);
+        assert_same_snapshot!(apply(&db, ACME, &["bad.toml", "missing.toml"]), @r#"
+        exit: 6
+        --- stdout
+        --- stderr
+        error: 2 problems, so nothing was changed:
+          cannot read missing.toml: No such file or directory (os error 2)
+          bad.toml:2:12: account.other.provider: "vpai" is no provider; there is vapi
+        "#);
         assert_eq!(db.callops().run(["list", "accounts", "--format", "json"]).json(), json!([]));
     }
 
@@ -127,9 +181,21 @@ on_both_databases! {
         let other = "[tenant.acme.campaign.other]\naccount = \"acme-vapi\"\npurpose = \"checkup\"\n\
                      window = \"09:00-18:00\"\nfrequency = \"weekly\"\nzone_policy = \"campaign\"\ndays = [1, 3, 5]\n\
                      vapi = { assistant_id = \"a\", phone_number_id = \"b\" }\n";
-        insta::assert_snapshot!(apply(&db, &format!("{ACME}{other}"), &[]), @r#""#);
+        assert_same_snapshot!(apply(&db, &format!("{ACME}{other}"), &[]), @r#"
+        exit: 6
+        --- stdout
+        --- stderr
+        error: acme.toml:20:23: tenant.acme.campaign.other: it shares the purpose "checkup" with acme/checkup, at acme.toml:12:23, but not its zone_policy, window
+        hint: campaigns with one purpose never call a person twice for it, so they need the same rules
+        "#);
         apply(&db, ACME, &[]).success();
-        insta::assert_snapshot!(apply(&db, other, &[]), @r#""#);
+        assert_same_snapshot!(apply(&db, other, &[]), @r#"
+        exit: 6
+        --- stdout
+        --- stderr
+        error: acme.toml:1:23: tenant.acme.campaign.other: it shares the purpose "checkup" with acme/checkup, which is in the database, but not its zone_policy, window
+        hint: campaigns with one purpose never call a person twice for it, so they need the same rules
+        "#);
         let same = other.replace("09:00-18:00", "09:00-17:00").replace("zone_policy = \"campaign\"\n", "");
         apply(&db, &same, &[]).success();
         // The one that is stored can no longer move away alone.
@@ -138,7 +204,13 @@ on_both_databases! {
 
     fn a_rehearsal_takes_no_real_provider(db) {
         db.callops().run(["init", "--rehearsal"]).success();
-        insta::assert_snapshot!(apply(&db, ACME, &[]), @r#""#);
+        assert_same_snapshot!(apply(&db, ACME, &[]), @r#"
+        exit: 6
+        --- stdout
+        --- stderr
+        error: acme.toml:2:10: account.acme-vapi: this is a rehearsal database, in which no account may lead to the real provider
+        hint: give base_url = "http://127.0.0.1:[PRT]", where `callops sandbox --listen` answers
+        "#);
         let key = "api_key = \"env:ACME_VAPI_KEY\"";
         apply(&db, &with(key, &format!("{key}\nbase_url = \"https://example.com\"")), &[]).exits(6);
         apply(&db, &with(key, &format!("{key}\nbase_url = \"http://127.0.0.1:8899\"")), &[]).success();
@@ -170,7 +242,23 @@ fn every_problem_of_a_file_is_told_with_its_place() {
         .replace("max_attempts = 3", "max_attempts = 99");
     let told = refusal(&text);
     assert!(!told.contains("sk-12345"), "a secret is shown: {told}");
-    insta::assert_snapshot!(told, @r#""#);
+    insta::assert_snapshot!(told, @r#"
+    error: 14 problems, so nothing was changed:
+      acme.toml:4:1: unknown key account.acme-vapi.max_concurency (did you mean account.acme-vapi.max_concurrency?)
+      acme.toml:3:12: account.acme-vapi.provider: "vapid" is no provider; there is vapi
+      acme.toml:6:11: account.acme-vapi.api_key: not a reference to a secret: write env:NAME or file:/path, never the value (it is not shown here)
+      acme.toml:5:19: account.acme-vapi.max_concurrency: 0 is not from 1 to 10000
+      acme.toml:10:10: tenant.acme.region: unknown region `USA`: expected a two-letter ISO 3166 country code such as US, GB or DE; did you mean US?
+      acme.toml:11:12: tenant.acme.timezone: "America/New York" is no IANA time zone (did you mean America/New_York?)
+      acme.toml:15:11: tenant.acme.campaign.checkup.account: a string in quotes is wanted, not an integer
+      acme.toml:17:13: tenant.acme.campaign.checkup.frequency: "montly" is no frequency; write once, daily or weekly
+      acme.toml:19:10: tenant.acme.campaign.checkup.window: "09:00-09:00" starts where it ends; write 00:00-24:00 for the whole day
+      acme.toml:18:19: tenant.acme.campaign.checkup.days: "fryday" is no weekday; write mon to sun, or 1 to 7 where 1 is Monday
+      acme.toml:20:30: tenant.acme.campaign.checkup.exclude_dates: "26.12.2026" is no date; write YYYY-MM-DD, such as 2026-12-24
+      acme.toml:21:17: tenant.acme.campaign.checkup.retry.on: "bussy" is no outcome that is tried again; there is no_answer, busy, timeout, voicemail, rejected, provider_error (did you mean busy?)
+      acme.toml:21:48: tenant.acme.campaign.checkup.retry.after: "2 hours" is no length of time: write a whole number and one unit (s, m, h or d), such as 15m
+      acme.toml:21:74: tenant.acme.campaign.checkup.retry.max_attempts: 99 is not from 1 to 20
+    "#);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The one integration-test binary: `common` is the harness, and every other file tests one subcommand or one rule of
 //! the whole crate. Run it with `scripts/test`.
 
+mod apply;
 mod check_phone;
 mod common;
 mod config;
@@ -8,7 +9,9 @@ mod doctor;
 mod explain;
 mod import_contacts;
 mod layers;
+mod listing;
 mod migrations;
+mod operators;
 mod process_calls;
 mod sandbox;
 mod status;

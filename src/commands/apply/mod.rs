@@ -103,7 +103,7 @@ async fn write(app: &App, exists: bool, wanted: &Wanted<'_>) -> anyhow::Result<V
         db
     };
     let written = db
-        .write(async |tx| {
+        .write_unless(async |tx| {
             // One `apply` at a time, and none while somebody commits to dial.
             control::lock_dialling(tx).await?;
             let stored = Stored::read(tx).await?;
