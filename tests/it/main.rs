@@ -2,8 +2,11 @@
 //! the whole crate. Run it with `scripts/test`.
 
 mod check_phone;
+mod cli;
 mod common;
 mod config;
+mod demo;
+mod exit_codes;
 mod import_contacts;
 mod layers;
 mod migrations;
