@@ -19,7 +19,7 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
 
 use anyhow::Result;
-use clap::{CommandFactory as _, Parser as _};
+use clap::CommandFactory as _;
 use tracing_subscriber::EnvFilter;
 
 use self::app::App;
@@ -33,7 +33,7 @@ use self::output::{Format, Printer};
 /// written by then.
 pub async fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
     let args: Vec<OsString> = args.into_iter().collect();
-    let cli = match Cli::try_parse_from(&args) {
+    let cli = match cli::parse(args.iter().cloned()) {
         Ok(cli) => cli,
         Err(error) => return refuse_usage(&error, &args),
     };

@@ -62,11 +62,8 @@ pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
         });
         let mut said = format!("{name}: {}", if changed { "stopped" } else { "was stopped already" });
         if cancelled.cancelled > 0 {
-            said = format!(
-                "{said}; {} cancelled, of which {} may be called again",
-                count(cancelled.cancelled, "call"),
-                cancelled.freed
-            );
+            let calls = count(cancelled.cancelled, "call");
+            said += &format!("; {calls} cancelled, of which {} may be called again", cancelled.freed);
         }
         if cancelled.live > 0 {
             said = format!("{said}; {} under way, which go on", count(cancelled.live, "call"));

@@ -3,9 +3,12 @@
 
 mod apply;
 mod check_phone;
+mod cli;
 mod common;
 mod config;
+mod demo;
 mod doctor;
+mod exit_codes;
 mod explain;
 mod import_contacts;
 mod layers;
