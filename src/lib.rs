@@ -38,7 +38,8 @@ pub async fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
         Err(error) => return refuse_usage(&error, &args),
     };
     let printer = Printer::new(cli.global.format, cli.global.quiet);
-    let result = dispatch(cli, &printer).await;
+    // The futures of all commands together are large; on the heap they do not weigh on the stack.
+    let result = Box::pin(dispatch(cli, &printer)).await;
     match result {
         Ok(exit) => exit,
         // The reader has seen enough: `callops list calls | head` is no failure.

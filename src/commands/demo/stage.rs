@@ -133,7 +133,7 @@ impl Stage {
         &self.folder.path
     }
 
-    pub(super) fn zone(&self) -> Tz {
+    pub(super) fn zone() -> Tz {
         ZONE
     }
 

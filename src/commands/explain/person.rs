@@ -1,6 +1,6 @@
 //! One person in one campaign, as the gates see them at any moment.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
