@@ -97,6 +97,7 @@ async fn dispatch(cli: Cli, printer: &Printer) -> Result<Exit> {
     let app = App::new(clock, printer.clone(), config, cli.command.is_dry_run());
     let result = match cli.command {
         Command::Apply(args) => commands::apply::run(&app, args).await,
+        Command::Call(args) => commands::call::run(&app, args).await,
         Command::Cancel(args) => commands::cancel::run(&app, args).await,
         Command::CollectOutcomes(args) => commands::collect_outcomes::run(&app, args).await,
         Command::Doctor(args) => commands::doctor::run(&app, args).await,

@@ -263,3 +263,6 @@ pub fn next_attempt_at(
         Seen::Accepted { .. } | Seen::Unknown { .. } | Seen::Live { .. } | Seen::Lost { .. } => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

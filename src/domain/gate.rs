@@ -269,6 +269,7 @@ fn preferred_time(facts: &Facts<'_>, now: DateTime<Utc>) -> Verdict {
     };
     let used = facts.used_period(zones);
     let schedule = &facts.rules.schedule;
+    let preferred = preferred.dialable_in(schedule.window);
     // Somebody who was called in this period already has missed nothing; the frequency gate says so.
     if let (Some(used), Some(opened_on)) = (used, schedule.opened_on(zones, now))
         && used.contains(opened_on)
@@ -371,3 +372,6 @@ fn credentials(facts: &Facts<'_>, _: DateTime<Utc>) -> Verdict {
 fn capacity(facts: &Facts<'_>, _: DateTime<Utc>) -> Verdict {
     if facts.has_capacity { Verdict::Pass } else { Verdict::block("no_capacity", None) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -124,6 +124,23 @@ pub async fn waiting(tx: &mut Tx, campaign_id: &str, now: DateTime<Utc>, limit: 
     )?)
 }
 
+/// The call of an enrollment that waits for another attempt, due or not; of several the one that is due first.
+pub async fn waiting_of(tx: &mut Tx, enrollment_id: &str) -> Result<Option<Waiting>> {
+    Ok(fetch!(
+        tx,
+        Waiting,
+        fetch_optional,
+        concat!(
+            "SELECT c.id AS call_id, c.slot_key, c.attempt_count, c.next_attempt_at, c.phone AS call_phone, ",
+            candidate_columns!(),
+            " FROM calls c JOIN enrollments e ON e.id = c.enrollment_id JOIN contacts k ON k.id = e.contact_id
+              WHERE c.enrollment_id = $1 AND c.status = 'scheduled' AND c.next_attempt_at IS NOT NULL
+              ORDER BY c.next_attempt_at, c.id LIMIT 1"
+        ),
+        enrollment_id
+    )?)
+}
+
 /// One enrollment with its contact.
 pub async fn candidate(tx: &mut Tx, campaign_id: &str, contact_id: &str) -> Result<Option<Candidate>> {
     Ok(fetch!(
