@@ -11,7 +11,7 @@ use ulid::Ulid;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::zone::tzdata_version;
-use crate::error::{Exit, Failure};
+use crate::error::{Exit, Failure, classify, hints};
 use crate::output::Printer;
 use crate::providers::http::Http;
 use crate::store::{self, Db, StoreError, control, runs};
@@ -98,7 +98,16 @@ impl App {
         };
         Db::connect(&options).await.map_err(|error| {
             let context = format!("cannot open the database {}", settings.url);
-            explain_store_error(error).context(context)
+            let error = explain_store_error(error);
+            match (classify(&error), hints(&error).is_empty()) {
+                (Exit::Unreachable, true) => {
+                    error.context(Failure::unreachable(context).hint("is the server running? trying again may help"))
+                }
+                (Exit::Configuration, true) => {
+                    error.context(Failure::configuration(context).hint("check its address, user and password"))
+                }
+                _ => error.context(context),
+            }
         })
     }
 

@@ -1,7 +1,9 @@
 //! The command line: global options, and the subcommands.
 
+use std::ffi::OsString;
+
 use chrono::{DateTime, Utc};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands;
 use crate::config::ConfigArgs;
@@ -13,7 +15,6 @@ use crate::output::Format;
     name = "callops",
     version,
     long_version = long_version(),
-    about,
     max_term_width = 100,
     disable_help_subcommand = true,
     subcommand_required = true,
@@ -76,11 +77,53 @@ Commands:
 {options}{after-help}";
 
 const AFTER_HELP: &str = "
-Exit codes: 0 done or nothing to do; 1 unexpected failure; 2 usage; 3 findings; 4 some items failed, the
-rest is done; 5 refused by a cap or a confirmation; 6 configuration, credentials, schema or clock wrong;
-7 database or provider unreachable, try again later.
+Exit codes:
+  0  done, or nothing to do
+  1  unexpected failure
+  2  usage
+  3  findings: look at them
+  4  some items failed or were rejected, the rest is done
+  5  refused by a cap or a missing confirmation
+  6  configuration, credentials, schema or clock wrong: mend it
+  7  database or provider unreachable: try again later
 
 Try it without any account: callops demo";
+
+/// Reads a command line.
+///
+/// # Errors
+/// What is wrong with it; or the help, when that was asked for.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let matches = Cli::command().mut_subcommands(with_flowing_notes).try_get_matches_from(args)?;
+    Cli::from_arg_matches(&matches)
+}
+
+/// The command with notes that are broken where the terminal ends, and not where the source does.
+fn with_flowing_notes(command: clap::Command) -> clap::Command {
+    match command.get_after_help().map(|notes| flowing(&notes.to_string())) {
+        Some(notes) => command.after_help(notes),
+        None => command,
+    }
+}
+
+/// The text with the lines of each paragraph joined. Indented lines are examples and stay as they are; so does a line
+/// that ends a sentence, since each may be about another thing.
+fn flowing(text: &str) -> String {
+    const SHORTEST_BROKEN_LINE: usize = 60;
+    let mut flowing = String::with_capacity(text.len());
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
+        flowing.push_str(line);
+        let Some(next) = lines.peek() else { break };
+        let runs_on = line.chars().count() >= SHORTEST_BROKEN_LINE
+            && !line.starts_with(' ')
+            && !line.ends_with(['.', ':'])
+            && !next.is_empty()
+            && !next.starts_with(' ');
+        flowing.push(if runs_on { ' ' } else { '\n' });
+    }
+    flowing
+}
 
 fn long_version() -> String {
     format!("{} (time-zone data {})", env!("CARGO_PKG_VERSION"), crate::domain::zone::tzdata_version())
@@ -177,13 +220,20 @@ impl Command {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn notes_flow_and_examples_stay() {
+        let text = "Examples:\n  callops a\n  callops b --with-an-option-so-long-that-it-is-over-sixty-characters\n\n\
+                    A sentence that is long enough to have been broken by hand goes\non here.\nAnother.";
+        let expected = "Examples:\n  callops a\n  callops b --with-an-option-so-long-that-it-is-over-sixty-characters\n\n\
+                        A sentence that is long enough to have been broken by hand goes on here.\nAnother.";
+        assert_eq!(flowing(text), expected);
     }
 
     #[test]

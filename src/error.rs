@@ -159,6 +159,10 @@ impl std::error::Error for Failure {}
 
 /// The class of any error: that of its outermost [`Failure`], else what the database error says, else unexpected.
 pub fn classify(error: &anyhow::Error) -> Exit {
+    // This finds one that was added as context, too, which the chain hides behind a type of its own.
+    if let Some(failure) = error.downcast_ref::<Failure>() {
+        return failure.exit();
+    }
     for cause in error.chain() {
         if let Some(failure) = cause.downcast_ref::<Failure>() {
             return failure.exit();
@@ -215,9 +219,31 @@ fn classify_database(error: &sqlx::Error) -> Exit {
     }
 }
 
+/// An error with its causes in one line. A cause that the text before it ends with already is not repeated: some
+/// libraries show their source, others leave that to us.
+pub fn message(error: &anyhow::Error) -> String {
+    let mut message = String::new();
+    for cause in error.chain() {
+        let text = cause.to_string();
+        if message.is_empty() {
+            message = text;
+        } else if !message.ends_with(&text) {
+            message.push_str(": ");
+            message.push_str(&text);
+        }
+    }
+    message
+}
+
 /// The hints carried by an error's chain.
 pub fn hints(error: &anyhow::Error) -> Vec<String> {
-    error.chain().filter_map(|cause| cause.downcast_ref::<Failure>()).flat_map(|f| f.hints().iter().cloned()).collect()
+    let mut failures: Vec<&Failure> = error.chain().filter_map(|cause| cause.downcast_ref::<Failure>()).collect();
+    if let Some(outermost) = error.downcast_ref::<Failure>()
+        && !failures.iter().any(|failure| std::ptr::eq(*failure, outermost))
+    {
+        failures.insert(0, outermost);
+    }
+    failures.into_iter().flat_map(|failure| failure.hints().iter().cloned()).collect()
 }
 
 #[cfg(test)]
@@ -246,6 +272,17 @@ mod tests {
     }
 
     #[test]
+    fn a_cause_is_told_once() {
+        let io = || std::io::Error::other("connection refused");
+        let error = anyhow::Error::new(sqlx::Error::Io(io())).context("cannot open it");
+        assert!(error.chain().count() > 2, "sqlx shows its source and hands it on as well");
+        let told = message(&error);
+        assert_eq!(told.matches("connection refused").count(), 1, "{told}");
+        assert!(told.starts_with("cannot open it: "), "{told}");
+        assert_eq!(message(&anyhow::Error::new(io()).context("cannot ask")), "cannot ask: connection refused");
+    }
+
+    #[test]
     fn the_class_survives_context() {
         let error = Err::<(), _>(Failure::refused("too many").hint("raise the cap"))
             .context("cannot release")
@@ -253,5 +290,13 @@ mod tests {
         assert_eq!(classify(&error), Exit::Refused);
         assert_eq!(hints(&error), ["raise the cap"]);
         assert_eq!(classify(&anyhow::anyhow!("what?")), Exit::Unexpected);
+
+        let error = Err::<(), _>(std::io::Error::other("disk full"))
+            .context(Failure::configuration("cannot write it").hint("make room"))
+            .context("cannot go on")
+            .expect_err("an error");
+        assert_eq!(classify(&error), Exit::Configuration);
+        assert_eq!(hints(&error), ["make room"]);
+        assert_eq!(message(&error), "cannot go on: cannot write it: disk full");
     }
 }

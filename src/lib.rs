@@ -9,6 +9,7 @@ pub mod commands;
 pub mod config;
 pub mod domain;
 pub mod error;
+pub mod fail_point;
 pub mod output;
 pub mod providers;
 pub mod sandbox;
@@ -18,7 +19,7 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
 
 use anyhow::Result;
-use clap::{CommandFactory as _, Parser as _};
+use clap::CommandFactory as _;
 use tracing_subscriber::EnvFilter;
 
 use self::app::App;
@@ -32,12 +33,13 @@ use self::output::{Format, Printer};
 /// written by then.
 pub async fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
     let args: Vec<OsString> = args.into_iter().collect();
-    let cli = match Cli::try_parse_from(&args) {
+    let cli = match cli::parse(args.iter().cloned()) {
         Ok(cli) => cli,
         Err(error) => return refuse_usage(&error, &args),
     };
     let printer = Printer::new(cli.global.format, cli.global.quiet);
-    let result = dispatch(cli, &printer).await;
+    // The futures of all commands together are large; on the heap they do not weigh on the stack.
+    let result = Box::pin(dispatch(cli, &printer)).await;
     match result {
         Ok(exit) => exit,
         // The reader has seen enough: `callops list calls | head` is no failure.

@@ -290,7 +290,7 @@ async fn dial(app: &App, wish: Wish, run_id: &str, stop: &Stop, counts: &mut Cou
     let dialler = Dialler { app, run_id, directory: &directory, clients, limits, search, stop };
     counts.merge(dialler.run(Rotation::new(vec![Source::only(wish.context, due)])).await?);
     if counts.get("queued") > 0 {
-        sweep::sweep(app, &mut directory, counts).await?;
+        sweep::sweep(app, &mut directory, limits.stop_at, counts).await?;
     }
     let mut tx = app.db().await?.read().await?;
     match attempts::attempt(&mut tx, &attempt_id).await? {

@@ -1,5 +1,7 @@
 //! `collect-outcomes`: asks the providers what became of calls.
 
+use std::time::Duration;
+
 use anyhow::Result;
 
 use super::calling::counts::Counts;
@@ -11,6 +13,9 @@ use crate::error::{Exit, classify};
 
 /// The command's name, as its heartbeat bears it.
 pub const COMMAND: &str = "collect-outcomes";
+
+/// No question is asked after this long: the next run goes on.
+const MAX_RUNTIME: Duration = Duration::from_secs(50);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -45,7 +50,7 @@ pub async fn once(app: &App) -> Result<(Counts, Exit)> {
     let mut counts = Counts::default();
     let result = async {
         let mut directory = Directory::load(app).await?;
-        sweep::collect(app, &mut directory, &mut counts).await
+        sweep::collect(app, &mut directory, app.clock.monotonic() + MAX_RUNTIME, &mut counts).await
     }
     .await;
     let exit = match &result {

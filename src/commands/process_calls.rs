@@ -118,7 +118,10 @@ pub fn report(app: &App, counts: &Counts) -> Result<()> {
 
 async fn work(app: &App, args: &Args, run_id: &str, stop: &Stop, counts: &mut Counts) -> Result<()> {
     let mut directory = Directory::load(app).await?;
-    sweep::sweep(app, &mut directory, counts).await?;
+    let began = app.clock.monotonic();
+    let runtime = args.max_runtime.to_std();
+    // Settling may take half of the run; what it does not get to is left to sweep-timeouts.
+    sweep::sweep(app, &mut directory, began + runtime / 2, counts).await?;
     let db = app.db().await?;
     let mut tx = db.read().await?;
     let now = app.clock.now();
@@ -150,18 +153,16 @@ async fn work(app: &App, args: &Args, run_id: &str, stop: &Stop, counts: &mut Co
         return Ok(());
     }
     let timeout = app.config.request_timeout.to_std();
-    let runtime = args.max_runtime.to_std();
     let limits = Limits {
         concurrency: usize::from(args.concurrency),
         calls: args.limit.unwrap_or(u64::MAX),
-        stop_at: app.clock.monotonic()
-            + runtime.checked_sub(timeout).unwrap_or(runtime / 2).max(Duration::from_secs(1)),
+        stop_at: began + runtime.checked_sub(timeout).unwrap_or(runtime / 2).max(Duration::from_secs(1)),
     };
     let dialler = Dialler { app, run_id, directory: &directory, clients, limits, search, stop };
     counts.merge(dialler.run(Rotation::new(waiting)).await?);
     // What the provider queued too late in the day must not ring after the window.
     if counts.get("queued") > 0 {
-        sweep::sweep(app, &mut directory, counts).await?;
+        sweep::sweep(app, &mut directory, began + runtime, counts).await?;
     }
     Ok(())
 }

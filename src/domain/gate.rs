@@ -45,8 +45,11 @@ pub enum Gate {
     Capacity,
 }
 
+/// How a gate is asked.
+type Ask = fn(&Facts<'_>, DateTime<Utc>) -> Verdict;
+
 /// The gates in the order in which they are asked.
-pub const GATES: &[(Gate, fn(&Facts<'_>, DateTime<Utc>) -> Verdict)] = &[
+pub const GATES: &[(Gate, Ask)] = &[
     (Gate::Pause, pause),
     (Gate::Active, active),
     (Gate::Dates, dates),
@@ -111,6 +114,7 @@ impl Verdict {
 
 /// Everything that the gates look at. Holds no clock: the moment is an argument.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one independent fact that a gate asks for")]
 pub struct Facts<'a> {
     /// The campaign's rules.
     pub rules: &'a Rules,

@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Map, Value, json};
 
 use super::table::{self, Rows};
-use crate::error::{classify, hints};
+use crate::error::{classify, hints, message};
 
 /// How results are written to stdout.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -168,7 +168,7 @@ impl Printer {
     /// Reports an error on stderr: one object under the JSON formats, else a message, its causes and hints.
     pub fn error(&self, error: &anyhow::Error) {
         let mut err = io::stderr().lock();
-        let message = format!("{error:#}");
+        let message = message(error);
         let hints = hints(error);
         let _ = match self.format {
             Format::Json | Format::Jsonl => {

@@ -18,15 +18,17 @@ pub mod overview;
 pub mod runs;
 pub mod setup;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::fail_point;
 use chrono::{DateTime, Utc};
 use sqlx::migrate::{Migrate, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, Connection, Postgres, Sqlite, Transaction};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Postgres, Sqlite, Transaction};
 
 /// Runs the same statement on whichever database `$tx` is; yields the number of rows changed.
 macro_rules! execute {
@@ -110,7 +112,7 @@ static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
 /// How long a connection waits for another writer of a SQLite database.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
+const BUSY_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long a command waits for a connection to PostgreSQL.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(15);
 /// How often a transaction that the database rolled back for its own reasons is run again.
@@ -230,23 +232,12 @@ impl Db {
         if !options.statement_cache {
             connect = connect.statement_cache_capacity(0);
         }
-        // A server that is full or starting is asked again: cron starts many of us in the same second.
-        let mut tries = 0;
-        loop {
-            let pool = PgPoolOptions::new()
-                .max_connections(options.max_connections)
-                .acquire_timeout(ACQUIRE_TIMEOUT)
-                .connect_with(connect.clone())
-                .await;
-            match pool {
-                Ok(pool) => return Ok(Self::Postgres(pool, options.schema.clone())),
-                Err(error) if tries < MAX_TRIES && is_transient(&error) => {
-                    tries += 1;
-                    back_off(tries).await;
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
+        knock(&connect).await?;
+        let pool = PgPoolOptions::new()
+            .max_connections(options.max_connections)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_lazy_with(connect);
+        Ok(Self::Postgres(pool, options.schema.clone()))
     }
 
     /// Which database this is, for people.
@@ -339,9 +330,39 @@ impl Db {
         let mut tries = 0;
         loop {
             let result = async {
+                fail_point::hit("store.begin");
                 let mut tx = self.begin().await?;
                 let value = work(&mut tx).await?;
+                fail_point::hit("store.commit");
                 tx.commit().await?;
+                fail_point::hit("store.committed");
+                Ok(value)
+            }
+            .await;
+            match result {
+                Err(StoreError::Database(error)) if tries < MAX_TRIES && is_transient(&error) => {
+                    tries += 1;
+                    tracing::debug!(%error, tries, "the database rolled a transaction back; running it again");
+                    back_off(tries).await;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// As [`Db::write`], but commits only what `work` found right: on an inner error nothing is written.
+    pub async fn write_unless<T, E>(
+        &self,
+        work: impl AsyncFn(&mut Tx) -> Result<Result<T, E>>,
+    ) -> Result<Result<T, E>> {
+        let mut tries = 0;
+        loop {
+            let result = async {
+                let mut tx = self.begin().await?;
+                let value = work(&mut tx).await?;
+                if value.is_ok() {
+                    tx.commit().await?;
+                }
                 Ok(value)
             }
             .await;
@@ -383,6 +404,29 @@ impl Tx {
             Self::Postgres(tx) => tx.commit().await?,
         }
         Ok(())
+    }
+}
+
+/// Asks a server once whether it lets us in. The pool would try for [`ACQUIRE_TIMEOUT`] to reach one that is not there,
+/// and then say no more than that it took too long.
+async fn knock(connect: &PgConnectOptions) -> Result<()> {
+    // A server that is full or starting is asked again: cron starts many of us in the same second.
+    let mut tries = 0;
+    loop {
+        let answer = tokio::time::timeout(ACQUIRE_TIMEOUT, PgConnection::connect_with(connect)).await;
+        let error = match answer {
+            Ok(Ok(connection)) => return Ok(connection.close().await?),
+            Ok(Err(error)) => error,
+            Err(_) => {
+                let limit = ACQUIRE_TIMEOUT.as_secs();
+                io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {limit} s")).into()
+            }
+        };
+        if tries >= MAX_TRIES || !is_transient(&error) {
+            return Err(error.into());
+        }
+        tries += 1;
+        back_off(tries).await;
     }
 }
 

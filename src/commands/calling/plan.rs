@@ -324,7 +324,7 @@ async fn plan_waiting(
     if waiting.is_empty() {
         return Ok(planned);
     }
-    let own: HashSet<String> = waiting.iter().map(|call| call.call_id.clone()).collect();
+    let own: Vec<String> = waiting.iter().map(|call| call.call_id.clone()).collect();
     let people: Vec<(String, String)> =
         waiting.iter().map(|call| (call.candidate.contact_id.clone(), call.candidate.phone.clone())).collect();
     let campaign = &context.campaign;
@@ -383,8 +383,7 @@ async fn plan_candidates(
     let people: Vec<(String, String)> =
         candidates.iter().map(|candidate| (candidate.contact_id.clone(), candidate.phone.clone())).collect();
     let campaign = &context.campaign;
-    let histories =
-        enrollments::histories(tx, &campaign.tenant, &campaign.purpose, &people, &HashSet::new(), now).await?;
+    let histories = enrollments::histories(tx, &campaign.tenant, &campaign.purpose, &people, &[], now).await?;
     let mut due = Vec::new();
     let mut checks = Vec::new();
     let nothing = History::default();

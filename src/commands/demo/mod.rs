@@ -73,7 +73,7 @@ pub async fn run(printer: &Printer, global: &Global, args: Args) -> Result<Exit>
     say(&format!(
         "\nIt is {} in New York. From here on both commands below run every minute, as cron\n\
          would run them. On the way, {} answers get lost after the phone rang, and {} requests before it.\n",
-        stage.local_time(),
+        stage.local_time("%A, %H:%M"),
         LOST_AFTER_RINGING.len(),
         LOST_BEFORE_RINGING.len()
     ));
@@ -89,18 +89,19 @@ pub async fn run(printer: &Printer, global: &Global, args: Args) -> Result<Exit>
         say("\nWhat came of the calls:\n");
         printer.rows(&report::outcomes(&calls))?;
         say("\nThe latest ten:\n");
-        printer.rows(&report::latest(&calls, stage.zone()))?;
+        printer.rows(&report::latest(&calls, Stage::zone()))?;
         say("");
     }
     say(&format!(
-        "The stand-in keeps a ledger of every phone that it rang, which callops cannot see:\n    \
-         {} phones rang, the most often rung one {}.",
+        "The stand-in keeps a ledger of its own, which callops never sees: {} rings of {} phones, no\n\
+         phone more often than {}.",
+        HumanCount(ledger.rings),
         HumanCount(ledger.phones),
         report::times(ledger.most_rings)
     ));
     say(&format!(
-        "Of the lost ones, {} had rung: they were found at the provider and not rung again. {} provably had\n\
-         not, and were rung once, later.",
+        "Of those that got lost, {} had rung: they were found at the provider and not rung again. {} had\n\
+         not: that was proven, which takes 20 minutes, and then they were rung once.",
         day.total("found"),
         day.total("proven_absent")
     ));
@@ -112,7 +113,7 @@ pub async fn run(printer: &Printer, global: &Global, args: Args) -> Result<Exit>
 
     if !printer.is_table() {
         let kept = args.keep.is_some().then(|| stage.folder().display().to_string());
-        printer.record(&summary(kept, contacts, &imports, &day, &calls, &ledger, explained))?;
+        printer.record(&summary(kept.as_deref(), contacts, &imports, &day, &calls, &ledger, explained))?;
     }
     let seconds = stopwatch.monotonic().as_secs_f64();
     say(&format!("\n{} calls of a simulated {} minutes took {seconds:.1} s.", HumanCount(day.placed()), day.minutes));
@@ -185,7 +186,7 @@ async fn morning(printer: &Printer, stage: &mut Stage, stop: &Stop) -> Result<Op
         }
         progress.set_position(day.placed());
         if let Some(line) = report::minute(&latest, day.minutes) {
-            progress.suspend(|| printer.say(format!("    {}  {line}", stage.local_time())));
+            progress.suspend(|| printer.say(format!("    {}  {line}", stage.local_time("%H:%M"))));
         }
         if was_idle && !stage.is_anything_open().await? {
             break;
@@ -212,7 +213,6 @@ fn prove(ledger: &Ledger, calls: &[Call], contacts: u64, day: &Day) -> Result<()
 }
 
 /// Says, in its own words, why one of those whose answer was lost is not called again.
-#[cfg(any())]
 async fn explain(printer: &Printer, stage: &mut Stage, phone: &str) -> Result<Value> {
     let line = format!("explain --contact {phone}");
     printer.say(format!("\n$ callops {line}"));
@@ -223,13 +223,8 @@ async fn explain(printer: &Printer, stage: &mut Stage, phone: &str) -> Result<Va
     stage.run(&line).await
 }
 
-#[expect(clippy::unused_async, reason = "TODO")]
-async fn explain(_printer: &Printer, _stage: &mut Stage, _phone: &str) -> Result<Value> {
-    Ok(Value::Null)
-}
-
 fn summary(
-    kept: Option<String>,
+    kept: Option<&str>,
     contacts: u64,
     imports: &[Value],
     day: &Day,

@@ -133,13 +133,13 @@ impl Stage {
         &self.folder.path
     }
 
-    pub(super) fn zone(&self) -> Tz {
+    pub(super) fn zone() -> Tz {
         ZONE
     }
 
-    /// The time that it is there, such as `Monday 10:00`.
-    pub(super) fn local_time(&self) -> String {
-        self.clock.now().with_timezone(&ZONE).format("%A %H:%M").to_string()
+    /// The time that it is there.
+    pub(super) fn local_time(&self, format: &str) -> String {
+        self.clock.now().with_timezone(&ZONE).format(format).to_string()
     }
 
     pub(super) fn app(&self) -> &App {
@@ -173,6 +173,7 @@ impl Stage {
             Command::StartCampaign(args) => commands::start_campaign::run(app, args).await,
             Command::ProcessCalls(args) => commands::process_calls::run(app, args).await,
             Command::CollectOutcomes(args) => commands::collect_outcomes::run(app, args).await,
+            Command::Explain(args) => commands::explain::run(app, args).await,
             _ => bail!("`callops {line}` is not part of the demo"),
         };
         match exit.with_context(|| format!("`callops {line}`"))? {

@@ -121,8 +121,8 @@ async fn ask(
                     Some(RetryFacts { due_at: call.next_attempt_at, period })
                 });
                 let facts = Facts {
-                    has_capacity,
                     has_credentials,
+                    has_capacity,
                     ..context.facts(candidate, zones.as_ref(), history, retry, run_interval_seconds)
                 };
                 let is_unreadable =
@@ -148,7 +148,7 @@ async fn histories(
 ) -> store::Result<std::collections::HashMap<String, History>> {
     let phones: Vec<(String, String)> =
         people.iter().map(|one| (one.candidate.contact_id.clone(), one.candidate.phone.clone())).collect();
-    let own = people
+    let own: Vec<String> = people
         .iter()
         .filter_map(|one| waiting.get(&one.candidate.enrollment_id))
         .map(|call| call.call_id.clone())

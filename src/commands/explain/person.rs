@@ -1,6 +1,6 @@
 //! One person in one campaign, as the gates see them at any moment.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -104,9 +104,9 @@ impl<'a> Person<'a> {
         let campaign = &self.context.campaign;
         let candidate = &self.enrolled.candidate;
         let person = [(candidate.contact_id.clone(), candidate.phone.clone())];
-        let own: HashSet<String> = match (&self.waiting, retry) {
-            (Some((call, _)), Some(_)) => HashSet::from([call.call_id.clone()]),
-            _ => HashSet::new(),
+        let own: Vec<String> = match (&self.waiting, retry) {
+            (Some((call, _)), Some(_)) => vec![call.call_id.clone()],
+            _ => Vec::new(),
         };
         let mut histories: HashMap<String, History> =
             enrollments::histories(tx, &campaign.tenant, &campaign.purpose, &person, &own, at).await?;
