@@ -136,7 +136,6 @@ pub(crate) fn parse_instant(text: &str) -> Result<DateTime<Utc>, String> {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "one value of it exists in a process")]
 pub enum Command {
     /// Try everything with real lists and a stand-in for the provider: no account, no network
     Demo(commands::demo::Args),

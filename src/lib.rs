@@ -9,6 +9,7 @@ pub mod commands;
 pub mod config;
 pub mod domain;
 pub mod error;
+pub mod fail_point;
 pub mod output;
 pub mod providers;
 pub mod sandbox;
@@ -94,32 +95,34 @@ async fn dispatch(cli: Cli, printer: &Printer) -> Result<Exit> {
     let clock = cli.global.now.map_or_else(Clock::system, Clock::starting_at);
     let app = App::new(clock, printer.clone(), config, cli.command.is_dry_run());
     let result = match cli.command {
-        Command::Doctor(args) => commands::doctor::run(&app, args).await,
-        Command::Explain(args) => commands::explain::run(&app, args).await,
-        Command::Init(args) => commands::init::run(&app, args).await,
-        Command::Migrate(args) => commands::migrate::run(&app, args).await,
+        Command::Apply(args) => commands::apply::run(&app, args).await,
         Command::Cancel(args) => commands::cancel::run(&app, args).await,
+        Command::CollectOutcomes(args) => commands::collect_outcomes::run(&app, args).await,
+        Command::Doctor(args) => commands::doctor::run(&app, args).await,
+        Command::Enroll(args) => commands::enroll::run(&app, args).await,
+        Command::Explain(args) => commands::explain::run(&app, args).await,
+        Command::ImportContacts(args) => commands::import_contacts::run(&app, args).await,
+        Command::Init(args) => commands::init::run(&app, args).await,
         Command::List(args) => commands::list::run(&app, args).await,
+        Command::Migrate(args) => commands::migrate::run(&app, args).await,
         Command::Pause(args) => commands::pause::run(&app, args).await,
+        Command::ProcessCalls(args) => commands::process_calls::run(&app, args).await,
         Command::Resolve(args) => commands::resolve::run(&app, args).await,
         Command::Resume(args) => commands::resume::run(&app, args).await,
         Command::Retry(args) => commands::retry::run(&app, args).await,
         Command::Show(args) => commands::show::run(&app, args).await,
-        Command::Withdraw(args) => commands::withdraw::run(&app, args).await,
-        Command::Apply(args) => commands::apply::run(&app, args).await,
-        Command::Enroll(args) => commands::enroll::run(&app, args).await,
-        Command::ProcessCalls(args) => commands::process_calls::run(&app, args).await,
-        Command::SweepTimeouts(args) => commands::sweep_timeouts::run(&app, args).await,
-        Command::CollectOutcomes(args) => commands::collect_outcomes::run(&app, args).await,
-        Command::ImportContacts(args) => commands::import_contacts::run(&app, args).await,
-        Command::Status(args) => commands::status::run(&app, args).await,
         Command::StartCampaign(args) => commands::start_campaign::run(&app, args).await,
+        Command::Status(args) => commands::status::run(&app, args).await,
         Command::StopCampaign(args) => commands::stop_campaign::run(&app, args).await,
+        Command::SweepTimeouts(args) => commands::sweep_timeouts::run(&app, args).await,
+        Command::Withdraw(args) => commands::withdraw::run(&app, args).await,
         Command::CheckPhone(_)
         | Command::CheckWindow(_)
         | Command::Completions(_)
         | Command::Demo(_)
-        | Command::Sandbox(_) => unreachable!("standalone commands were run above"),
+        | Command::Sandbox(_) => {
+            unreachable!("standalone commands were run above")
+        }
     };
     app.close().await;
     result

@@ -30,19 +30,17 @@ pub struct Args {
 pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
     let db = app.db().await?;
     let done = db
-        .write(async |tx| {
+        .write_unless(async |tx| {
             // Nobody commits to dial between the look at a call and its end.
             control::lock_dialling(tx).await?;
             let now = app.clock.now();
             let mut before = Vec::new();
             for id in &args.calls {
-                match calls::call(tx, id).await? {
-                    Some(call) => before.push(call),
-                    None => {
-                        let failure = Failure::usage(format!("there is no call {id}"));
-                        return Ok(Err(failure.hint("`callops list calls` shows them")));
-                    }
-                }
+                let Some(call) = calls::call(tx, id).await? else {
+                    let failure = Failure::usage(format!("there is no call {id}"));
+                    return Ok(Err(failure.hint("`callops list calls` shows them")));
+                };
+                before.push(call);
             }
             let mut done = Vec::new();
             for call in before {

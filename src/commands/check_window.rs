@@ -94,7 +94,7 @@ fn parse_start(text: &str) -> Result<TimeOfDay, String> {
     Ok(time)
 }
 
-fn parse_instant(text: &str) -> Result<DateTime<Utc>, String> {
+pub(super) fn parse_instant(text: &str) -> Result<DateTime<Utc>, String> {
     let at = DateTime::parse_from_rfc3339(text)
         .map_err(|_| "no RFC 3339 time; write 2026-11-20T09:00:00Z, or an offset in place of Z".to_owned())?
         .to_utc();

@@ -31,11 +31,18 @@ pub async fn wait(app: &App, tenant: Option<&str>, campaign_id: Option<&str>) ->
         let count = control::placing_since(&mut tx, tenant, campaign_id, since).await?;
         drop(tx);
         if count > most {
-            app.printer.say(format!("waiting for {count} calls that are being placed at this moment"));
+            app.printer.say(format!("waiting for calls that are being placed at this moment: {count}"));
         }
         most = most.max(count);
         // Older ones are under way no more, whatever became of the process that sent them.
-        if count == 0 || app.clock.monotonic() >= deadline {
+        if count == 0 {
+            if most > 0 {
+                app.printer.say("nothing is being placed any more");
+            }
+            return Ok(most);
+        }
+        if app.clock.monotonic() >= deadline {
+            app.printer.warn(format!("{count} calls were not heard of in time; `callops sweep-timeouts` settles them"));
             return Ok(most);
         }
         tokio::time::sleep(POLL).await;

@@ -30,7 +30,7 @@ pub struct Args {
     /// The name of a new contact
     #[arg(long)]
     pub name: Option<String>,
-    /// The time zone of a new contact, such as America/New_York
+    /// The time zone of a new contact, by its IANA name
     #[arg(long, value_name = "ZONE", value_parser = zone)]
     pub timezone: Option<Zone>,
 }
@@ -55,7 +55,7 @@ pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
     }
     let db = app.db().await?;
     let (enrolled, zone_policy) = db
-        .write(async |tx| {
+        .write_unless(async |tx| {
             let campaign = match lookup::campaign(tx, &args.campaign).await? {
                 Ok(campaign) => campaign,
                 Err(failure) => return Ok(Err(failure)),

@@ -33,7 +33,7 @@ pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
     let db = app.db().await?;
     let scope = scope(args.tenant.as_deref());
     let was_paused = db
-        .write(async |tx| {
+        .write_unless(async |tx| {
             if let Some(tenant) = &args.tenant
                 && let Err(failure) = lookup::tenant(tx, tenant).await?
             {

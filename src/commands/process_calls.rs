@@ -64,29 +64,36 @@ pub struct Args {
 /// # Errors
 /// When the database fails, the clocks are too far apart, or the configuration is wrong.
 pub async fn run(app: &App, args: Args) -> Result<Exit> {
-    let started_at = app.clock.now();
-    let run_id = app.new_id();
-    app.check_database_clock().await?;
-    let stop = Stop::on_signals()?;
     if args.dry_run {
         let counts = look(app, &args).await?;
         app.printer.record(&counts.record())?;
         return Ok(counts.exit());
     }
+    let (counts, exit) = once(app, &args, &Stop::on_signals()?).await?;
+    report(app, &counts)?;
+    Ok(exit)
+}
+
+/// One run, recorded, with nothing printed.
+///
+/// # Errors
+/// As [`run`].
+pub async fn once(app: &App, args: &Args, stop: &Stop) -> Result<(Counts, Exit)> {
+    let started_at = app.clock.now();
+    let run_id = app.new_id();
+    app.check_database_clock().await?;
     let mut counts = Counts::default();
-    let result = work(app, &args, &run_id, &stop, &mut counts).await;
+    let result = work(app, args, &run_id, stop, &mut counts).await;
     let exit = match &result {
         Ok(()) => counts.exit(),
         Err(error) => classify(error),
     };
     let exit = stop.exit().unwrap_or(exit);
-    let recorded = app
-        .finish_run(&run_id, COMMAND, started_at, exit, &counts.record(), result.is_err() || !counts.is_idle())
-        .await;
+    let something = result.is_err() || !counts.is_idle();
+    let recorded = app.finish_run(&run_id, COMMAND, started_at, exit, &counts.record(), something).await;
     result?;
     recorded?;
-    report(app, &counts)?;
-    Ok(exit)
+    Ok((counts, exit))
 }
 
 /// Prints counts to stdout and problems to stderr; nothing when there was nothing to do.
@@ -111,7 +118,10 @@ pub fn report(app: &App, counts: &Counts) -> Result<()> {
 
 async fn work(app: &App, args: &Args, run_id: &str, stop: &Stop, counts: &mut Counts) -> Result<()> {
     let mut directory = Directory::load(app).await?;
-    sweep::sweep(app, &mut directory, counts).await?;
+    let began = app.clock.monotonic();
+    let runtime = args.max_runtime.to_std();
+    // Settling may take half of the run; what it does not get to is left to sweep-timeouts.
+    sweep::sweep(app, &mut directory, began + runtime / 2, counts).await?;
     let db = app.db().await?;
     let mut tx = db.read().await?;
     let now = app.clock.now();
@@ -143,18 +153,16 @@ async fn work(app: &App, args: &Args, run_id: &str, stop: &Stop, counts: &mut Co
         return Ok(());
     }
     let timeout = app.config.request_timeout.to_std();
-    let runtime = args.max_runtime.to_std();
     let limits = Limits {
         concurrency: usize::from(args.concurrency),
         calls: args.limit.unwrap_or(u64::MAX),
-        stop_at: app.clock.monotonic()
-            + runtime.checked_sub(timeout).unwrap_or(runtime / 2).max(Duration::from_secs(1)),
+        stop_at: began + runtime.checked_sub(timeout).unwrap_or(runtime / 2).max(Duration::from_secs(1)),
     };
     let dialler = Dialler { app, run_id, directory: &directory, clients, limits, search, stop };
     counts.merge(dialler.run(Rotation::new(waiting)).await?);
     // What the provider queued too late in the day must not ring after the window.
     if counts.get("queued") > 0 {
-        sweep::sweep(app, &mut directory, counts).await?;
+        sweep::sweep(app, &mut directory, began + runtime, counts).await?;
     }
     Ok(())
 }

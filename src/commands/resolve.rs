@@ -79,7 +79,7 @@ pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
         confirm(app, &args, &attempt)?;
     }
     let applied = db
-        .write(async |tx| {
+        .write_unless(async |tx| {
             let now = app.clock.now();
             let Some(attempt) = attempts::attempt(tx, &args.attempt).await? else {
                 return Ok(Err(Failure::usage(format!("there is no attempt {}", args.attempt))));

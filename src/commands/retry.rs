@@ -34,7 +34,7 @@ pub struct Args {
 pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
     let db = app.db().await?;
     let (call, active) = db
-        .write(async |tx| {
+        .write_unless(async |tx| {
             control::lock_dialling(tx).await?;
             let now = app.clock.now();
             let Some(call) = calls::call(tx, &args.call).await? else {

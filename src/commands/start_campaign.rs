@@ -29,7 +29,7 @@ pub struct Args {
 pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
     let db = app.db().await?;
     let started = db
-        .write(async |tx| {
+        .write_unless(async |tx| {
             let mut started = Vec::new();
             for name in &args.campaigns {
                 let campaign = match lookup::campaign(tx, name).await? {

@@ -33,14 +33,15 @@ due: people whom the next run looks at, and calls whose next attempt is due; the
 live: attempts under way; unknown: attempts whose answer was lost, which occupy their phones as well.
 done today, failed today: calls that ended since midnight in the tenant's zone (UTC where it has none).
 missed: people whose preferred time passed unserved at their last check.
-next open at: when the window next opens; empty for a stopped campaign and where it depends on the callee.
+open: whether the window is open; next open at: when it will be, if it is not. Both are empty for a stopped campaign
+and where they depend on the callee.
 
 JSON: {database: {kind, url, source, schema_version, is_rehearsal}, at, paused: [{scope, since, reason}], campaigns:
-[{tenant, campaign, active, due, live, unknown, done_today, failed_today, missed, next_open_at, held_until,
-held_reason}], process_calls: {ticks, started_at, ended_at, exit_code, counts} or null, findings}.
+[{tenant, campaign, active, due, live, unknown, done_today, failed_today, missed, open, next_open_at,
+held_until, held_reason}], process_calls: {ticks, started_at, ended_at, exit_code, counts} or null, findings}.
 JSONL and CSV hold the campaigns only. The exit code is 0 whatever is shown; `callops doctor` judges.";
 
-const COLUMNS: [&str; 12] = [
+const COLUMNS: [&str; 13] = [
     "tenant",
     "campaign",
     "active",
@@ -50,6 +51,7 @@ const COLUMNS: [&str; 12] = [
     "done_today",
     "failed_today",
     "missed",
+    "open",
     "next_open_at",
     "held_until",
     "held_reason",
@@ -85,11 +87,11 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
                 }),
             );
             record.insert("at".to_owned(), json!(now));
-            let paused: Vec<Value> = pauses
+            let stops: Vec<Value> = pauses
                 .iter()
                 .map(|pause| json!({"scope": pause.scope, "since": pause.created_at, "reason": pause.reason}))
                 .collect();
-            record.insert("paused".to_owned(), json!(paused));
+            record.insert("paused".to_owned(), json!(stops));
             record.insert("campaigns".to_owned(), Value::Array(rows.objects().map(Value::Object).collect()));
             let tick = tick.map(|tick| {
                 let counts = tick.last_counts.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok());
@@ -105,6 +107,9 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         Format::Table => {
             let rehearsal = if is_rehearsal { ", a rehearsal" } else { "" };
             printer.line(format!("database {url} (schema version {schema_version}{rehearsal})"))?;
+            if pauses.is_empty() {
+                printer.line("not paused")?;
+            }
             for pause in &pauses {
                 let reason = pause.reason.as_deref().map_or_else(String::new, |reason| format!(": {reason}"));
                 printer.line(format!("PAUSED ({}) since {}{reason}", pause.scope, utc(pause.created_at)))?;
@@ -159,6 +164,7 @@ async fn campaigns(tx: &mut Tx, tenant: Option<&str>, now: DateTime<Utc>) -> Res
         .max()
         .unwrap_or_default();
         let context = contexts.iter().find(|context| context.campaign.id == *id);
+        let next_open_at = context.and_then(|context| next_open_at(context, now));
         rows.push(vec![
             json!(campaign.tenant),
             json!(campaign.name),
@@ -169,7 +175,8 @@ async fn campaigns(tx: &mut Tx, tenant: Option<&str>, now: DateTime<Utc>) -> Res
             json!(ended(CallStatus::Completed)),
             json!(ended(CallStatus::Failed)),
             json!(count(&missed)),
-            json!(context.and_then(|context| next_open_at(context, now))),
+            json!(next_open_at.map(|next| next <= now)),
+            json!(next_open_at.filter(|next| *next > now)),
             json!(held_until),
             json!(held_reason),
         ]);

@@ -30,7 +30,7 @@ pub struct Args {
 pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
     let db = app.db().await?;
     let stopped = db
-        .write(async |tx| {
+        .write_unless(async |tx| {
             // Whoever commits to dial from now on finds the campaign stopped.
             control::lock_dialling(tx).await?;
             let now = app.clock.now();
@@ -62,14 +62,14 @@ pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
         });
         let mut said = format!("{name}: {}", if changed { "stopped" } else { "was stopped already" });
         if cancelled.cancelled > 0 {
-            said.push_str(&format!(
-                "; {} cancelled, of which {} may be called again",
+            said = format!(
+                "{said}; {} cancelled, of which {} may be called again",
                 count(cancelled.cancelled, "call"),
                 cancelled.freed
-            ));
+            );
         }
         if cancelled.live > 0 {
-            said.push_str(&format!("; {} under way, which go on", count(cancelled.live, "call")));
+            said = format!("{said}; {} under way, which go on", count(cancelled.live, "call"));
         }
         tell(app, &record_of(record), &said)?;
     }

@@ -1,5 +1,7 @@
 //! `sweep-timeouts`: settles attempts past a deadline, and unknown ones.
 
+use std::time::Duration;
+
 use anyhow::Result;
 
 use super::calling::counts::Counts;
@@ -11,6 +13,9 @@ use crate::error::{Exit, classify};
 
 /// The command's name, as its heartbeat bears it.
 pub const COMMAND: &str = "sweep-timeouts";
+
+/// No question is asked after this long: the next run goes on.
+const MAX_RUNTIME: Duration = Duration::from_secs(50);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,11 +39,21 @@ pub struct Args {}
 /// # Errors
 /// When the database fails.
 pub async fn run(app: &App, _args: Args) -> Result<Exit> {
+    let (counts, exit) = once(app).await?;
+    report(app, &counts)?;
+    Ok(exit)
+}
+
+/// One run, recorded, with nothing printed.
+///
+/// # Errors
+/// As [`run`].
+pub async fn once(app: &App) -> Result<(Counts, Exit)> {
     let started_at = app.clock.now();
     let mut counts = Counts::default();
     let result = async {
         let mut directory = Directory::load(app).await?;
-        sweep::sweep(app, &mut directory, &mut counts).await
+        sweep::sweep(app, &mut directory, app.clock.monotonic() + MAX_RUNTIME, &mut counts).await
     }
     .await;
     let exit = match &result {
@@ -49,6 +64,5 @@ pub async fn run(app: &App, _args: Args) -> Result<Exit> {
     let recorded = app.finish_run(&app.new_id(), COMMAND, started_at, exit, &counts.record(), something).await;
     result?;
     recorded?;
-    report(app, &counts)?;
-    Ok(exit)
+    Ok((counts, exit))
 }

@@ -32,7 +32,7 @@ pub struct Args {
 pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
     let db = app.db().await?;
     let withdrawn = db
-        .write(async |tx| {
+        .write_unless(async |tx| {
             control::lock_dialling(tx).await?;
             let campaign = match lookup::campaign(tx, &args.campaign).await? {
                 Ok(campaign) => campaign,

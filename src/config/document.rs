@@ -177,15 +177,13 @@ impl<'d> Section<'d> {
         })?;
         let Some(Located { document, key, span, value: list }) = list else { return Ok(None) };
         let mut value = Vec::with_capacity(list.len());
-        for member in list.iter() {
+        for member in &list {
             let (span, key) = (member.span(), key.clone());
-            match text(member.get_ref()) {
-                Some(value_) => value.push(Located { document, key, span, value: value_ }),
-                None => {
-                    let message = format_args!("{key}: a list of strings, whole numbers or dates is wanted");
-                    return Err(document.failure(span, message).into());
-                }
-            }
+            let Some(text) = text(member.get_ref()) else {
+                let message = format_args!("{key}: a list of strings, whole numbers or dates is wanted");
+                return Err(document.failure(span, message).into());
+            };
+            value.push(Located { document, key, span, value: text });
         }
         Ok(Some(Located { document, key, span, value }))
     }

@@ -2,6 +2,7 @@
 
 mod columns;
 mod row;
+mod synonyms;
 
 pub use columns::{Field, Mapping, MappingProblem, REJECT_COLUMNS, nearest};
 pub use row::{ContactRow, RowProblem, RowReader, RowReason};

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use chrono::{DateTime, Utc};
 use sqlx::FromRow;
 
-use super::{Result, Tx, dynamic, fetch};
+use super::{Result, Tx, dynamic, execute, fetch};
 
 /// The most rows in one statement.
 pub const BATCH_ROWS: usize = 500;
@@ -208,6 +208,24 @@ pub async fn update(tx: &mut Tx, contacts: &[Contact]) -> Result<u64> {
         },
         execute
     )?)
+}
+
+/// Gives a contact another phone; says whether that could be done: not when somebody else of the tenant has it. Calls
+/// that wait follow to the new phone, and the old one is not dialled again.
+pub async fn correct_phone(tx: &mut Tx, id: &str, phone: &str, now: DateTime<Utc>) -> Result<bool> {
+    let corrected = execute!(
+        tx,
+        "UPDATE contacts SET phone = $2, version = version + 1, updated_at = $3
+         WHERE id = $1 AND NOT EXISTS
+             (SELECT 1 FROM contacts other WHERE other.tenant = contacts.tenant AND other.phone = $2)",
+        id,
+        phone,
+        now
+    )? > 0;
+    if corrected {
+        recheck(tx, &[id.to_owned()], now).await?;
+    }
+    Ok(corrected)
 }
 
 /// Those of the contacts that were never in the campaign: neither enrolled now nor withdrawn from it.

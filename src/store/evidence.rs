@@ -11,6 +11,7 @@ use crate::domain::call::{AttemptFacts, AttemptState, CallStatus, Decision, deri
 use crate::domain::campaign::Rules;
 use crate::domain::evidence::{Observation, RetryPolicy, Seen, next_attempt_at};
 use crate::domain::outcome::Outcome;
+use crate::domain::settle::poll_after;
 
 /// Seconds after which an attempt that was accepted is first asked about.
 const FIRST_POLL_SECONDS: i64 = 30;
@@ -212,11 +213,10 @@ fn absorb(attempt: &mut Attempt, observation: &Observation) -> bool {
     if matches!(attempt.state, AttemptState::Placing) && attempt.request_ended_at.is_none() {
         attempt.request_ended_at = Some(at);
     }
-    if let (AttemptState::Placed, Seen::Live { queued, .. }) = (attempt.state, seen) {
-        if attempt.queued && !queued {
-            attempt.deadline_at = Some(at + TimeDelta::seconds(attempt.answer_timeout_seconds));
-        }
-        attempt.queued = *queued;
+    if let Seen::Live { queued, .. } = seen
+        && attempt.state == seen.state()
+    {
+        see_again(attempt, *queued, at);
     }
     if !may_move(attempt.state, attempt.evidence, seen.state(), observation.by) {
         return false;
@@ -268,6 +268,23 @@ fn absorb(attempt: &mut Attempt, observation: &Observation) -> bool {
     true
 }
 
+/// Takes note that the provider still sees an attempt live: its word counts more than our deadline.
+fn see_again(attempt: &mut Attempt, queued: bool, at: DateTime<Utc>) {
+    attempt.next_poll_at = Some(at + poll_after(attempt.polls));
+    attempt.polls += 1;
+    if !queued {
+        let patience = if attempt.state == AttemptState::Answered {
+            attempt.call_timeout_seconds
+        } else {
+            attempt.answer_timeout_seconds
+        };
+        if attempt.queued || attempt.deadline_at.is_some_and(|deadline| deadline <= at) {
+            attempt.deadline_at = Some(at + TimeDelta::seconds(patience));
+        }
+    }
+    attempt.queued = queued;
+}
+
 fn settle(attempt: &mut Attempt) {
     attempt.queued = false;
     attempt.next_poll_at = None;
@@ -283,7 +300,7 @@ async fn write_attempts(tx: &mut Tx, attempts: impl Iterator<Item = &Attempt>, n
             |q| {
                 q.push(
                     "WITH seen (id, state, evidence, outcome, reason, may_have_rung, queued, provider_call_id, org_id, \
-                     request_ended_at, placed_at, answered_at, ended_at, next_poll_at, deadline_at, duration_seconds, \
+                     request_ended_at, placed_at, answered_at, ended_at, next_poll_at, deadline_at, polls, duration_seconds, \
                      cost_usd, summary, raw) AS (",
                 );
                 q.push_values(batch, |mut row, a| {
@@ -302,6 +319,7 @@ async fn write_attempts(tx: &mut Tx, attempts: impl Iterator<Item = &Attempt>, n
                         .push_bind(a.ended_at)
                         .push_bind(a.next_poll_at)
                         .push_bind(a.deadline_at)
+                        .push_bind(a.polls)
                         .push_bind(a.duration_seconds)
                         .push_bind(a.cost_usd)
                         .push_bind(a.summary.as_deref())
@@ -313,7 +331,7 @@ async fn write_attempts(tx: &mut Tx, attempts: impl Iterator<Item = &Attempt>, n
                      provider_call_id = seen.provider_call_id, org_id = seen.org_id, \
                      request_ended_at = seen.request_ended_at, placed_at = seen.placed_at, \
                      answered_at = seen.answered_at, ended_at = seen.ended_at, next_poll_at = seen.next_poll_at, \
-                     deadline_at = seen.deadline_at, duration_seconds = seen.duration_seconds, \
+                     deadline_at = seen.deadline_at, polls = seen.polls, duration_seconds = seen.duration_seconds, \
                      cost_usd = seen.cost_usd, summary = seen.summary, raw = seen.raw, updated_at = ",
                 );
                 q.push_bind(now);

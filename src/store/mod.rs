@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::fail_point;
 use chrono::{DateTime, Utc};
 use sqlx::migrate::{Migrate, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
@@ -329,9 +330,39 @@ impl Db {
         let mut tries = 0;
         loop {
             let result = async {
+                fail_point::hit("store.begin");
                 let mut tx = self.begin().await?;
                 let value = work(&mut tx).await?;
+                fail_point::hit("store.commit");
                 tx.commit().await?;
+                fail_point::hit("store.committed");
+                Ok(value)
+            }
+            .await;
+            match result {
+                Err(StoreError::Database(error)) if tries < MAX_TRIES && is_transient(&error) => {
+                    tries += 1;
+                    tracing::debug!(%error, tries, "the database rolled a transaction back; running it again");
+                    back_off(tries).await;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// As [`Db::write`], but commits only what `work` found right: on an inner error nothing is written.
+    pub async fn write_unless<T, E>(
+        &self,
+        work: impl AsyncFn(&mut Tx) -> Result<Result<T, E>>,
+    ) -> Result<Result<T, E>> {
+        let mut tries = 0;
+        loop {
+            let result = async {
+                let mut tx = self.begin().await?;
+                let value = work(&mut tx).await?;
+                if value.is_ok() {
+                    tx.commit().await?;
+                }
                 Ok(value)
             }
             .await;

@@ -322,6 +322,42 @@ Ada,802-223-6942
         assert_eq!(enrolled(&store).await, 0);
     }
 
+    async fn a_killed_import_leaves_nothing(db) {
+        const ROWS: u64 = 20_000;
+        let store = set_up(&db).await;
+        let rows: Vec<String> = (0..ROWS).map(|i| format!("802-{}-{:04}", 223 + i / 10_000, i % 10_000)).collect();
+        let rows = rows.join("\n");
+        let list = db.scratch().write("list.csv", format!("phone\n{rows}")).display().to_string();
+        let callops = db.callops();
+        let mut running = callops.spawn(["import-contacts", &list, "--tenant", "acme", "--report", "report.csv"]);
+        // The report grows with every batch, and has its name only once the import is done.
+        let report = db.scratch().path().join("report.csv.part");
+        let grown = || std::fs::metadata(&report).is_ok_and(|metadata| metadata.len() >= 50_000);
+        let is_under_way = (0..60_000).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            grown()
+        });
+        assert!(is_under_way, "the import never began to write its report");
+        running.kill();
+        assert_eq!(running.wait().code(), None, "it was killed before its end");
+        assert_eq!(stored(&store).await.len(), 0);
+        assert!(!db.scratch().path().join("report.csv").exists());
+        let again = import(&db, [list.as_str()]);
+        assert_eq!(counts(&again.json())[0], ROWS);
+        assert_eq!(counts(&again.json())[1] + counts(&again.json())[6], ROWS);
+    }
+
+    async fn a_full_disk_is_an_error_before_anything_is_imported(db) {
+        let store = set_up(&db).await;
+        let list = example("us_vermont_town_offices.csv");
+        for option in ["--report", "--rejects"] {
+            let output = import(&db, [&list, option, "/dev/full"]);
+            assert!(!matches!(output.code(), Some(0 | 4)), "{output}");
+            assert!(output.stderr.contains("cannot write /dev/full: No space left on device"), "{output}");
+        }
+        assert_eq!(stored(&store).await.len(), 0);
+    }
+
     async fn two_imports_at_once_both_account_for_every_row(db) {
         let store = set_up(&db).await;
         let list = example("us_vermont_town_offices.csv");
@@ -340,7 +376,8 @@ Ada,802-223-6942
 
 fn sha256(bytes: &[u8]) -> String {
     use sha2::Digest as _;
-    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    let bytes: Vec<String> = sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    bytes.concat()
 }
 
 /// Checks a list with no database; gives the summary's counts and the whole output.

@@ -81,7 +81,19 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "commands",
-        sees: &["server", "sandbox", "app", "store", "providers", "config", "clock", "output", "error", "domain"],
+        sees: &[
+            "server",
+            "sandbox",
+            "app",
+            "store",
+            "providers",
+            "config",
+            "clock",
+            "output",
+            "error",
+            "fail_point",
+            "domain",
+        ],
         crates: None,
         banned: NO_ENVIRONMENT,
     },
@@ -97,9 +109,11 @@ const LAYERS: &[Layer] = &[
     Layer { name: "output", sees: &["error", "domain"], crates: None, banned: NO_ENVIRONMENT },
     Layer { name: "error", sees: &["store", "domain"], crates: None, banned: NO_ENVIRONMENT },
     Layer { name: "clock", sees: &[], crates: None, banned: &[] },
+    // Compiled to nothing but for tests.
+    Layer { name: "fail_point", sees: &[], crates: None, banned: &[] },
     Layer {
         name: "store",
-        sees: &["domain"],
+        sees: &["fail_point", "domain"],
         crates: Some(&[
             "sqlx",
             "tokio",

@@ -1,14 +1,21 @@
 //! The one integration-test binary: `common` is the harness, and every other file tests one subcommand or one rule of
 //! the whole crate. Run it with `scripts/test`.
 
+mod apply;
 mod check_phone;
 mod cli;
 mod common;
 mod config;
 mod demo;
+mod doctor;
 mod exit_codes;
+mod explain;
 mod import_contacts;
 mod layers;
+mod listing;
 mod migrations;
+mod operators;
+mod process_calls;
 mod sandbox;
+mod status;
 mod vapi;

@@ -102,13 +102,11 @@ fn needs_tenant_zone(rules: &Rules) -> bool {
 }
 
 fn tenant_zone(wanted: &Wanted<'_>, stored: &Stored, tenant: &str) -> Option<Zone> {
-    match wanted.tenants.iter().find(|wanted| wanted.at.value == tenant) {
-        Some(wanted) => wanted.timezone,
-        None => {
-            let stored = stored.tenants.iter().find(|stored| stored.name == tenant)?;
-            stored.timezone.as_deref().and_then(|name| Zone::parse(name).ok())
-        }
+    if let Some(wanted) = wanted.tenants.iter().find(|wanted| wanted.at.value == tenant) {
+        return wanted.timezone;
     }
+    let stored = stored.tenants.iter().find(|stored| stored.name == tenant)?;
+    stored.timezone.as_deref().and_then(|name| Zone::parse(name).ok())
 }
 
 fn is_wanted(wanted: &Wanted<'_>, tenant: &str, name: &str) -> bool {

@@ -7,8 +7,6 @@ mod read;
 
 use std::path::PathBuf;
 
-use serde_json::json;
-
 use self::plan::{Change, Put};
 use self::problems::Problems;
 use self::read::Wanted;
@@ -105,7 +103,7 @@ async fn write(app: &App, exists: bool, wanted: &Wanted<'_>) -> anyhow::Result<V
         db
     };
     let written = db
-        .write(async |tx| {
+        .write_unless(async |tx| {
             // One `apply` at a time, and none while somebody commits to dial.
             control::lock_dialling(tx).await?;
             let stored = Stored::read(tx).await?;
@@ -123,9 +121,7 @@ async fn write(app: &App, exists: bool, wanted: &Wanted<'_>) -> anyhow::Result<V
                     Put::Campaign(campaign) => setup::put_campaign(tx, campaign, now).await?,
                 }
                 let subject = format!("{}:{}", change.kind, change.name);
-                let mut detail = change.detail();
-                detail["change"] = json!(change.word());
-                app.audit(tx, "apply", &subject, detail).await?;
+                app.audit(tx, "apply", &subject, change.detail()).await?;
             }
             Ok(Ok(changes))
         })

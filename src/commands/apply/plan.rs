@@ -47,7 +47,11 @@ impl Change {
         let fields = |of: fn(&(String, Value, Value)) -> (&String, &Value)| {
             self.fields.iter().map(of).map(|(k, v)| (k.clone(), v.clone())).collect::<Map<String, Value>>()
         };
-        json!({"before": fields(|(k, before, _)| (k, before)), "after": fields(|(k, _, after)| (k, after))})
+        let after = fields(|(k, _, after)| (k, after));
+        if self.is_new {
+            return json!({"change": self.word(), "after": after});
+        }
+        json!({"change": self.word(), "before": fields(|(k, before, _)| (k, before)), "after": after})
     }
 }
 
@@ -56,13 +60,13 @@ pub(super) fn plan(wanted: &Wanted<'_>, stored: &Stored, new_id: impl Fn() -> St
     let accounts = wanted.accounts.iter().map(|wanted| {
         let before = stored.accounts.iter().find(|account| account.name == wanted.at.value);
         let after = account(wanted);
-        let fields = differences(before.map(account_fields), account_fields(&after));
+        let fields = differences(before.map(account_fields), &account_fields(&after));
         change("account", after.name.clone(), before.is_none(), fields, Put::Account(after))
     });
     let tenants = wanted.tenants.iter().map(|wanted| {
         let before = stored.tenants.iter().find(|tenant| tenant.name == wanted.at.value);
         let after = tenant(wanted);
-        let fields = differences(before.map(tenant_fields), tenant_fields(&after));
+        let fields = differences(before.map(tenant_fields), &tenant_fields(&after));
         change("tenant", after.name.clone(), before.is_none(), fields, Put::Tenant(after))
     });
     let campaigns = wanted.campaigns.iter().map(|wanted| {
@@ -71,7 +75,7 @@ pub(super) fn plan(wanted: &Wanted<'_>, stored: &Stored, new_id: impl Fn() -> St
             .iter()
             .find(|campaign| campaign.tenant == wanted.tenant.value && campaign.name == wanted.at.value);
         let after = campaign(wanted, before.map_or_else(&new_id, |campaign| campaign.id.clone()));
-        let fields = differences(before.map(campaign_fields), campaign_fields(&after));
+        let fields = differences(before.map(campaign_fields), &campaign_fields(&after));
         change("campaign", after.full_name(), before.is_none(), fields, Put::Campaign(after))
     });
     accounts.chain(tenants).chain(campaigns).collect()
@@ -232,10 +236,10 @@ fn duration(seconds: Option<i64>) -> Value {
     })
 }
 
-fn differences(before: Option<Fields>, after: Fields) -> Vec<(String, Value, Value)> {
+fn differences(before: Option<Fields>, after: &Fields) -> Vec<(String, Value, Value)> {
     let before = before.unwrap_or_default();
     let mut fields: Vec<(String, Value, Value)> = Vec::new();
-    for (field, value) in &after {
+    for (field, value) in after {
         let old = before.iter().find(|(name, _)| name == field).map_or(Value::Null, |(_, value)| value.clone());
         if old != *value {
             fields.push(((*field).to_owned(), old, value.clone()));

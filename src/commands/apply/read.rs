@@ -170,11 +170,12 @@ fn read_account<'d>(
         Err(format!("{word:?} is no provider; there is {}", PROVIDERS.join(", ")))
     });
     let api_key = required(&at, section, "api_key", "such as api_key = \"env:ACME_VAPI_KEY\"", problems);
-    let api_key = problems.convert(api_key, secret);
+    let api_key = problems.convert(api_key, |text| secret(&text));
     let webhook_secret = problems.take(section.string("webhook_secret"));
-    let webhook_secret = problems.convert(webhook_secret, secret);
+    let webhook_secret = problems.convert(webhook_secret, |text| secret(&text));
     let base_url = problems.take(section.string("base_url"));
-    let base_url = base_url.and_then(|url| problems.take(url.try_map(base_url_of).map(Some).map_err(Into::into)));
+    let base_url =
+        base_url.and_then(|url| problems.take(url.try_map(|text| base_url_of(&text)).map(Some).map_err(Into::into)));
     let max_concurrency = integer(section, "max_concurrency", 1..=10_000, problems);
     let calls_per_minute = integer(section, "calls_per_minute", 1..=100_000, problems);
     Some(WantedAccount {
@@ -191,20 +192,20 @@ fn read_account<'d>(
     })
 }
 
-fn secret(text: String) -> Result<String, crate::domain::secret_ref::SecretRefError> {
+fn secret(text: &str) -> Result<String, crate::domain::secret_ref::SecretRefError> {
     text.parse::<SecretRef>().map(|reference| reference.to_string())
 }
 
-fn base_url_of(text: String) -> Result<String, String> {
+fn base_url_of(text: &str) -> Result<String, String> {
     // The text is not repeated: it may carry a password.
-    let url = reqwest::Url::parse(&text).map_err(|_| "no web address; write https://host".to_owned())?;
+    let url = reqwest::Url::parse(text).map_err(|_| "no web address; write https://host".to_owned())?;
     if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
         return Err("a base address has no user, password, query or fragment".to_owned());
     }
     let safe = match url.scheme() {
         "https" => true,
         // The key is sent along.
-        "http" => crate::commands::calling::provider::is_loopback(&text),
+        "http" => crate::commands::calling::provider::is_loopback(text),
         _ => false,
     };
     if safe { Ok(text.trim_end_matches('/').to_owned()) } else { Err(format!("{text:?} must begin with https://")) }
@@ -355,13 +356,13 @@ fn read_schedule(at: &Located<'_, String>, section: &Section<'_>, problems: &mut
     }
     let mut excluded = BTreeSet::new();
     for date in problems.take(section.texts("exclude_dates")).map(|list| list.value).unwrap_or_default() {
-        excluded.extend(problems.convert(Some(date), date_of));
+        excluded.extend(problems.convert(Some(date), |text| date_of(&text)));
     }
     let starts = problems.take(section.text("starts"));
-    let starts = problems.convert(starts, date_of);
+    let starts = problems.convert(starts, |text| date_of(&text));
     let ends = problems.take(section.text("ends"));
     let ends = problems.convert(ends, |text| {
-        let ends = date_of(text)?;
+        let ends = date_of(&text)?;
         match starts {
             Some(starts) if ends < starts => Err(format!("{ends} is before {starts}, on which it starts")),
             _ => Ok(ends),
@@ -402,7 +403,7 @@ fn read_retry(section: &Section<'_>, problems: &mut Problems) -> Option<RetryPol
     Some(policy)
 }
 
-fn date_of(text: String) -> Result<NaiveDate, String> {
+fn date_of(text: &str) -> Result<NaiveDate, String> {
     text.parse().map_err(|_| format!("{text:?} is no date; write YYYY-MM-DD, such as 2026-12-24"))
 }
 

@@ -19,6 +19,7 @@ use crate::domain::call::Evidence;
 use crate::domain::dial::RefusalClass;
 use crate::domain::evidence::{Observation, Seen};
 use crate::error::Exit;
+use crate::fail_point;
 use crate::store::enrollments::CheckResult;
 use crate::store::{claims, enrollments, evidence, runs, setup};
 
@@ -56,6 +57,8 @@ struct Outcome {
 /// What the recorder found out and the feeder must know.
 #[derive(Debug, Default)]
 struct Halted {
+    /// Nothing can be recorded any more, so that nothing more may be dialled.
+    everybody: bool,
     accounts: BTreeSet<String>,
     campaigns: BTreeSet<String>,
 }
@@ -115,6 +118,9 @@ impl Dialler<'_> {
         while !self.must_stop() {
             let halt = {
                 let halted = halted.lock().map_err(|_| anyhow::anyhow!("the recorder failed"))?;
+                if halted.everybody {
+                    break;
+                }
                 (halted.accounts.clone(), halted.campaigns.clone())
             };
             rotation.drain(|source| {
@@ -205,6 +211,7 @@ impl Dialler<'_> {
         }
         let mut ours = Vec::new();
         for (account, batch) in by_account {
+            fail_point::hit("claim");
             let now = self.app.clock.now();
             let lease_until = now + TimeDelta::seconds(LEASE_SECONDS);
             let wanted: Vec<claims::Claim> = batch.iter().map(|due| due.claim.clone()).collect();
@@ -245,6 +252,7 @@ impl Dialler<'_> {
         batch: &[Due],
         counts: &mut Counts,
     ) -> anyhow::Result<((DateTime<Utc>, Duration), BTreeSet<String>)> {
+        fail_point::hit("commit_to_dial");
         let ids: Vec<String> = batch.iter().map(|due| due.claim.attempt_id.clone()).collect();
         let (now, monotonic) = (self.app.clock.now(), self.app.clock.monotonic());
         let may_dial: BTreeSet<String> = self
@@ -270,13 +278,28 @@ impl Dialler<'_> {
 
     async fn record(
         &self,
-        mut receiver: mpsc::UnboundedReceiver<Outcome>,
+        receiver: mpsc::UnboundedReceiver<Outcome>,
         halted: Arc<Mutex<Halted>>,
+    ) -> anyhow::Result<Counts> {
+        let result = self.record_all(receiver, &halted).await;
+        if result.is_err()
+            && let Ok(mut halted) = halted.lock()
+        {
+            halted.everybody = true;
+        }
+        result
+    }
+
+    async fn record_all(
+        &self,
+        mut receiver: mpsc::UnboundedReceiver<Outcome>,
+        halted: &Mutex<Halted>,
     ) -> anyhow::Result<Counts> {
         let mut counts = Counts::default();
         let mut silent: HashMap<String, u32> = HashMap::new();
         let mut outcomes = Vec::with_capacity(BATCH);
         while receiver.recv_many(&mut outcomes, BATCH).await > 0 {
+            fail_point::hit("record");
             let now = self.app.clock.now();
             let observations: Vec<Observation> = outcomes
                 .iter()
@@ -388,6 +411,7 @@ impl Dialler<'_> {
 
     /// Gives back the claims that this run holds and did not commit.
     async fn give_back(&self) -> anyhow::Result<u64> {
+        fail_point::hit("give_back");
         let now = self.app.clock.now();
         let given_back = self
             .app
@@ -449,12 +473,15 @@ fn void(attempt_id: &str, reason: &str, now: DateTime<Utc>) -> Observation {
 /// Sends one dial, unless too much time went by since its commit on either clock: a process that was frozen must not
 /// act on what was true before.
 async fn send(provider: &Provider, due: &Due, clock: &Clock, committed: (DateTime<Utc>, Duration)) -> Seen {
+    fail_point::hit("dial.look_at_clocks");
     let wall = (clock.now() - committed.0).abs().to_std().unwrap_or(Duration::MAX);
     let elapsed = wall.max(clock.monotonic().saturating_sub(committed.1));
     if elapsed > MAX_COMMIT_AGE {
         return Seen::NotSent { reason: format!("{} s went by between commit and sending", elapsed.as_secs()) };
     }
+    fail_point::hit("dial.send");
     let result = provider.place(&due.request).await;
+    fail_point::hit("dial.answered");
     Seen::from_dial(result, clock.now())
 }
 

@@ -1,8 +1,9 @@
 //! Settling what is unclear: evidence first, deadlines after.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use futures_util::StreamExt as _;
 
 use super::counts::Counts;
@@ -10,15 +11,14 @@ use super::dial::LEASE_SECONDS;
 use super::directory::{Directory, held_until};
 use super::provider::Provider;
 use crate::app::App;
-use crate::domain::call::{AttemptState, Evidence};
+use crate::domain::call::Evidence;
 use crate::domain::dial::CallReport;
 use crate::domain::evidence::{Ending, Observation, Seen};
 use crate::domain::outcome::Outcome;
 use crate::domain::settle::{self, Absence, Reading};
 use crate::error::Exit;
-use crate::providers::http::ReadError;
+use crate::fail_point;
 use crate::store::attempts::{self, Attempt};
-use crate::store::evidence::QUEUED_MARGIN_SECONDS;
 use crate::store::{claims, evidence, runs, setup};
 
 /// How many reads of one provider are under way at once.
@@ -34,11 +34,15 @@ pub const OLD_UNKNOWN_SECONDS: i64 = 15 * 60;
 ///
 /// # Errors
 /// When the database cannot be asked or written.
-pub async fn sweep(app: &App, directory: &mut Directory, counts: &mut Counts) -> anyhow::Result<()> {
+pub async fn sweep(app: &App, directory: &mut Directory, stop_at: Duration, counts: &mut Counts) -> anyhow::Result<()> {
+    fail_point::hit("sweep.void_abandoned");
     void_abandoned(app, counts).await?;
+    fail_point::hit("sweep.doubt_silent");
     doubt_silent(app, counts).await?;
-    settle_unknown(app, directory, counts).await?;
-    settle_overdue(app, directory, counts).await?;
+    fail_point::hit("sweep.settle_unknown");
+    settle_unknown(app, directory, stop_at, counts).await?;
+    fail_point::hit("sweep.settle_overdue");
+    settle_overdue(app, directory, stop_at, counts).await?;
     let mut tx = app.db().await?.read().await?;
     let old = attempts::old_unknowns(&mut tx, app.clock.now() - TimeDelta::seconds(OLD_UNKNOWN_SECONDS)).await?;
     if old > 0 {
@@ -51,23 +55,16 @@ pub async fn sweep(app: &App, directory: &mut Directory, counts: &mut Counts) ->
 ///
 /// # Errors
 /// When the database cannot be asked or written.
-pub async fn collect(app: &App, directory: &mut Directory, counts: &mut Counts) -> anyhow::Result<()> {
+pub async fn collect(
+    app: &App,
+    directory: &mut Directory,
+    stop_at: Duration,
+    counts: &mut Counts,
+) -> anyhow::Result<()> {
     let mut tx = app.db().await?.read().await?;
     let due = attempts::polls_due(&mut tx, app.clock.now(), MOST_POLLS).await?;
     drop(tx);
-    for (attempt, answer) in fetch_all(app, directory, due, counts).await? {
-        let now = app.clock.now();
-        match answer {
-            Ok(Some(report)) => match Seen::from_report(&report, now) {
-                Some(seen) => learn(app, directory, &attempt, seen, counts).await?,
-                None => ask_again(app, &attempt, None).await?,
-            },
-            // Not found says nothing; the deadline will.
-            Ok(None) => ask_again(app, &attempt, None).await?,
-            Err(error) => directory.read_failed(app, &attempt.account, &error, counts).await?,
-        }
-    }
-    Ok(())
+    ask(app, directory, due, Silence::AskAgain, stop_at, counts).await
 }
 
 /// Claims whose owner never committed them: provably nothing was sent.
@@ -110,7 +107,12 @@ async fn doubt_silent(app: &App, counts: &mut Counts) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn settle_unknown(app: &App, directory: &mut Directory, counts: &mut Counts) -> anyhow::Result<()> {
+async fn settle_unknown(
+    app: &App,
+    directory: &mut Directory,
+    stop_at: Duration,
+    counts: &mut Counts,
+) -> anyhow::Result<()> {
     let mut tx = app.db().await?.read().await?;
     let due = attempts::unknown_due(&mut tx, app.clock.now()).await?;
     drop(tx);
@@ -121,6 +123,9 @@ async fn settle_unknown(app: &App, directory: &mut Directory, counts: &mut Count
         groups.entry(key).or_default().push(attempt);
     }
     for ((account, line, agent), group) in groups {
+        if app.clock.monotonic() >= stop_at {
+            break;
+        }
         let Some(client) = directory.client(app, &account, counts).await? else { continue };
         settle_group(app, directory, &client, (&account, line.as_deref(), agent.as_deref()), group, counts).await?;
     }
@@ -139,7 +144,9 @@ async fn settle_group(
     let sent = |attempt: &Attempt| attempt.placing_at.unwrap_or(attempt.claimed_at);
     let (Some(first), Some(last)) = (group.iter().map(sent).min(), group.iter().map(sent).max()) else { return Ok(()) };
     let (from, to) = settle::range(first, last, timeout);
+    fail_point::hit("sweep.list");
     let listing = client.list(line, agent, from, to).await;
+    fail_point::hit("sweep.listed");
     let now = app.clock.now();
     if let Some(error) = &listing.gap {
         directory.read_failed(app, account, error, counts).await?;
@@ -152,8 +159,8 @@ async fn settle_group(
     drop(tx);
     for attempt in group {
         if let Some(report) = by_name.get(attempt.id.as_str()) {
-            if let Some(seen) = Seen::from_report(report, now) {
-                learn(app, directory, &attempt, seen, counts).await?;
+            if Seen::from_report(report, now).is_some() {
+                learn(app, directory, &attempt, (*report).clone(), counts).await?;
                 counts.add("found", 1);
                 continue;
             }
@@ -225,7 +232,12 @@ async fn take_step(app: &App, attempt: &Attempt, step: settle::Step, counts: &mu
     Ok(())
 }
 
-async fn settle_overdue(app: &App, directory: &mut Directory, counts: &mut Counts) -> anyhow::Result<()> {
+async fn settle_overdue(
+    app: &App,
+    directory: &mut Directory,
+    stop_at: Duration,
+    counts: &mut Counts,
+) -> anyhow::Result<()> {
     let mut tx = app.db().await?.read().await?;
     let overdue = attempts::overdue(&mut tx, app.clock.now()).await?;
     drop(tx);
@@ -233,34 +245,7 @@ async fn settle_overdue(app: &App, directory: &mut Directory, counts: &mut Count
     for attempt in queued {
         take_back(app, directory, &attempt, counts).await?;
     }
-    for (attempt, answer) in fetch_all(app, directory, silent, counts).await? {
-        let now = app.clock.now();
-        match answer {
-            Ok(Some(report)) => match Seen::from_report(&report, now) {
-                Some(seen @ Seen::Ended(_)) => learn(app, directory, &attempt, seen, counts).await?,
-                Some(seen) => {
-                    // The provider sees it live: its word counts more than our deadline.
-                    let wait = if seen.state() == AttemptState::Answered {
-                        attempt.call_timeout_seconds
-                    } else {
-                        attempt.answer_timeout_seconds
-                    };
-                    learn(app, directory, &attempt, seen, counts).await?;
-                    ask_again(app, &attempt, Some(now + TimeDelta::seconds(wait))).await?;
-                }
-                None => time_out(app, &attempt, counts).await?,
-            },
-            Ok(None) => time_out(app, &attempt, counts).await?,
-            Err(error) => directory.read_failed(app, &attempt.account, &error, counts).await?,
-        }
-    }
-    Ok(())
-}
-
-async fn time_out(app: &App, attempt: &Attempt, counts: &mut Counts) -> anyhow::Result<()> {
-    let seen = Seen::Ended(Ending::timeout(app.clock.now()));
-    counts.add("timed_out", observe(app, attempt, Evidence::Timer, seen).await?);
-    Ok(())
+    ask(app, directory, silent, Silence::TimeOut, stop_at, counts).await
 }
 
 /// Takes back a call that the provider holds, since it could ring after the window. It stays placed until a reading
@@ -276,84 +261,162 @@ async fn take_back(app: &App, directory: &mut Directory, attempt: &Attempt, coun
     match client.fetch(id).await {
         Ok(Some(report)) => match Seen::from_report(&report, now) {
             Some(Seen::Live { queued: true, .. }) | None => {}
-            Some(seen) => return learn(app, directory, attempt, seen, counts).await,
+            Some(_) => return learn(app, directory, attempt, report, counts).await,
         },
         Ok(None) => {}
         Err(error) => return directory.read_failed(app, &attempt.account, &error, counts).await,
     }
     app.db().await?.write(async |tx| attempts::cancel_requested(tx, &attempt.id, now).await).await?;
+    fail_point::hit("sweep.take_back");
     if let Err(error) = client.take_back(id).await {
         directory.read_failed(app, &attempt.account, &error, counts).await?;
     }
     counts.add("taken_back", 1);
     match client.fetch(id).await {
-        Ok(Some(report)) => match Seen::from_report(&report, app.clock.now()) {
-            Some(seen) => learn(app, directory, attempt, seen, counts).await,
-            None => ask_again(app, attempt, None).await,
-        },
-        Ok(None) => ask_again(app, attempt, None).await,
+        Ok(report) => learn_all(app, directory, vec![(attempt.clone(), report)], Silence::AskAgain, counts).await,
         Err(error) => directory.read_failed(app, &attempt.account, &error, counts).await,
     }
 }
 
-async fn fetch_all(
+/// What it means that a provider has nothing to say of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Silence {
+    /// Nothing; it is asked again later.
+    AskAgain,
+    /// The deadline decides.
+    TimeOut,
+}
+
+/// Asks the providers about attempts, and records what they say in batches. A provider that fails is left alone for
+/// the rest of the run; what was not asked by `stop_at` on the monotonic clock is asked by a later run.
+async fn ask(
     app: &App,
     directory: &mut Directory,
     due: Vec<Attempt>,
+    silence: Silence,
+    stop_at: Duration,
     counts: &mut Counts,
-) -> anyhow::Result<Vec<(Attempt, Result<Option<CallReport>, ReadError>)>> {
-    let mut questions = Vec::with_capacity(due.len());
+) -> anyhow::Result<()> {
+    let mut by_account: BTreeMap<String, Vec<Attempt>> = BTreeMap::new();
     for attempt in due {
-        let Some(client) = directory.client(app, &attempt.account, counts).await? else { continue };
-        questions.push(async move {
-            let answer = match attempt.provider_call_id.as_deref() {
-                Some(id) => client.fetch(id).await,
-                None => Ok(None),
-            };
-            (attempt, answer)
-        });
+        by_account.entry(attempt.account.clone()).or_default().push(attempt);
     }
-    Ok(futures_util::stream::iter(questions).buffer_unordered(READS_AT_ONCE).collect().await)
+    for (account, due) in by_account {
+        let Some(client) = directory.client(app, &account, counts).await? else { continue };
+        let questions = due.into_iter().map(|attempt| {
+            let client = client.clone();
+            async move {
+                let answer = match attempt.provider_call_id.as_deref() {
+                    Some(id) => client.fetch(id).await,
+                    None => Ok(None),
+                };
+                (attempt, answer)
+            }
+        });
+        let mut answers = futures_util::stream::iter(questions).buffer_unordered(READS_AT_ONCE).ready_chunks(BATCH);
+        while let Some(batch) = answers.next().await {
+            let mut learned = Vec::new();
+            let mut failure = None;
+            for (attempt, answer) in batch {
+                match answer {
+                    Ok(report) => learned.push((attempt, report)),
+                    Err(error) => failure = Some(error),
+                }
+            }
+            learn_all(app, directory, learned, silence, counts).await?;
+            if let Some(error) = failure {
+                directory.read_failed(app, &account, &error, counts).await?;
+                break;
+            }
+            if app.clock.monotonic() >= stop_at {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
 }
 
-/// Records what a provider says of an attempt, and what follows for its account.
+/// Records a batch of answers in one transaction.
+async fn learn_all(
+    app: &App,
+    directory: &Directory,
+    answers: Vec<(Attempt, Option<CallReport>)>,
+    silence: Silence,
+    counts: &mut Counts,
+) -> anyhow::Result<()> {
+    fail_point::hit("sweep.learn");
+    let now = app.clock.now();
+    let mut observations = Vec::new();
+    let mut silent = Vec::new();
+    for (attempt, report) in &answers {
+        let observation = |by, seen| Observation { attempt_id: attempt.id.clone(), by, at: now, seen };
+        match report.as_ref().and_then(|report| Seen::from_report(report, now)) {
+            Some(seen) => observations.push(observation(Evidence::Provider, seen)),
+            // Not found says nothing; only the deadline may.
+            None if silence == Silence::TimeOut => {
+                observations.push(observation(Evidence::Timer, Seen::Ended(Ending::timeout(now))));
+            }
+            None => silent.push(attempt),
+        }
+    }
+    let applied = app
+        .db()
+        .await?
+        .write(async |tx| {
+            for attempt in &silent {
+                attempts::polled(tx, &attempt.id, now + settle::poll_after(attempt.polls), None, now).await?;
+            }
+            evidence::apply(tx, &observations, now).await
+        })
+        .await?;
+    for (observation, applied) in observations.iter().zip(&applied) {
+        match (&observation.seen, observation.by) {
+            (Seen::Ended(_), Evidence::Timer) => counts.add("timed_out", u64::from(applied.moved)),
+            (Seen::Ended(ending), _) => {
+                counts.add("ended", u64::from(applied.moved));
+                if applied.moved && ending.outcome == Outcome::AccountError {
+                    let attempt = answers.iter().find(|(attempt, _)| attempt.id == observation.attempt_id);
+                    if let Some((attempt, _)) = attempt {
+                        let reason = ending.reason.as_deref().unwrap_or_default();
+                        account_at_fault(app, directory, &attempt.account, reason, counts).await?;
+                    }
+                }
+            }
+            _ => counts.add("live", 1),
+        }
+    }
+    Ok(())
+}
+
+/// Holds an account back of which a call ended because the account itself was at fault.
+async fn account_at_fault(
+    app: &App,
+    directory: &Directory,
+    account: &str,
+    reason: &str,
+    counts: &mut Counts,
+) -> anyhow::Result<()> {
+    let now = app.clock.now();
+    let is_limit = reason.contains("concurrency-limit");
+    if is_limit {
+        let until = held_until(now, 0);
+        app.db().await?.write(async |tx| setup::hold_account(tx, account, until, reason, false).await).await?;
+    } else {
+        directory.hold(app, account, reason).await?;
+        counts.problem(Exit::Configuration, format!("account {account}: {reason}"));
+    }
+    Ok(())
+}
+
+/// Records what a provider says of one attempt, and what follows for its account.
 async fn learn(
     app: &App,
     directory: &Directory,
     attempt: &Attempt,
-    seen: Seen,
+    report: CallReport,
     counts: &mut Counts,
 ) -> anyhow::Result<()> {
-    let now = app.clock.now();
-    let (is_over, outcome) = (matches!(seen, Seen::Ended(_)), seen.outcome());
-    let reason = seen.reason().unwrap_or_default().to_owned();
-    let moved = observe(app, attempt, Evidence::Provider, seen).await?;
-    if !is_over {
-        ask_again(app, attempt, None).await?;
-        counts.add("live", 1);
-        return Ok(());
-    }
-    counts.add("ended", moved);
-    if moved > 0 && outcome == Some(Outcome::AccountError) {
-        let is_limit = reason.contains("concurrency-limit");
-        let refusals = directory.account(&attempt.account).map_or(0, |account| account.refusals);
-        let until = held_until(now, if is_limit { 0 } else { refusals });
-        app.db()
-            .await?
-            .write(async |tx| {
-                setup::hold_account(tx, &attempt.account, until, &reason, !is_limit).await?;
-                if !is_limit {
-                    let subject = format!("account:{}", attempt.account);
-                    runs::raise(tx, "account_refused", &subject, &reason, now).await?;
-                }
-                Ok(())
-            })
-            .await?;
-        if !is_limit {
-            counts.problem(Exit::Configuration, format!("account {}: {reason}", attempt.account));
-        }
-    }
-    Ok(())
+    learn_all(app, directory, vec![(attempt.clone(), Some(report))], Silence::AskAgain, counts).await
 }
 
 async fn observe(app: &App, attempt: &Attempt, by: Evidence, seen: Seen) -> anyhow::Result<u64> {
@@ -371,20 +434,8 @@ async fn record(app: &App, observations: &[Observation]) -> anyhow::Result<u64> 
     Ok(moved)
 }
 
-async fn ask_again(app: &App, attempt: &Attempt, deadline_at: Option<DateTime<Utc>>) -> anyhow::Result<()> {
-    let now = app.clock.now();
-    let wait = settle::poll_after(attempt.polls);
-    app.db().await?.write(async |tx| attempts::polled(tx, &attempt.id, now + wait, deadline_at, now).await).await?;
-    Ok(())
-}
-
 async fn raise(app: &App, kind: &str, subject: &str, detail: &str) -> anyhow::Result<()> {
     let now = app.clock.now();
     app.db().await?.write(async |tx| runs::raise(tx, kind, subject, detail, now).await).await?;
     Ok(())
-}
-
-/// Whether a queued call has to be taken back now rather than by a later sweep.
-pub fn is_late_to_queue(window_closes_at: DateTime<Utc>, now: DateTime<Utc>) -> bool {
-    window_closes_at - TimeDelta::seconds(QUEUED_MARGIN_SECONDS) <= now
 }

@@ -121,8 +121,8 @@ async fn ask(
                     Some(RetryFacts { due_at: call.next_attempt_at, period })
                 });
                 let facts = Facts {
-                    has_capacity,
                     has_credentials,
+                    has_capacity,
                     ..context.facts(candidate, zones.as_ref(), history, retry, run_interval_seconds)
                 };
                 let is_unreadable =

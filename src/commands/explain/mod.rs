@@ -14,10 +14,12 @@ use serde_json::{Map, Value, json};
 use self::evidence::{Background, local, sentence, utc};
 use self::person::{Next, Person};
 use crate::app::App;
-use crate::cli::parse_instant;
+
 use crate::commands::calling::plan::{self, Context};
+use crate::commands::check_window::parse_instant;
 use crate::commands::lookup::{self, CampaignName};
 use crate::domain::gate::Verdict;
+use crate::domain::outcome::Outcome;
 use crate::error::Exit;
 use crate::output::{Format, Rows};
 use crate::store::contacts::Contact;
@@ -97,19 +99,16 @@ async fn explain_contact(
     at: DateTime<Utc>,
 ) -> Result<()> {
     let mut enrolled = overview::enrollments_of(tx, &contact.id).await?;
-    let mut campaigns: Vec<Campaign> = match only {
-        Some(campaign) => {
-            enrolled.retain(|one| one.campaign_id == campaign.id);
-            if enrolled.is_empty() {
-                enrolled.push(not_enrolled(contact, &campaign));
-            }
-            vec![campaign]
+    let mut campaigns: Vec<Campaign> = if let Some(campaign) = only {
+        enrolled.retain(|one| one.campaign_id == campaign.id);
+        if enrolled.is_empty() {
+            enrolled.push(not_enrolled(contact, &campaign));
         }
-        None => {
-            let mut all = setup::campaigns(tx).await?;
-            all.retain(|campaign| enrolled.iter().any(|one| one.campaign_id == campaign.id));
-            all
-        }
+        vec![campaign]
+    } else {
+        let mut all = setup::campaigns(tx).await?;
+        all.retain(|campaign| enrolled.iter().any(|one| one.campaign_id == campaign.id));
+        all
     };
     campaigns.sort_by_key(Campaign::full_name);
     let names: Vec<(String, String)> =
@@ -251,12 +250,11 @@ async fn called(
             && ring.at <= at
             && rules.schedule.period_of(zones, rules.frequency, ring.at) == period
     });
-    let call_id = match rang {
-        Some(ring) => Some(ring.call_id.clone()),
-        None => {
-            let phone = &person.enrolled.candidate.phone;
-            calls::slot_holder(tx, &campaign.tenant, phone, &campaign.purpose, &period.to_string()).await?
-        }
+    let call_id = if let Some(last) = rang {
+        Some(last.call_id.clone())
+    } else {
+        let phone = &person.enrolled.candidate.phone;
+        calls::slot_holder(tx, &campaign.tenant, phone, &campaign.purpose, &period.to_string()).await?
     };
     let call = match &call_id {
         Some(id) => calls::call(tx, id).await?,
@@ -267,7 +265,7 @@ async fn called(
         "period": period.to_string(),
         "call_id": call_id,
         "status": call.as_ref().map(|call| call.status.as_str()),
-        "outcome": call.as_ref().and_then(|call| call.outcome).map(|outcome| outcome.as_str()),
+        "outcome": call.as_ref().and_then(|call| call.outcome).map(Outcome::as_str),
         "at": rang.map(|ring| ring.at),
     }))
 }

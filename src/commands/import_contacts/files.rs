@@ -136,6 +136,10 @@ impl Output {
         Ok(Self { file: BufWriter::new(file), unfinished, path: path.to_owned() })
     }
 
+    fn named(&self, error: &io::Error) -> io::Error {
+        io::Error::new(error.kind(), format!("cannot write {}: {error}", self.path.display()))
+    }
+
     fn publish(&mut self) -> anyhow::Result<()> {
         let failed = || format!("cannot write {}", self.path.display());
         if let Some(unfinished) = self.unfinished.take() {
@@ -147,11 +151,11 @@ impl Output {
 
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
+        self.file.write(bytes).map_err(|error| self.named(&error))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        self.file.flush().map_err(|error| self.named(&error))
     }
 }
 

@@ -31,6 +31,10 @@ pub use tally::{Tally, Verdict};
 const MAX_TRIES: u32 = 4;
 const REJECTS_SHOWN: usize = 5;
 
+const MAP_HELP: &str = "\
+Take a field from this column, as in phone=\"Mobile #\"; an empty column leaves the field out. Fields: phone, name, \
+first_name, last_name, email, timezone, preferred_time, external_id, region";
+
 /// Arguments of `import-contacts`.
 #[derive(Clone, Debug, ClapArgs)]
 #[command(after_help = "Examples:
@@ -53,9 +57,8 @@ pub struct Args {
     /// Country of numbers without a country code, where the row names none; else the tenant's (ISO 3166, such as US)
     #[arg(long, value_name = "REGION")]
     pub region: Option<String>,
-    /// Take a field from this column, as in phone="Mobile #"; an empty column leaves the field out. Fields: phone, name,
-    /// first_name, last_name, email, timezone, preferred_time, external_id, region
-    #[arg(long, value_name = "FIELD=COLUMN")]
+    /// Takes a field from a column.
+    #[arg(long, value_name = "FIELD=COLUMN", help = MAP_HELP)]
     pub map: Vec<String>,
     /// What to do with contacts that are there already
     #[arg(long, value_enum, default_value_t)]
@@ -264,16 +267,14 @@ fn map_option(text: &str) -> anyhow::Result<(Field, String)> {
             .hint("for example --map phone=\"Mobile #\"")
             .into());
     };
-    match Field::from_name(field) {
-        Some(field) => Ok((field, column.to_owned())),
-        None => {
-            let hint = match nearest(names(), field) {
-                Some(name) => format!("did you mean `--map {name}={column}`?"),
-                None => format!("fields: {}", names().collect::<Vec<_>>().join(", ")),
-            };
-            Err(Failure::usage(format!("`--map {text}`: there is no field `{field}`")).hint(hint).into())
-        }
+    if let Some(field) = Field::from_name(field) {
+        return Ok((field, column.to_owned()));
     }
+    let hint = match nearest(names(), field) {
+        Some(name) => format!("did you mean `--map {name}={column}`?"),
+        None => format!("fields: {}", names().collect::<Vec<_>>().join(", ")),
+    };
+    Err(Failure::usage(format!("`--map {text}`: there is no field `{field}`")).hint(hint).into())
 }
 
 fn header_failure(args: &Args, problem: MappingProblem) -> anyhow::Error {

@@ -158,7 +158,7 @@ mod tests {
             name in prop::option::of("[a-c]"), extension in prop::option::of("[1-3]"), attribute in prop::option::of("[x-z]")
         ) {
             let old = created(&full_row(), "id".to_owned(), "acme", "import", at(0));
-            let mut row = ContactRow { name, extension, ..row() };
+            let mut row = ContactRow { extension, name, ..row() };
             row.attributes.extend(attribute.map(|value| ("plan".to_owned(), value.into())));
             let once = merged(&old, &row, at(1)).unwrap().map_or(old, |merged| merged.contact);
             prop_assert_eq!(merged(&once, &row, at(2)).unwrap(), None);

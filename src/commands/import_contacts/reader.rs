@@ -1,5 +1,6 @@
 //! Reads a delimited list record by record, holding one record at a time.
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Cursor, Read};
 use std::path::Path;
@@ -142,7 +143,10 @@ impl ListReader {
     /// hexadecimal.
     pub(super) fn sha256(&self) -> String {
         let digest = self.digest.lock().unwrap_or_else(PoisonError::into_inner).clone().finalize();
-        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+        digest.iter().fold(String::with_capacity(64), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
     }
 
     /// The next record; none behind the last.
@@ -179,7 +183,9 @@ impl ListReader {
 
 fn explain(error: csv::Error, line: u64) -> anyhow::Error {
     match error.into_kind() {
-        csv::ErrorKind::Io(error) if error.get_ref().is_some_and(|inner| inner.is::<RecordTooLong>()) => {
+        csv::ErrorKind::Io(error)
+            if error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<RecordTooLong>) =>
+        {
             Failure::usage(format!("the record that begins on line {line} is longer than 16 MiB"))
                 .hint("a quote that opens there is probably never closed")
                 .into()

@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use super::synonyms::{NOT_PHONE_WORDS, PHONE_WORDS, synonyms};
+
 /// What a column can mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Field {
@@ -62,294 +64,7 @@ impl Field {
         let name = name.trim().to_lowercase().replace(['-', ' '], "_");
         Self::ALL.into_iter().find(|field| field.name() == name)
     }
-
-    /// Headers that mean this field, as [`fold`] writes them, the surest first.
-    const fn synonyms(self) -> &'static [&'static str] {
-        match self {
-            Self::Phone => PHONE,
-            Self::Name => &[
-                "name",
-                "fullname",
-                "contactname",
-                "customername",
-                "displayname",
-                "clientname",
-                "patientname",
-                "contact",
-                "nomcomplet",
-                "nombrecompleto",
-                "nomecompleto",
-                "nomeecognome",
-                "vorundnachname",
-                "namn",
-                "naam",
-                "nimi",
-                "nombre",
-                "nome",
-                "имя",
-                "姓名",
-                "名前",
-                "氏名",
-                "名称",
-            ],
-            Self::FirstName => &[
-                "firstname",
-                "first",
-                "givenname",
-                "forename",
-                "fname",
-                "vorname",
-                "prenom",
-                "primernombre",
-                "voornaam",
-                "fornamn",
-                "fornavn",
-                "etunimi",
-                "imie",
-            ],
-            Self::LastName => &[
-                "lastname",
-                "last",
-                "surname",
-                "familyname",
-                "lname",
-                "nachname",
-                "familienname",
-                "nomdefamille",
-                "apellido",
-                "apellidos",
-                "cognome",
-                "sobrenome",
-                "achternaam",
-                "efternamn",
-                "etternavn",
-                "sukunimi",
-                "nazwisko",
-            ],
-            Self::Email => &[
-                "email",
-                "emailaddress",
-                "mail",
-                "mailaddress",
-                "contactemail",
-                "workemail",
-                "personalemail",
-                "primaryemail",
-                "email1",
-                "email1value",
-                "courriel",
-                "adresseemail",
-                "correo",
-                "correoelectronico",
-                "emailadresse",
-                "eposta",
-                "epost",
-                "sahkoposti",
-                "почта",
-                "邮箱",
-                "メール",
-                "メールアドレス",
-            ],
-            Self::Timezone => &[
-                "timezone",
-                "tz",
-                "timezonename",
-                "timezoneid",
-                "ianatimezone",
-                "tzname",
-                "zeitzone",
-                "fuseauhoraire",
-                "zonahoraria",
-                "fusohorario",
-                "fusoorario",
-                "tijdzone",
-                "tidszon",
-                "часовойпояс",
-                "时区",
-                "タイムゾーン",
-            ],
-            Self::PreferredTime => &[
-                "preferredtime",
-                "preferredcalltime",
-                "preferredcallingtime",
-                "besttimetocall",
-                "calltime",
-                "bestcalltime",
-                "bevorzugtezeit",
-                "wunschzeit",
-                "heurepreferee",
-                "horapreferida",
-            ],
-            Self::ExternalId => &[
-                "externalid",
-                "externalref",
-                "externalreference",
-                "extid",
-                "customerid",
-                "contactid",
-                "crmid",
-                "customernumber",
-                "kundennummer",
-                "numeroclient",
-            ],
-            Self::Region => &[
-                "country",
-                "countrycode",
-                "phoneregion",
-                "phonecountry",
-                "isocountry",
-                "isocountrycode",
-                "countryiso",
-                "countryname",
-                "region",
-                "land",
-                "landescode",
-                "pays",
-                "pais",
-                "paese",
-                "maa",
-                "страна",
-                "国家",
-                "国",
-            ],
-        }
-    }
 }
-
-const PHONE: &[&str] = &[
-    "phone",
-    "phonenumber",
-    "telephone",
-    "telephonenumber",
-    "telnumber",
-    "tel",
-    "telno",
-    "phoneno",
-    "phonenr",
-    "contactphone",
-    "contactphonenumber",
-    "contactnumber",
-    "primaryphone",
-    "primaryphonenumber",
-    "mainphone",
-    "customerphone",
-    "customerphonenumber",
-    "phone1",
-    "phone1value",
-    "e164",
-    "msisdn",
-    "telefon",
-    "telefonnummer",
-    "telefonnr",
-    "rufnummer",
-    "fon",
-    "numerodetelephone",
-    "numtelephone",
-    "notelephone",
-    "numerotelephone",
-    "telefono",
-    "numerodetelefono",
-    "numerotelefono",
-    "telefone",
-    "numerodetelefone",
-    "telefoon",
-    "telefoonnummer",
-    "telefonnumer",
-    "numertelefonu",
-    "puhelin",
-    "puhelinnumero",
-    "телефон",
-    "номертелефона",
-    "电话",
-    "電話",
-    "电话号码",
-    "電話番号",
-    "전화번호",
-    "هاتف",
-    "mobile",
-    "mobilephone",
-    "mobilenumber",
-    "mobilephonenumber",
-    "mobileno",
-    "mobiletel",
-    "cell",
-    "cellphone",
-    "cellnumber",
-    "cellphonenumber",
-    "cellular",
-    "handy",
-    "handynummer",
-    "mobil",
-    "mobilnummer",
-    "mobiltelefon",
-    "movil",
-    "celular",
-    "portable",
-    "telephoneportable",
-    "cellulare",
-    "gsm",
-    "手机",
-    "手机号",
-    "携帯電話",
-    "officephone",
-    "workphone",
-    "businessphone",
-    "daytimephone",
-    "dayphone",
-    "workphonenumber",
-    "officephonenumber",
-    "homephone",
-    "homephonenumber",
-    "eveningphone",
-    "landline",
-    "festnetz",
-    "phone2",
-];
-
-/// Words of a longer header that make it a phone column, such as `Customer Phone #` or `Phone (daytime)`.
-const PHONE_WORDS: &[&str] =
-    &["phone", "telephone", "tel", "mobile", "cell", "cellphone", "telefon", "telefono", "handy"];
-
-/// Words that make a header something about a phone, and not the number.
-const NOT_PHONE_WORDS: &[&str] = &[
-    "type",
-    "label",
-    "ext",
-    "extension",
-    "carrier",
-    "country",
-    "code",
-    "prefix",
-    "status",
-    "verified",
-    "consent",
-    "ok",
-    "valid",
-    "date",
-    "time",
-    "notes",
-    "note",
-    "id",
-    "plan",
-    "model",
-    "brand",
-    "calls",
-    "count",
-    "last",
-    "opt",
-    "optin",
-    "optout",
-    "alt",
-    "alternate",
-    "emergency",
-    "bill",
-    "cost",
-    "tower",
-    "area",
-    "preference",
-    "preferred",
-    "hours",
-];
 
 /// How the header of one list is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -393,7 +108,7 @@ fn list(columns: &[String]) -> String {
     const SHOWN: usize = 40;
     let mut text = columns.iter().take(SHOWN).map(|column| format!("`{column}`")).collect::<Vec<_>>().join(", ");
     if columns.len() > SHOWN {
-        text.push_str(&format!(" and {} more", columns.len() - SHOWN));
+        text = format!("{text} and {} more", columns.len() - SHOWN);
     }
     text
 }
@@ -528,15 +243,15 @@ fn rank(field: Field, header: &str) -> Option<usize> {
     {
         return None;
     }
-    if let Some(rank) = field.synonyms().iter().position(|synonym| *synonym == folded) {
+    if let Some(rank) = synonyms(field).position(|synonym| synonym == folded) {
         return Some(rank);
     }
     if field != Field::Phone {
         return None;
     }
     let words = words(header);
-    let has = |list: &[&str]| words.iter().any(|word| list.contains(&word.as_str()));
-    (has(PHONE_WORDS) && !has(NOT_PHONE_WORDS)).then_some(PHONE.len())
+    let has = |list: &str| words.iter().any(|word| list.split_whitespace().any(|listed| listed == word));
+    (has(PHONE_WORDS) && !has(NOT_PHONE_WORDS)).then_some(usize::MAX)
 }
 
 /// A header without case, accents, blanks and signs.
@@ -548,12 +263,11 @@ fn plain_letter(c: char) -> char {
     match c {
         'à'..='å' => 'a',
         'ç' => 'c',
-        'è'..='ë' => 'e',
+        'è'..='ë' | 'ę' => 'e',
         'ì'..='ï' => 'i',
         'ñ' => 'n',
         'ò'..='ö' | 'ø' => 'o',
         'ù'..='ü' => 'u',
-        'ę' => 'e',
         'ł' => 'l',
         'ś' => 's',
         other => other,
@@ -658,9 +372,9 @@ mod tests {
         let mut seen = std::collections::HashMap::new();
         for field in Field::ALL {
             assert_eq!(Field::from_name(field.name()), Some(field));
-            for synonym in field.synonyms() {
-                assert_eq!(fold(synonym), *synonym, "{}", field.name());
-                assert_eq!(seen.insert(*synonym, field), None, "{synonym}");
+            for synonym in synonyms(field) {
+                assert_eq!(fold(synonym), synonym, "{}", field.name());
+                assert_eq!(seen.insert(synonym, field), None, "{synonym}");
             }
         }
     }

@@ -106,7 +106,7 @@ impl RowReader {
         let cell = |field| self.mapping.column_of(field).and_then(|index: usize| value(cells[index]));
         let (parsed, alternates) = self.phone(&cells, cell(Field::Region))?;
         let timezone = cell(Field::Timezone)
-            .map(|text| text.parse::<Zone>())
+            .map(str::parse::<Zone>)
             .transpose()
             .map_err(|error| problem(RowReason::InvalidTimezone, error.to_string()))?;
         let preferred_time = cell(Field::PreferredTime)
@@ -187,7 +187,8 @@ impl RowReader {
             return None;
         }
         let digits = |part: &str| part.chars().filter(|c| c.is_numeric()).count();
-        let parts: Vec<&str> = text.split(['/', ';', '|', '\n', '&']).flat_map(|part| part.split(" or ")).collect();
+        let parts: Vec<&str> =
+            text.split(['/', ';', '|', '\n', '&', ',']).flat_map(|part| part.split(" or ")).collect();
         // Parts of less than seven digits are pieces of a number or an extension. Where the first is one, as the area
         // code in `030/1234567/...`, what follows is no whole number either.
         if parts.iter().map(|part| digits(part)).find(|digits| *digits > 0)? < 7 {
@@ -293,6 +294,7 @@ mod tests {
             "802-223-6942 or 802-265-3610",
             "802-223-6942\n802-265-3610",
             "802-223-6942/802-265-3610/802-223-6942",
+            "802-223-6942, 802-265-3610",
             "123-456-7890 / 802-223-6942 / 802-265-3610",
         ] {
             let row = read(&["phone"], &[cell], "US").unwrap();

@@ -64,10 +64,13 @@ impl PhoneParser {
             return Err(if blank { PhoneProblem::NoPhone } else { PhoneProblem::NotANumber });
         }
         let text = repair(input)?;
-        if names_a_fax(&text) {
+        // Nearly every number is digits and common signs alone, in which nothing can be said or parted.
+        let is_plain = text.bytes().all(|byte| byte.is_ascii_digit() || b" +-().".contains(&byte));
+        if !is_plain && names_a_fax(&text) {
             return Err(PhoneProblem::NotCallable);
         }
-        if let Some(first) = before_separator(&text)
+        if !is_plain
+            && let Some(first) = before_separator(&text)
             && self.read(&first, region).is_ok()
         {
             return Err(PhoneProblem::SeveralNumbers);
@@ -283,6 +286,39 @@ mod tests {
         assert!(library.is_valid_number(&wrong), "the trap is still there");
         assert_eq!(e164(&wrong).unwrap().as_str(), "+493022701230");
         assert_eq!(parse("+49302270123.0", "").unwrap(), "+49302270123");
+    }
+
+    #[test]
+    fn the_worlds_example_numbers_are_read_as_the_library_reads_them() {
+        use rlibphonenumber::PhoneNumberFormat as F;
+        let library = PhoneNumberUtil::new().unwrap();
+        let mut read = 0;
+        for region in library.get_supported_regions() {
+            for kind in [
+                PhoneNumberType::FixedLine,
+                PhoneNumberType::Mobile,
+                PhoneNumberType::TollFree,
+                PhoneNumberType::PremiumRate,
+                PhoneNumberType::SharedCost,
+                PhoneNumberType::VoIP,
+                PhoneNumberType::UAN,
+            ] {
+                let Ok(number) = library.get_example_number_for_type_and_region(region, kind) else { continue };
+                for format in [F::E164, F::International, F::National, F::RFC3966] {
+                    let text = library.format(&number, format).into_owned();
+                    let again = library.parse(&text, Some(region)).unwrap();
+                    let want = match library.get_number_type(&again) {
+                        PhoneNumberType::Unknown => continue,
+                        PhoneNumberType::PremiumRate | PhoneNumberType::SharedCost => Err(P::NotCallable),
+                        _ => Ok(library.format(&again, F::E164).into_owned()),
+                    };
+                    read += 1;
+                    let got = parse(&text, &region.to_string());
+                    assert_eq!(got, want, "{text} {region} {kind:?}");
+                }
+            }
+        }
+        assert!(read > 3000, "{read}");
     }
 
     proptest! {

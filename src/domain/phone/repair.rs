@@ -58,7 +58,9 @@ pub fn is_placeholder(text: &str) -> bool {
     if !text.starts_with('#') && !text.chars().any(|c| c.is_alphanumeric() && c != '0') {
         return true;
     }
-    text.len() <= 16 && NOTHING.contains(&text.to_lowercase().as_str())
+    text.len() <= 16
+        && !text.starts_with(|c: char| c == '+' || c.is_ascii_digit())
+        && NOTHING.contains(&text.to_lowercase().as_str())
 }
 
 /// The text with everything undone that loses nothing, ready to be parsed.

@@ -54,10 +54,19 @@ macro_rules! on_both_databases {
 }
 pub(crate) use on_both_databases;
 
+/// `insta::assert_snapshot!` for a test that runs on both databases: both have the same inline snapshot.
+macro_rules! assert_same_snapshot {
+    ($($assertion:tt)*) => {
+        insta::allow_duplicates! { insta::assert_snapshot!($($assertion)*) }
+    };
+}
+pub(crate) use assert_same_snapshot;
+
 mod database;
 mod redact;
 mod run;
 mod scratch;
+pub(crate) mod story;
 
 pub(crate) use database::{Backend, TestDatabase};
 pub(crate) use redact::Redactor;

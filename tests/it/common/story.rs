@@ -1,0 +1,341 @@
+//! A story: a rehearsal database and a sandbox on one clock that stands still until the story moves it.
+//!
+//! What a story claims about phones it asks the sandbox's ledger, never callops' own tables.
+
+use callops::app::App;
+use callops::clock::Clock;
+use callops::commands::calling::counts::Counts;
+use callops::commands::calling::stop::Stop;
+use callops::commands::{collect_outcomes, process_calls, sweep_timeouts};
+use callops::config::{Config, ConfigArgs, Environment};
+use callops::domain::campaign::{AccountSettings, Rules, TenantSettings, ZonePolicy};
+use callops::domain::evidence::RetryPolicy;
+use callops::domain::schedule::Schedule;
+use callops::domain::slot::Frequency;
+use callops::error::Exit;
+use callops::output::{Format, Printer};
+use callops::sandbox::{self, Organisation, Running, Settings};
+use callops::store::attempts::Attempt;
+use callops::store::calls::{self, Call, Filter};
+use callops::store::contacts::{self, Contact};
+use callops::store::setup::{Account, Campaign, Tenant};
+use callops::store::{Db, Tx, attempts, control, enrollments, setup};
+use chrono::{DateTime, TimeDelta, Utc};
+use clap::Parser;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use super::TestDatabase;
+
+/// A rehearsal with a tenant `acme` in New York, an account `acme-vapi`, and no campaign yet.
+pub(crate) struct Story {
+    pub(crate) app: App,
+    pub(crate) clock: Clock,
+    pub(crate) sandbox: Running,
+    _database: TestDatabase,
+}
+
+#[derive(Parser)]
+struct ProcessCalls {
+    #[command(flatten)]
+    args: process_calls::Args,
+}
+
+/// An instant.
+pub(crate) fn at(text: &str) -> DateTime<Utc> {
+    text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+/// The rules of a daily campaign from 09:00 to 17:00 on the tenant's clock.
+pub(crate) fn rules() -> Rules {
+    Rules {
+        frequency: Frequency::Daily,
+        schedule: Schedule::every_day("09:00-17:00".parse().expect("a window")),
+        zone_policy: ZonePolicy::Campaign,
+        timezone: None,
+        agent: json!({"assistant_id": "assistant-1", "phone_number_id": "line-1"}),
+        retry: RetryPolicy::default(),
+        look_back_seconds: 900,
+        answer_timeout_seconds: 600,
+        call_timeout_seconds: 3600,
+        calls_per_minute: None,
+        min_gap_seconds: None,
+        max_calls_per_day: None,
+    }
+}
+
+impl Story {
+    pub(crate) async fn begin(database: TestDatabase, now: &str) -> Self {
+        Self::begin_with(database, now, vec![Organisation { concurrency: 1000, ..Organisation::default() }]).await
+    }
+
+    pub(crate) async fn begin_with(database: TestDatabase, now: &str, organisations: Vec<Organisation>) -> Self {
+        let clock = Clock::manual(at(now));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let settings = Settings { organisations, ..Settings::new(clock.clone()) };
+        let sandbox = sandbox::serve(settings, listener).expect("a sandbox");
+        let directory = database.scratch().path().to_owned();
+        let variables =
+            [("CALLOPS_DATABASE_URL", database.url()), ("ACME_KEY", "sandbox-key"), ("OTHER_KEY", "other-key")];
+        let environment = Environment::of_variables(variables, directory.clone());
+        std::fs::write(directory.join("callops.toml"), "request_timeout = \"2s\"\n").expect("a configuration");
+        let config = Config::load(&ConfigArgs::default(), &environment).expect("a configuration");
+        let app = App::new(clock.clone(), Printer::new(Format::Json, true), config, false);
+        let db = app.connect(1, false).await.expect("the database");
+        db.write(async |tx| control::mark_rehearsal(tx).await).await.expect("a rehearsal");
+        db.close().await;
+        let story = Self { app, clock, sandbox, _database: database };
+        story.put_account("acme-vapi", "env:ACME_KEY", 1000).await;
+        story
+            .write(async |tx| {
+                let tenant = Tenant {
+                    name: "acme".to_owned(),
+                    display_name: "Acme Dental".to_owned(),
+                    region: Some("US".to_owned()),
+                    timezone: Some("America/New_York".to_owned()),
+                    settings: serde_json::to_string(&TenantSettings::default()).expect("JSON"),
+                };
+                setup::put_tenant(tx, &tenant, at("2026-01-01T00:00:00Z")).await
+            })
+            .await;
+        story
+    }
+
+    pub(crate) async fn db(&self) -> &Db {
+        self.app.db().await.expect("the database")
+    }
+
+    pub(crate) async fn write<T>(&self, work: impl AsyncFn(&mut Tx) -> callops::store::Result<T>) -> T {
+        self.db().await.write(work).await.expect("a transaction")
+    }
+
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
+    }
+
+    /// Moves both clocks on by a span such as `TimeDelta::minutes(5)`.
+    pub(crate) fn wait(&self, by: TimeDelta) {
+        self.clock.advance(by);
+        let _ = self.sandbox.rings();
+    }
+
+    /// Moves both clocks to a later moment.
+    pub(crate) fn wait_until(&self, moment: &str) {
+        let by = at(moment) - self.now();
+        assert!(by >= TimeDelta::zero(), "{moment} is past");
+        self.wait(by);
+    }
+
+    pub(crate) async fn put_account(&self, name: &str, api_key: &str, max_concurrency: i64) {
+        let settings =
+            AccountSettings { api_key: api_key.to_owned(), webhook_secret: None, base_url: Some(self.sandbox.url()) };
+        let account = Account {
+            name: name.to_owned(),
+            provider: "vapi".to_owned(),
+            settings: serde_json::to_string(&settings).expect("JSON"),
+            max_concurrency,
+            calls_per_minute: None,
+            org_id: None,
+            held_until: None,
+            held_reason: None,
+            refusals: 0,
+        };
+        let now = self.now();
+        // Through a connection of its own: the first account is put in before the app opened the database.
+        let db = self.app.connect(1, false).await.expect("the database");
+        db.write(async |tx| setup::put_account(tx, &account, now).await).await.expect("an account");
+        db.close().await;
+    }
+
+    /// Creates a campaign or edits its rules; a new one is started.
+    pub(crate) async fn campaign(&self, name: &str, rules: &Rules) {
+        self.campaign_for(name, name, rules).await;
+    }
+
+    pub(crate) async fn campaign_for(&self, name: &str, purpose: &str, rules: &Rules) {
+        let now = self.now();
+        let campaign = Campaign {
+            id: self.app.new_id(),
+            tenant: "acme".to_owned(),
+            name: name.to_owned(),
+            purpose: purpose.to_owned(),
+            account: "acme-vapi".to_owned(),
+            active: false,
+            priority: 0,
+            rules: serde_json::to_string(rules).expect("JSON"),
+            rules_version: 0,
+            next_open_at: None,
+            last_served_at: DateTime::UNIX_EPOCH,
+            held_until: None,
+            held_reason: None,
+            refusals: 0,
+        };
+        self.write(async |tx| {
+            setup::put_campaign(tx, &campaign, now).await?;
+            let id = setup::campaign(tx, "acme", name).await?.expect("the campaign").id;
+            setup::set_active(tx, &id, true, now).await
+        })
+        .await;
+    }
+
+    pub(crate) async fn find_campaign(&self, name: &str) -> Campaign {
+        self.write(async |tx| Ok(setup::campaign(tx, "acme", name).await?.expect("the campaign"))).await
+    }
+
+    /// A contact, enrolled in the campaigns. Yields it.
+    pub(crate) async fn contact(&self, phone: &str, edit: impl Fn(&mut Contact), campaigns: &[&str]) -> Contact {
+        let now = self.now();
+        let mut contact = Contact {
+            id: self.app.new_id(),
+            tenant: "acme".to_owned(),
+            phone: phone.to_owned(),
+            extension: None,
+            name: Some("Ada".to_owned()),
+            email: None,
+            external_id: None,
+            timezone: None,
+            timezone_source: None,
+            preferred_time: None,
+            attributes: "{}".to_owned(),
+            version: 1,
+            import_id: None,
+            created_at: now,
+            updated_at: now,
+        };
+        edit(&mut contact);
+        self.write(async |tx| contacts::insert(tx, std::slice::from_ref(&contact)).await).await;
+        for name in campaigns {
+            self.enroll(&contact, name).await;
+        }
+        contact
+    }
+
+    pub(crate) async fn enroll(&self, contact: &Contact, campaign: &str) {
+        let now = self.now();
+        let campaign = self.find_campaign(campaign).await;
+        let pair = [(self.app.new_id(), contact.id.clone())];
+        self.write(async |tx| enrollments::enroll(tx, &campaign.id, campaign.rules_version, &pair, now).await).await;
+    }
+
+    /// Gives a contact another phone.
+    pub(crate) async fn correct_phone(&self, contact: &Contact, phone: &str) {
+        let now = self.now();
+        assert!(self.write(async |tx| contacts::correct_phone(tx, &contact.id, phone, now).await).await);
+    }
+
+    /// One run of `process-calls` with these options.
+    pub(crate) async fn process(&self, options: &[&str]) -> (Counts, Exit) {
+        let args = ["process-calls"].iter().chain(options);
+        let args = ProcessCalls::parse_from(args).args;
+        process_calls::once(&self.app, &args, &Stop::default()).await.expect("a run")
+    }
+
+    pub(crate) async fn sweep(&self) -> (Counts, Exit) {
+        sweep_timeouts::once(&self.app).await.expect("a sweep")
+    }
+
+    pub(crate) async fn collect(&self) -> (Counts, Exit) {
+        collect_outcomes::once(&self.app).await.expect("a collection")
+    }
+
+    /// What the next calls to a phone come to, by Vapi's reasons or `{"ended_reason", "ring_seconds", ..}`.
+    pub(crate) async fn script(&self, phone: &str, outcomes: Value) {
+        self.control("script", json!({"phone": phone, "outcomes": outcomes})).await;
+    }
+
+    /// Asks something of the sandbox.
+    #[expect(clippy::disallowed_methods, reason = "the sandbox's own endpoints are no provider")]
+    pub(crate) async fn control(&self, path: &str, body: Value) {
+        let url = format!("{}/_sandbox/{path}", self.sandbox.url());
+        let answer = reqwest_client().post(url).json(&body).send().await.expect("an answer");
+        assert!(answer.status().is_success(), "{path}: {}", answer.text().await.unwrap_or_default());
+    }
+
+    pub(crate) fn fault(&self, rule: Value) {
+        self.sandbox.add_faults(rule).expect("a fault");
+    }
+
+    /// How often each phone rang, by the ledger.
+    pub(crate) fn rings_of(&self, phone: &str) -> usize {
+        self.sandbox.rings().iter().filter(|ring| ring.phone == phone).count()
+    }
+
+    /// How often any phone rang, by the ledger.
+    pub(crate) fn rings(&self) -> usize {
+        self.sandbox.rings().len()
+    }
+
+    pub(crate) async fn calls(&self) -> Vec<Call> {
+        self.write(async |tx| calls::calls(tx, &Filter { limit: 10_000, ..Filter::default() }).await).await
+    }
+
+    /// The only call there is.
+    pub(crate) async fn only_call(&self) -> Call {
+        let mut calls = self.calls().await;
+        assert_eq!(calls.len(), 1, "{calls:?}");
+        calls.remove(0)
+    }
+
+    pub(crate) async fn attempts(&self, call: &Call) -> Vec<Attempt> {
+        self.write(async |tx| attempts::of_call(tx, &call.id).await).await
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the sandbox's own endpoints are no provider")]
+fn reqwest_client() -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::new()
+}
+
+impl Story {
+    /// Claims the first person who is due for a run that is then held in this state. Yields the attempt.
+    pub(crate) async fn claim_first(&self, owner: &str) -> String {
+        use callops::commands::calling::plan::{self, Search, Source};
+        let now = self.now();
+        let due = self.write(async |tx| setup::campaigns_due(tx, now).await).await;
+        let (mut contexts, _) = self.write(async |tx| plan::contexts(tx, due.clone()).await).await;
+        let mut source = Source::new(contexts.remove(0));
+        let search = Search { requested_by: "test", dry_run: false, run_interval_seconds: 60 };
+        let person = source.next(&self.app, search, &mut Counts::default()).await.expect("a plan").expect("a person");
+        let claims = [person.claim];
+        let lease_until = now + TimeDelta::seconds(60);
+        let claimed = self
+            .write(async |tx| callops::store::claims::claim(tx, "acme-vapi", &claims, owner, lease_until, now).await)
+            .await;
+        assert_eq!(claimed.attempts.len(), 1, "{claimed:?}");
+        claimed.attempts[0].clone()
+    }
+
+    /// Makes the stored rules of a campaign unreadable.
+    pub(crate) async fn spoil_rules(&self, campaign: &str, _from: &str, zone: &str) {
+        let campaign = self.find_campaign(campaign).await;
+        let mut rules: Value = serde_json::from_str(&campaign.rules).expect("rules");
+        rules["timezone"] = json!(zone);
+        let now = self.now();
+        let spoilt = Campaign { rules: rules.to_string(), ..campaign };
+        self.write(async |tx| setup::put_campaign(tx, &spoilt, now).await).await;
+    }
+
+    /// The most calls that an organisation had live at once, by the ledger.
+    #[expect(clippy::disallowed_methods, reason = "the sandbox's own endpoints are no provider")]
+    pub(crate) async fn most_live(&self, org: &str) -> u64 {
+        let url = format!("{}/_sandbox/calls", self.sandbox.url());
+        let ledger: Value = reqwest_client().get(url).send().await.expect("an answer").json().await.expect("JSON");
+        ledger["most_live_by_org"][org].as_u64().unwrap_or_else(|| panic!("{ledger}"))
+    }
+
+    /// Records what the provider says of an attempt now, as a late webhook would.
+    pub(crate) async fn learn_from_provider(&self, attempt: &Attempt) {
+        use callops::commands::calling::provider::Provider;
+        use callops::domain::call::Evidence;
+        use callops::domain::evidence::{Observation, Seen};
+        let account = self.write(async |tx| setup::accounts(tx).await).await.remove(0);
+        let client = Provider::of_account(&self.app, &account, true).await.expect("a client");
+        let id = attempt.provider_call_id.as_deref().expect("an id");
+        let report = client.fetch(id).await.expect("an answer").expect("a record");
+        let now = self.now();
+        let seen = Seen::from_report(&report, now).expect("something");
+        let observation = Observation { attempt_id: attempt.id.clone(), by: Evidence::Provider, at: now, seen };
+        self.write(async |tx| callops::store::evidence::apply(tx, std::slice::from_ref(&observation), now).await).await;
+    }
+}
