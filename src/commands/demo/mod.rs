@@ -93,7 +93,7 @@ pub async fn run(printer: &Printer, args: Args, run_line: RunLine) -> Result<Exi
         say("\nWhat came of the calls:\n");
         printer.rows(&report::outcomes(&calls))?;
         say("\nThe latest ten:\n");
-        printer.rows(&report::latest(&calls, stage.zone()))?;
+        printer.rows(&report::latest(&calls, stage::ZONE))?;
         say("");
     }
     say(&format!(
@@ -117,7 +117,7 @@ pub async fn run(printer: &Printer, args: Args, run_line: RunLine) -> Result<Exi
 
     if !printer.is_table() {
         let kept = args.keep.is_some().then(|| stage.folder().display().to_string());
-        printer.record(&summary(kept, contacts, &imports, &day, &calls, &ledger, explained))?;
+        printer.record(&summary(kept.as_deref(), contacts, &imports, &day, &calls, &ledger, explained))?;
     }
     let seconds = stopwatch.monotonic().as_secs_f64();
     say(&format!("\n{} calls of a simulated {} minutes took {seconds:.1} s.", HumanCount(day.placed()), day.minutes));
@@ -215,7 +215,7 @@ async fn explain(printer: &Printer, stage: &mut Stage, phone: &str) -> Result<Va
 }
 
 fn summary(
-    kept: Option<String>,
+    kept: Option<&str>,
     contacts: u64,
     imports: &[Value],
     day: &Day,

@@ -69,7 +69,7 @@ pub(super) fn import(import: &Value) -> String {
     let mut line = format!("{} rows: {} contacts", HumanCount(count("rows")), HumanCount(count("created")));
     for (name, text) in [("duplicate", "for a phone that came before"), ("rejected", "without a usable phone")] {
         if count(name) > 0 {
-            line.push_str(&format!(", {} {text}", HumanCount(count(name))));
+            line = format!("{line}, {} {text}", HumanCount(count(name)));
         }
     }
     line

@@ -24,7 +24,8 @@ use crate::store::{attempts, calls};
 
 /// A Monday, ten o'clock in New York.
 const STARTS_AT: &str = "2026-11-16T15:00:00Z";
-const ZONE: Tz = chrono_tz::America::New_York;
+/// Where the demo's people live.
+pub(super) const ZONE: Tz = chrono_tz::America::New_York;
 const KEY: &str = "demo-key";
 const ORGANISATION: &str = "org-demo";
 /// Decides every outcome, so that the demo is the same each time.
@@ -130,10 +131,6 @@ impl Stage {
 
     pub(super) fn folder(&self) -> &Path {
         &self.folder.path
-    }
-
-    pub(super) fn zone(&self) -> Tz {
-        ZONE
     }
 
     /// The time that it is there.
