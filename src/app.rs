@@ -165,24 +165,13 @@ impl App {
         counts: &Map<String, Value>,
         did_something: bool,
     ) -> Result<()> {
-        let counts = Value::Object(counts.clone()).to_string();
-        let ended_at = self.clock.now();
-        let run = runs::Run {
-            id: run_id.to_owned(),
-            command: command.to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            tzdata: tzdata_version().to_owned(),
-            host: gethostname::gethostname().to_string_lossy().into_owned(),
-            pid: i64::from(std::process::id()),
-            started_at,
-            ended_at: Some(ended_at),
-            exit_code: Some(i64::from(exit.code())),
-            counts: Some(counts.clone()),
-        };
+        let run = self.run_ended_now(run_id, command, started_at, exit, counts);
         self.db()
             .await?
             .write(async |tx| {
-                runs::beat(tx, command, started_at, ended_at, i64::from(exit.code()), &counts).await?;
+                let counts = run.counts.as_deref().unwrap_or("{}");
+                let ended_at = run.ended_at.unwrap_or(started_at);
+                runs::beat(tx, command, started_at, ended_at, i64::from(exit.code()), counts).await?;
                 if did_something {
                     runs::record(tx, &run).await?;
                 }
@@ -190,6 +179,45 @@ impl App {
             })
             .await?;
         Ok(())
+    }
+
+    /// Records the end of a command that an operator ran, which has no heartbeat.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn record_run(
+        &self,
+        run_id: &str,
+        command: &str,
+        started_at: DateTime<Utc>,
+        exit: Exit,
+        counts: &Map<String, Value>,
+    ) -> Result<()> {
+        let run = self.run_ended_now(run_id, command, started_at, exit, counts);
+        self.db().await?.write(async |tx| runs::record(tx, &run).await).await?;
+        Ok(())
+    }
+
+    fn run_ended_now(
+        &self,
+        run_id: &str,
+        command: &str,
+        started_at: DateTime<Utc>,
+        exit: Exit,
+        counts: &Map<String, Value>,
+    ) -> runs::Run {
+        runs::Run {
+            id: run_id.to_owned(),
+            command: command.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            tzdata: tzdata_version().to_owned(),
+            host: gethostname::gethostname().to_string_lossy().into_owned(),
+            pid: i64::from(std::process::id()),
+            started_at,
+            ended_at: Some(self.clock.now()),
+            exit_code: Some(i64::from(exit.code())),
+            counts: Some(Value::Object(counts.clone()).to_string()),
+        }
     }
 
     /// Closes the database.

@@ -179,6 +179,8 @@ pub enum Command {
     Pause(commands::pause::Args),
     /// End a pause
     Resume(commands::resume::Args),
+    /// Call one person now, if every gate says yes
+    Call(commands::call::Args),
     /// Take calls back that wait
     Cancel(commands::cancel::Args),
     /// Give a failed call another attempt
@@ -214,6 +216,7 @@ impl Command {
     pub fn is_dry_run(&self) -> bool {
         match self {
             Self::Apply(args) => args.dry_run,
+            Self::Call(args) => args.dry_run,
             Self::ImportContacts(args) => args.dry_run,
             Self::Doctor(_) | Self::Explain(_) | Self::Status(_) => true,
             Self::ProcessCalls(args) => args.dry_run,

@@ -39,7 +39,8 @@ pub async fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
         Err(error) => return refuse_usage(&error, &args),
     };
     let printer = Printer::new(cli.global.format, cli.global.quiet);
-    let result = dispatch(cli, &printer).await;
+    // The futures of all commands together are large; on the heap they do not weigh on the stack.
+    let result = Box::pin(dispatch(cli, &printer)).await;
     match result {
         Ok(exit) => exit,
         // The reader has seen enough: `callops list calls | head` is no failure.
@@ -106,6 +107,7 @@ async fn dispatch(cli: Cli, printer: &Printer) -> Result<Exit> {
 async fn run_command(app: &App, command: Command) -> Result<Exit> {
     match command {
         Command::Apply(args) => commands::apply::run(app, args).await,
+        Command::Call(args) => commands::call::run(app, args).await,
         Command::Cancel(args) => commands::cancel::run(app, args).await,
         Command::CollectOutcomes(args) => commands::collect_outcomes::run(app, args).await,
         Command::Doctor(args) => commands::doctor::run(app, args).await,

@@ -82,6 +82,7 @@ CREATE TABLE contacts (
     updated_at TEXT NOT NULL,
     UNIQUE (tenant, phone)
 ) STRICT;
+CREATE INDEX contacts_external_id ON contacts (tenant, external_id) WHERE external_id IS NOT NULL;
 
 CREATE TABLE enrollments (
     id TEXT PRIMARY KEY,

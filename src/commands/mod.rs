@@ -1,6 +1,7 @@
 //! One file per subcommand: its arguments beside what it does.
 
 pub mod apply;
+pub mod call;
 pub mod calling;
 pub mod cancel;
 pub mod check_phone;

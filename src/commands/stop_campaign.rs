@@ -60,18 +60,15 @@ pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
             "campaign": name.to_string(), "active": false, "changed": changed, "cancelled": cancelled.cancelled,
             "freed": cancelled.freed, "live": cancelled.live,
         });
-        let mut said = format!("{name}: {}", if changed { "stopped" } else { "was stopped already" });
+        let mut said = vec![format!("{name}: {}", if changed { "stopped" } else { "was stopped already" })];
         if cancelled.cancelled > 0 {
-            said = format!(
-                "{said}; {} cancelled, of which {} may be called again",
-                count(cancelled.cancelled, "call"),
-                cancelled.freed
-            );
+            let calls = count(cancelled.cancelled, "call");
+            said.push(format!("{calls} cancelled, of which {} may be called again", cancelled.freed));
         }
         if cancelled.live > 0 {
-            said = format!("{said}; {} under way, which go on", count(cancelled.live, "call"));
+            said.push(format!("{} under way, which go on", count(cancelled.live, "call")));
         }
-        tell(app, &record_of(record), &said)?;
+        tell(app, &record_of(record), &said.join("; "))?;
     }
     Ok(Exit::Success)
 }

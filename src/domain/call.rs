@@ -249,3 +249,6 @@ pub fn derive(
 pub const TIMEOUT_REASON: &str = "Call timeout - no agent response";
 
 pub(crate) use words;
+
+#[cfg(test)]
+mod tests;

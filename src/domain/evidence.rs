@@ -249,8 +249,7 @@ pub fn next_attempt_at(
     match &observation.seen {
         Seen::Void { .. } => Some(now),
         Seen::NotSent { .. } => Some(soon),
-        Seen::Refused { class: RefusalClass::Number, .. } => None,
-        Seen::Refused { retry_at, .. } => Some(retry_at.unwrap_or(soon)),
+        Seen::Refused { class, retry_at, .. } => (*class != RefusalClass::Number).then(|| retry_at.unwrap_or(soon)),
         Seen::Ended(ending) if !observation.seen.may_have_rung() => {
             // The provider took the call back, or our account was at fault: the callee is still to be called.
             Some(if ending.outcome.counts_as_called() { now } else { soon })
@@ -264,3 +263,6 @@ pub fn next_attempt_at(
         Seen::Accepted { .. } | Seen::Unknown { .. } | Seen::Live { .. } | Seen::Lost { .. } => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -45,8 +45,11 @@ pub enum Gate {
     Capacity,
 }
 
+/// How a gate is asked.
+type Ask = fn(&Facts<'_>, DateTime<Utc>) -> Verdict;
+
 /// The gates in the order in which they are asked.
-pub const GATES: &[(Gate, fn(&Facts<'_>, DateTime<Utc>) -> Verdict)] = &[
+pub const GATES: &[(Gate, Ask)] = &[
     (Gate::Pause, pause),
     (Gate::Active, active),
     (Gate::Dates, dates),
@@ -111,6 +114,7 @@ impl Verdict {
 
 /// Everything that the gates look at. Holds no clock: the moment is an argument.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one independent fact that a gate asks for")]
 pub struct Facts<'a> {
     /// The campaign's rules.
     pub rules: &'a Rules,
@@ -265,6 +269,7 @@ fn preferred_time(facts: &Facts<'_>, now: DateTime<Utc>) -> Verdict {
     };
     let used = facts.used_period(zones);
     let schedule = &facts.rules.schedule;
+    let preferred = preferred.dialable_in(schedule.window);
     // Somebody who was called in this period already has missed nothing; the frequency gate says so.
     if let (Some(used), Some(opened_on)) = (used, schedule.opened_on(zones, now))
         && used.contains(opened_on)
@@ -367,3 +372,6 @@ fn credentials(facts: &Facts<'_>, _: DateTime<Utc>) -> Verdict {
 fn capacity(facts: &Facts<'_>, _: DateTime<Utc>) -> Verdict {
     if facts.has_capacity { Verdict::Pass } else { Verdict::block("no_capacity", None) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
+use super::campaign::CLOSE_MARGIN_SECONDS;
 use super::schedule::{SEARCH_DAYS, Schedule};
 use super::slot::Period;
 use super::window::{TimeOfDay, Window, serde_as_text};
@@ -63,6 +64,18 @@ impl PreferredTime {
     /// Whether the time lies outside `window`, so that the opening stands in for it.
     pub fn is_clamped_by(self, window: Window) -> bool {
         !window.contains(self.0)
+    }
+
+    /// The time to go by in `window`: a time too close to its end for a dial to begin counts as one outside, for which
+    /// the opening stands in. Otherwise nobody who prefers it would ever be called.
+    #[must_use]
+    pub fn dialable_in(self, window: Window) -> Self {
+        let last = i64::from(window.end().minute()) - CLOSE_MARGIN_SECONDS / 60;
+        let minute = i64::from(self.0.minute());
+        let day = i64::from(TimeOfDay::END_OF_DAY.minute());
+        let minutes_left = (last - minute).rem_euclid(day);
+        let is_closing = minutes_left == 0 || minutes_left >= day - CLOSE_MARGIN_SECONDS / 60;
+        if is_closing && !window.is_whole_day() && window.contains(self.0) { Self(window.start()) } else { self }
     }
 
     /// When the time is first due in the window that opens on `date`; none when no window opens on it.

@@ -160,6 +160,37 @@ pub async fn contacts_by_phones(tx: &mut Tx, tenant: &str, phones: &[&str], lock
     )?)
 }
 
+/// The contacts of a tenant that have one of these ids in the system that they come from, for at most [`BATCH_ROWS`] ids.
+/// With `lock`, nobody else changes them until the transaction ends.
+pub async fn contacts_by_external_ids(
+    tx: &mut Tx,
+    tenant: &str,
+    external_ids: &[&str],
+    lock: bool,
+) -> Result<Vec<Contact>> {
+    if external_ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let lock = lock && matches!(tx, Tx::Postgres(_));
+    Ok(dynamic!(
+        tx,
+        |q| {
+            q.push(concat!("SELECT ", contact_columns!(), " FROM contacts WHERE tenant = "));
+            q.push_bind(tenant);
+            q.push(" AND external_id IN (");
+            let mut values = q.separated(", ");
+            for external_id in external_ids {
+                values.push_bind(*external_id);
+            }
+            q.push(") ORDER BY phone");
+            if lock {
+                q.push(" FOR UPDATE");
+            }
+        },
+        build_query_as::<Contact>().fetch_all
+    )?)
+}
+
 /// Keeps other imports of this tenant waiting until the transaction ends. SQLite's write lock does so by itself.
 pub async fn lock_tenant(tx: &mut Tx, tenant: &str) -> Result<()> {
     if let Tx::Postgres(tx) = tx {
@@ -226,6 +257,49 @@ pub async fn correct_phone(tx: &mut Tx, id: &str, phone: &str, now: DateTime<Utc
         recheck(tx, &[id.to_owned()], now).await?;
     }
     Ok(corrected)
+}
+
+/// Writes changed contacts over the stored ones by id, at most [`BATCH_ROWS`], their phones included. Import and time of
+/// making stay. Gives the ids of those that were written: a phone that somebody else has meanwhile leaves its contact as
+/// it is.
+pub async fn correct(tx: &mut Tx, contacts: &[Contact]) -> Result<HashSet<String>> {
+    if contacts.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let ids: Vec<String> = dynamic!(
+        tx,
+        |q| {
+            q.push(
+                "WITH seen (id, phone, extension, name, email, external_id, timezone, timezone_source, preferred_time, \
+                 attributes, version, updated_at) AS (",
+            );
+            q.push_values(contacts, |mut row, contact| {
+                row.push_bind(&contact.id)
+                    .push_bind(&contact.phone)
+                    .push_bind(&contact.extension)
+                    .push_bind(&contact.name)
+                    .push_bind(&contact.email)
+                    .push_bind(&contact.external_id)
+                    .push_bind(&contact.timezone)
+                    .push_bind(&contact.timezone_source)
+                    .push_bind(&contact.preferred_time)
+                    .push_bind(&contact.attributes)
+                    .push_bind(contact.version)
+                    .push_bind(contact.updated_at);
+            });
+            q.push(
+                ") UPDATE contacts SET phone = seen.phone, extension = seen.extension, name = seen.name, \
+                 email = seen.email, external_id = seen.external_id, timezone = seen.timezone, \
+                 timezone_source = seen.timezone_source, preferred_time = seen.preferred_time, \
+                 attributes = seen.attributes, version = seen.version, updated_at = seen.updated_at \
+                 FROM seen WHERE contacts.id = seen.id AND NOT EXISTS \
+                 (SELECT 1 FROM contacts other WHERE other.tenant = contacts.tenant AND other.phone = seen.phone) \
+                 RETURNING contacts.id",
+            );
+        },
+        build_query_scalar::<String>().fetch_all
+    )?;
+    Ok(ids.into_iter().collect())
 }
 
 /// Those of the contacts that were never in the campaign: neither enrolled now nor withdrawn from it.

@@ -124,6 +124,23 @@ pub async fn waiting(tx: &mut Tx, campaign_id: &str, now: DateTime<Utc>, limit: 
     )?)
 }
 
+/// The call of an enrollment that waits for another attempt, due or not; of several the one that is due first.
+pub async fn waiting_of(tx: &mut Tx, enrollment_id: &str) -> Result<Option<Waiting>> {
+    Ok(fetch!(
+        tx,
+        Waiting,
+        fetch_optional,
+        concat!(
+            "SELECT c.id AS call_id, c.slot_key, c.attempt_count, c.next_attempt_at, c.phone AS call_phone, ",
+            candidate_columns!(),
+            " FROM calls c JOIN enrollments e ON e.id = c.enrollment_id JOIN contacts k ON k.id = e.contact_id
+              WHERE c.enrollment_id = $1 AND c.status = 'scheduled' AND c.next_attempt_at IS NOT NULL
+              ORDER BY c.next_attempt_at, c.id LIMIT 1"
+        ),
+        enrollment_id
+    )?)
+}
+
 /// One enrollment with its contact.
 pub async fn candidate(tx: &mut Tx, campaign_id: &str, contact_id: &str) -> Result<Option<Candidate>> {
     Ok(fetch!(
@@ -166,11 +183,12 @@ pub async fn histories(
     tenant: &str,
     purpose: &str,
     people: &[(String, String)],
-    except_calls: &HashSet<String>,
+    except_calls: &[String],
     now: DateTime<Utc>,
 ) -> Result<HashMap<String, History>> {
     let mut histories: HashMap<String, History> =
         people.iter().map(|(contact, _)| (contact.clone(), History::default())).collect();
+    let except: HashSet<&str> = except_calls.iter().map(String::as_str).collect();
     let by_phone: HashMap<&str, &str> =
         people.iter().map(|(contact, phone)| (phone.as_str(), contact.as_str())).collect();
     for batch in people.chunks(500) {
@@ -197,7 +215,7 @@ pub async fn histories(
             build_query_as::<(String, String, String, String, DateTime<Utc>)>().fetch_all
         )?;
         for (phone, contact, its_purpose, call_id, at) in rings {
-            if except_calls.contains(&call_id) {
+            if except.contains(call_id.as_str()) {
                 continue;
             }
             let owner = by_phone.get(phone.as_str()).copied();
@@ -276,10 +294,9 @@ async fn mark_suppressed(
         numbers.extend(found);
     }
     for (contact, phone) in people {
-        if numbers.contains(phone) || prefixes.iter().any(|(prefix,)| phone.starts_with(prefix)) {
-            if let Some(history) = histories.get_mut(contact) {
-                history.suppressed = true;
-            }
+        let is_suppressed = numbers.contains(phone) || prefixes.iter().any(|(prefix,)| phone.starts_with(prefix));
+        if let Some(history) = histories.get_mut(contact) {
+            history.suppressed = is_suppressed;
         }
     }
     Ok(())

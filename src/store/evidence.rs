@@ -67,7 +67,7 @@ pub async fn apply(tx: &mut Tx, observations: &[Observation], now: DateTime<Utc>
         let revives = !attempts[index].state.is_live() && observation.seen.state().is_live();
         if revives
             && may_move(attempts[index].state, attempts[index].evidence, observation.seen.state(), observation.by)
-            && phone_is_occupied(tx, &attempts[index]).await?
+            && (has_live_neighbour(&attempts, index) || phone_is_occupied(tx, &attempts[index]).await?)
         {
             // The phone has a live attempt already. The late one keeps its verdict until its end is known.
             let detail = format!("attempt {} turned out to be live beside another one", attempts[index].id);
@@ -192,6 +192,12 @@ async fn phone_is_occupied(tx: &mut Tx, attempt: &Attempt) -> Result<bool> {
         &attempt.id
     )?
     .0 > 0)
+}
+
+/// Whether another attempt of these calls came to be live on the same phone, which the database does not show yet.
+fn has_live_neighbour(attempts: &[Attempt], index: usize) -> bool {
+    let one = &attempts[index];
+    attempts.iter().any(|a| a.id != one.id && a.state.is_live() && a.tenant == one.tenant && a.phone == one.phone)
 }
 
 fn adopt_ids(attempt: &mut Attempt, seen: &Seen) {

@@ -1,5 +1,7 @@
 //! `import-contacts`: real lists, bad lists, and every row accounted for.
 
+mod corrections;
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 

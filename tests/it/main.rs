@@ -2,12 +2,14 @@
 //! the whole crate. Run it with `scripts/test`.
 
 mod apply;
+mod call;
 mod check_phone;
 mod cli;
 mod common;
 mod config;
 mod demo;
 mod doctor;
+mod evidence;
 mod exit_codes;
 mod explain;
 mod import_contacts;

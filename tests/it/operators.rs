@@ -99,13 +99,14 @@ async fn claim(db: &Db, call: Option<(&str, i64)>) -> (String, String) {
         })
         .await
         .expect("claimed");
-    assert_eq!(claimed.attempts, [attempt_id.clone()], "{claimed:?}");
+    assert_eq!(claimed.attempts, std::slice::from_ref(&attempt_id), "{claimed:?}");
     (call_id, attempt_id)
 }
 
 /// Whether the owner was let to dial.
 async fn dial(db: &Db, attempt: &str, at: DateTime<Utc>) -> bool {
-    let placed = db.write(async |tx| claims::commit_to_dial(tx, &[attempt.to_owned()], "owner", at).await).await;
+    let attempts = [attempt.to_owned()];
+    let placed = db.write(async |tx| claims::commit_to_dial(tx, &attempts, "owner", at).await).await;
     !placed.expect("asked").is_empty()
 }
 

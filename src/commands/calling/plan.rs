@@ -190,6 +190,11 @@ impl Source {
         Self { context, ready: VecDeque::new(), met: HashSet::new(), is_drained: false, retries_read: false }
     }
 
+    /// A source of this one person, who was found due, and of nobody else.
+    pub fn only(context: Context, due: Due) -> Self {
+        Self { ready: VecDeque::from([due]), is_drained: true, ..Self::new(context) }
+    }
+
     /// The next person who is due; none when there is nobody left in this run.
     ///
     /// # Errors
@@ -262,6 +267,28 @@ impl Source {
     }
 }
 
+/// One person, for their call that waits where there is one, else for a new call; none, with the reason counted, when
+/// a gate says no.
+///
+/// # Errors
+/// When the database cannot be asked.
+pub async fn one(
+    tx: &mut Tx,
+    context: &Context,
+    candidate: &Candidate,
+    waiting: Option<&Waiting>,
+    search: Search<'_>,
+    now: DateTime<Utc>,
+    counts: &mut Counts,
+) -> Result<Option<Due>> {
+    if let Some(waiting) = waiting {
+        let planned = plan_waiting(tx, context, std::slice::from_ref(waiting), search, now, counts).await?;
+        return Ok(planned.due.into_iter().next());
+    }
+    let (due, _) = plan_candidates(tx, context, std::slice::from_ref(candidate), search, now, counts).await?;
+    Ok(due.into_iter().next())
+}
+
 struct PlannedWaiting {
     due: Vec<Due>,
     expired: Vec<String>,
@@ -297,7 +324,7 @@ async fn plan_waiting(
     if waiting.is_empty() {
         return Ok(planned);
     }
-    let own: HashSet<String> = waiting.iter().map(|call| call.call_id.clone()).collect();
+    let own: Vec<String> = waiting.iter().map(|call| call.call_id.clone()).collect();
     let people: Vec<(String, String)> =
         waiting.iter().map(|call| (call.candidate.contact_id.clone(), call.candidate.phone.clone())).collect();
     let campaign = &context.campaign;
@@ -356,8 +383,7 @@ async fn plan_candidates(
     let people: Vec<(String, String)> =
         candidates.iter().map(|candidate| (candidate.contact_id.clone(), candidate.phone.clone())).collect();
     let campaign = &context.campaign;
-    let histories =
-        enrollments::histories(tx, &campaign.tenant, &campaign.purpose, &people, &HashSet::new(), now).await?;
+    let histories = enrollments::histories(tx, &campaign.tenant, &campaign.purpose, &people, &[], now).await?;
     let mut due = Vec::new();
     let mut checks = Vec::new();
     let nothing = History::default();

@@ -158,12 +158,12 @@ async fn settle_group(
     let controls = attempts::control_calls(&mut tx, account, line, agent, from, to).await?;
     drop(tx);
     for attempt in group {
-        if let Some(report) = by_name.get(attempt.id.as_str()) {
-            if Seen::from_report(report, now).is_some() {
-                learn(app, directory, &attempt, (*report).clone(), counts).await?;
-                counts.add("found", 1);
-                continue;
-            }
+        if let Some(report) = by_name.get(attempt.id.as_str())
+            && Seen::from_report(report, now).is_some()
+        {
+            learn(app, directory, &attempt, (*report).clone(), counts).await?;
+            counts.add("found", 1);
+            continue;
         }
         let stranger = listing.calls.iter().find(|call| {
             call.to.as_deref() == Some(attempt.phone.as_str())

@@ -66,13 +66,13 @@ pub(super) fn changes(applied: &Value) -> String {
 /// What an import did, in a line.
 pub(super) fn import(import: &Value) -> String {
     let count = |name: &str| import[name].as_u64().unwrap_or(0);
-    let mut line = format!("{} rows: {} contacts", HumanCount(count("rows")), HumanCount(count("created")));
+    let mut parts = vec![format!("{} rows: {} contacts", HumanCount(count("rows")), HumanCount(count("created")))];
     for (name, text) in [("duplicate", "for a phone that came before"), ("rejected", "without a usable phone")] {
         if count(name) > 0 {
-            line = format!("{line}, {} {text}", HumanCount(count(name)));
+            parts.push(format!("{} {text}", HumanCount(count(name))));
         }
     }
-    line
+    parts.join(", ")
 }
 
 /// What one minute did, in a line; none where nothing of note happened.

@@ -148,7 +148,7 @@ async fn histories(
 ) -> store::Result<std::collections::HashMap<String, History>> {
     let phones: Vec<(String, String)> =
         people.iter().map(|one| (one.candidate.contact_id.clone(), one.candidate.phone.clone())).collect();
-    let own = people
+    let own: Vec<String> = people
         .iter()
         .filter_map(|one| waiting.get(&one.candidate.enrollment_id))
         .map(|call| call.call_id.clone())

@@ -175,9 +175,11 @@ fn preferred_time(person: &Person<'_>, facts: &Facts<'_>, at: DateTime<Utc>) -> 
     }
     let Some(zones) = facts.zones else { return preferred.to_string() };
     let look_back = TimeDelta::seconds(facts.rules.look_back_seconds + facts.run_interval_seconds);
-    let state = match preferred.state(&facts.rules.schedule, zones, look_back, at) {
+    let dialable = preferred.dialable_in(facts.rules.schedule.window);
+    let state = match dialable.state(&facts.rules.schedule, zones, look_back, at) {
         PreferredState::Due { since, until, is_clamped } => {
-            let clamped = if is_clamped { "outside the window, so its opening counts; " } else { "" };
+            let clamped =
+                if is_clamped || dialable != preferred { "outside the window, so its opening counts; " } else { "" };
             format!("{clamped}due from {} to {}", utc(since), utc(until))
         }
         PreferredState::NotYet { next: Some(next) } => format!("next due at {}", utc(next)),

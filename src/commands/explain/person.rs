@@ -1,6 +1,6 @@
 //! One person in one campaign, as the gates see them at any moment.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -24,41 +24,41 @@ const LIFTABLE: [&str; 5] = ["paused", "campaign_inactive", "live_attempt", "no_
 
 /// One person in one campaign.
 #[derive(Debug)]
-pub(super) struct Person<'a> {
-    pub(super) context: &'a Context,
-    pub(super) enrolled: Enrolled,
-    pub(super) zones: Option<Zones>,
+pub(in crate::commands) struct Person<'a> {
+    pub(in crate::commands) context: &'a Context,
+    pub(in crate::commands) enrolled: Enrolled,
+    pub(in crate::commands) zones: Option<Zones>,
     /// The call that waits for another attempt, which is what would be dialled next.
-    pub(super) waiting: Option<(WaitingCall, RetryFacts)>,
+    pub(in crate::commands) waiting: Option<(WaitingCall, RetryFacts)>,
     /// Where the account's key is, or why it cannot be read.
-    pub(super) credentials: Result<String, String>,
+    pub(in crate::commands) credentials: Result<String, String>,
     run_interval_seconds: i64,
 }
 
 /// The slot that a first attempt would take.
 #[derive(Clone, Debug)]
-pub(super) struct SlotSeen {
-    pub(super) key: String,
+pub(in crate::commands) struct SlotSeen {
+    pub(in crate::commands) key: String,
     /// The call that holds it.
-    pub(super) holder: Option<String>,
+    pub(in crate::commands) holder: Option<String>,
     /// Whether its window is open at the moment in question.
     is_open: bool,
 }
 
 /// What the database shows of a person at one moment.
 #[derive(Clone, Debug)]
-pub(super) struct Seen {
-    pub(super) history: History,
-    pub(super) slot: Option<SlotSeen>,
-    pub(super) suppressions: Vec<Suppression>,
+pub(in crate::commands) struct Seen {
+    pub(in crate::commands) history: History,
+    pub(in crate::commands) slot: Option<SlotSeen>,
+    pub(in crate::commands) suppressions: Vec<Suppression>,
     /// How many more calls the account may start.
-    pub(super) free_capacity: usize,
+    pub(in crate::commands) free_capacity: usize,
     retry: Option<RetryFacts>,
 }
 
 /// The answer to "when next?".
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(in crate::commands) enum Next {
     /// At this moment every gate says yes, if nothing but time changes.
     At(DateTime<Utc>),
     /// Not before something else than time changes.
@@ -71,7 +71,12 @@ pub(super) enum Next {
 }
 
 impl<'a> Person<'a> {
-    pub(super) fn new(app: &App, context: &'a Context, enrolled: Enrolled, waiting: Option<WaitingCall>) -> Self {
+    pub(in crate::commands) fn new(
+        app: &App,
+        context: &'a Context,
+        enrolled: Enrolled,
+        waiting: Option<WaitingCall>,
+    ) -> Self {
         let zones = context.zones(enrolled.candidate.timezone.as_deref());
         // A call whose slot names no period is ended by the next run rather than dialled.
         let waiting = waiting.and_then(|call| {
@@ -90,13 +95,18 @@ impl<'a> Person<'a> {
     }
 
     /// What the database shows at `at`; of the call that waits when `retry` is given, else of a new one.
-    pub(super) async fn look(&self, tx: &mut Tx, retry: Option<RetryFacts>, at: DateTime<Utc>) -> Result<Seen> {
+    pub(in crate::commands) async fn look(
+        &self,
+        tx: &mut Tx,
+        retry: Option<RetryFacts>,
+        at: DateTime<Utc>,
+    ) -> Result<Seen> {
         let campaign = &self.context.campaign;
         let candidate = &self.enrolled.candidate;
         let person = [(candidate.contact_id.clone(), candidate.phone.clone())];
-        let own: HashSet<String> = match (&self.waiting, retry) {
-            (Some((call, _)), Some(_)) => HashSet::from([call.call_id.clone()]),
-            _ => HashSet::new(),
+        let own: Vec<String> = match (&self.waiting, retry) {
+            (Some((call, _)), Some(_)) => vec![call.call_id.clone()],
+            _ => Vec::new(),
         };
         let mut histories: HashMap<String, History> =
             enrollments::histories(tx, &campaign.tenant, &campaign.purpose, &person, &own, at).await?;
@@ -128,7 +138,7 @@ impl<'a> Person<'a> {
     }
 
     /// What the gates look at: the planner's facts, and what the planner leaves to the claim.
-    pub(super) fn facts<'s>(&'s self, seen: &'s Seen) -> Facts<'s> {
+    pub(in crate::commands) fn facts<'s>(&'s self, seen: &'s Seen) -> Facts<'s> {
         let (candidate, zones) = (&self.enrolled.candidate, self.zones.as_ref());
         Facts {
             slot_taken: seen.slot.as_ref().is_some_and(|slot| slot.is_open && slot.holder.is_some()),
@@ -139,7 +149,7 @@ impl<'a> Person<'a> {
     }
 
     /// What every gate says at `at`.
-    pub(super) fn checks(&self, facts: &Facts<'_>, at: DateTime<Utc>) -> Vec<Check> {
+    pub(in crate::commands) fn checks(&self, facts: &Facts<'_>, at: DateTime<Utc>) -> Vec<Check> {
         let mut checks = facts.walk(at);
         if self.has_unreadable_preferred_time(facts) {
             for check in &mut checks {
@@ -157,7 +167,7 @@ impl<'a> Person<'a> {
     }
 
     /// The next moment from `from` on at which all gates say yes.
-    pub(super) async fn next_call(&self, tx: &mut Tx, from: DateTime<Utc>) -> Result<Next> {
+    pub(in crate::commands) async fn next_call(&self, tx: &mut Tx, from: DateTime<Utc>) -> Result<Next> {
         if let Some((_, retry)) = &self.waiting {
             match self.search(tx, Some(*retry), from, false).await? {
                 // The waiting call will be ended; a new one may follow it.

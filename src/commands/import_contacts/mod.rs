@@ -1,6 +1,7 @@
 //! `import-contacts`: a list of contacts into a tenant, every row accounted for.
 
 mod files;
+mod known;
 mod plan;
 mod reader;
 mod rows;

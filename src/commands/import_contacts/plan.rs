@@ -73,6 +73,15 @@ pub(super) fn merged(old: &Contact, row: &ContactRow, now: DateTime<Utc>) -> any
     Ok(Some(Merged { contact: new, concerns_calls }))
 }
 
+/// The contact with the row's phone in place of its own, and with what else the row says.
+///
+/// # Errors
+/// As [`merged`].
+pub(super) fn corrected(old: &Contact, row: &ContactRow, now: DateTime<Utc>) -> anyhow::Result<Contact> {
+    let contact = merged(old, row, now)?.map_or_else(|| old.clone(), |merged| merged.contact);
+    Ok(Contact { phone: row.phone.as_str().to_owned(), version: old.version + 1, updated_at: now, ..contact })
+}
+
 /// Takes a value over; says whether it differs.
 fn set(field: &mut Option<String>, value: Option<&str>) -> bool {
     let Some(value) = value.filter(|value| field.as_deref() != Some(*value)) else { return false };

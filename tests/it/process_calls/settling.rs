@@ -94,8 +94,7 @@ on_both_databases! {
         assert_eq!(state_of(&story, ADA).await, (CallStatus::Calling, vec![AttemptState::Unknown]));
         story.wait(TimeDelta::hours(24));
         story.sweep().await;
-        let (status, states) = state_of(&story, ADA).await;
-        assert_eq!((status, states), (CallStatus::Failed, vec![AttemptState::Lost]), "its slot stays spent");
+        assert_eq!(state_of(&story, ADA).await, (CallStatus::Failed, vec![AttemptState::Lost]), "its slot stays spent");
         assert_eq!(story.rings_of(ADA), 0);
     }
 

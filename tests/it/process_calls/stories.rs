@@ -278,7 +278,7 @@ on_both_databases! {
         story.campaign("broken", &rules()).await;
         story.contact(ADA, |_| {}, &["checkup"]).await;
         story.contact(BOB, |_| {}, &["broken"]).await;
-        story.spoil_rules("broken", "America/New_York", "America/New York").await;
+        story.spoil_rules("broken", "America/New York").await;
         let (counts, exit) = story.process(&[]).await;
         assert_eq!(exit, Exit::Partial, "{counts:?}");
         assert_eq!((story.rings_of(ADA), story.rings_of(BOB)), (1, 0));

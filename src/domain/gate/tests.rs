@@ -1,0 +1,460 @@
+//! Each gate alone, and all of them against a clock that is walked minute by minute.
+
+use chrono::{Datelike, NaiveDateTime, NaiveTime, Timelike, Weekday};
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::domain::slot::Frequency;
+use crate::domain::window::Window;
+use crate::domain::zone::Zone;
+
+fn at(text: &str) -> DateTime<Utc> {
+    text.parse().unwrap()
+}
+
+fn rules() -> Rules {
+    serde_json::from_value(json!({
+        "frequency": "daily",
+        "schedule": {"window": "09:00-17:00"},
+        "zone_policy": "campaign",
+        "agent": {},
+        "retry": crate::domain::evidence::RetryPolicy::default(),
+        "look_back_seconds": 900,
+        "answer_timeout_seconds": 600,
+        "call_timeout_seconds": 3600
+    }))
+    .unwrap()
+}
+
+fn new_york() -> Zones {
+    Zones::from(Zone::parse("America/New_York").unwrap())
+}
+
+/// Friday, 10:00 in New York.
+const TEN: &str = "2026-11-20T15:00:00Z";
+
+/// Facts that nothing speaks against at [`TEN`].
+fn open<'a>(rules: &'a Rules, tenant: &'a TenantSettings, zones: &'a Zones) -> Facts<'a> {
+    Facts {
+        rules,
+        tenant,
+        paused: false,
+        campaign_active: true,
+        enrolled: true,
+        zones: Some(zones),
+        phone: "+12025550101",
+        preferred_time: None,
+        run_interval_seconds: 60,
+        enrolled_at: at("2026-01-01T00:00:00Z"),
+        last_rang_for_purpose: None,
+        last_rang: None,
+        recent_rings: &[],
+        live_attempt: false,
+        slot_taken: false,
+        suppressed: false,
+        retry: None,
+        held_until: None,
+        has_credentials: true,
+        has_capacity: true,
+    }
+}
+
+/// What all gates but those that pass say.
+fn blocks(facts: &Facts<'_>, now: &str) -> Vec<(&'static str, &'static str, Option<DateTime<Utc>>)> {
+    facts
+        .walk(at(now))
+        .into_iter()
+        .filter_map(|check| match check.verdict {
+            Verdict::Pass => None,
+            Verdict::Block { reason, until } => Some((check.gate.as_str(), reason, until)),
+        })
+        .collect()
+}
+
+#[test]
+fn the_gates_stand_in_the_documented_order() {
+    let names: Vec<&str> = GATES.iter().map(|(gate, _)| gate.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "pause",
+            "active",
+            "dates",
+            "zone",
+            "window",
+            "preferred_time",
+            "frequency",
+            "slot",
+            "live_attempt",
+            "gap",
+            "caps",
+            "suppression",
+            "retry",
+            "breaker",
+            "credentials",
+            "capacity",
+        ]
+    );
+    assert!(GATES.is_sorted_by_key(|(gate, _)| *gate));
+}
+
+#[test]
+fn nothing_speaks_against_a_call_at_ten() {
+    let (rules, tenant, zones) = (rules(), TenantSettings::default(), new_york());
+    let facts = open(&rules, &tenant, &zones);
+    assert_eq!(blocks(&facts, TEN), []);
+    assert_eq!(facts.first_block(at(TEN)), None);
+    assert_eq!(facts.next_due(at(TEN)), Some(at(TEN)));
+}
+
+/// Every gate says no for its own reason, and no other gate does.
+#[test]
+fn every_gate_can_block_alone() {
+    let (rules, tenant, zones) = (rules(), TenantSettings::default(), new_york());
+    let tomorrow = Some(at("2026-11-21T14:00:00Z"));
+    let minutes_ago = |minutes| at(TEN) - TimeDelta::minutes(minutes);
+    let capped = Rules { max_calls_per_day: Some(1), ..rules.clone() };
+    let excluded = Rules {
+        schedule: crate::domain::schedule::Schedule {
+            exclude_dates: ["2026-11-20".parse().unwrap()].into(),
+            ..rules.schedule.clone()
+        },
+        ..rules.clone()
+    };
+    let listed = TenantSettings { allow_only: Some(vec!["+12025550199".to_owned()]), ..TenantSettings::default() };
+    let rings = [minutes_ago(5 * 60 - 1)];
+    let today = Period::Day("2026-11-20".parse().unwrap());
+    let yesterday = Period::Day("2026-11-19".parse().unwrap());
+    let base = || open(&rules, &tenant, &zones);
+    let cases: Vec<(&str, &str, Option<DateTime<Utc>>, Facts<'_>)> = vec![
+        ("pause", "paused", None, Facts { paused: true, ..base() }),
+        ("active", "campaign_inactive", None, Facts { campaign_active: false, ..base() }),
+        ("active", "not_enrolled", None, Facts { enrolled: false, ..base() }),
+        ("zone", "no_timezone", None, Facts { zones: None, ..base() }),
+        (
+            "preferred_time",
+            "before_preferred_time",
+            Some(at("2026-11-20T16:30:00Z")),
+            Facts { preferred_time: Some("11:30".parse().unwrap()), ..base() },
+        ),
+        (
+            "preferred_time",
+            "missed_preferred_time",
+            Some(at("2026-11-21T14:30:00Z")),
+            Facts { preferred_time: Some("09:30".parse().unwrap()), ..base() },
+        ),
+        (
+            "preferred_time",
+            "before_preferred_time",
+            Some(at("2026-11-21T14:30:00Z")),
+            Facts { preferred_time: Some("09:30".parse().unwrap()), enrolled_at: minutes_ago(10), ..base() },
+        ),
+        ("frequency", "already_called", tomorrow, Facts { last_rang_for_purpose: Some(minutes_ago(30)), ..base() }),
+        ("slot", "slot_taken", tomorrow, Facts { slot_taken: true, ..base() }),
+        (
+            "slot",
+            "slot_expired",
+            None,
+            Facts { retry: Some(RetryFacts { due_at: at(TEN), period: yesterday }), ..base() },
+        ),
+        ("live_attempt", "live_attempt", None, Facts { live_attempt: true, ..base() }),
+        ("gap", "min_gap", Some(at("2026-11-20T15:01:00Z")), Facts { last_rang: Some(minutes_ago(239)), ..base() }),
+        (
+            "caps",
+            "max_calls_per_day",
+            Some(at("2026-11-21T05:00:00Z")),
+            Facts { rules: &capped, recent_rings: &rings, ..base() },
+        ),
+        ("suppression", "suppressed", None, Facts { suppressed: true, ..base() }),
+        ("suppression", "not_on_allow_list", None, Facts { tenant: &listed, ..base() }),
+        (
+            "retry",
+            "retry_waits",
+            Some(at("2026-11-20T15:10:00Z")),
+            Facts { retry: Some(RetryFacts { due_at: at("2026-11-20T15:10:00Z"), period: today }), ..base() },
+        ),
+        (
+            "breaker",
+            "provider_refused",
+            Some(at("2026-11-20T15:00:01Z")),
+            Facts { held_until: Some(at("2026-11-20T15:00:01Z")), ..base() },
+        ),
+        ("credentials", "no_credentials", None, Facts { has_credentials: false, ..base() }),
+        ("capacity", "no_capacity", None, Facts { has_capacity: false, ..base() }),
+    ];
+    for (gate, reason, until, facts) in &cases {
+        assert_eq!(blocks(facts, TEN), [(*gate, *reason, *until)]);
+        assert_eq!(
+            facts.first_block(at(TEN)).map(|(gate, reason, until)| (gate.as_str(), reason, until)),
+            Some((*gate, *reason, *until))
+        );
+    }
+    // On a date without an opening, dates and window both say no; the dates are asked first.
+    let facts = Facts { rules: &excluded, ..base() };
+    assert_eq!(blocks(&facts, TEN), [("dates", "excluded_date", tomorrow), ("window", "outside_window", tomorrow)]);
+    assert_eq!(blocks(&base(), "2026-11-20T22:00:00Z"), [("window", "outside_window", tomorrow)]);
+    let mut met: Vec<&str> = cases.iter().map(|(gate, ..)| *gate).chain(["dates", "window"]).collect();
+    met.sort_unstable();
+    met.dedup();
+    assert_eq!(met.len(), GATES.len(), "every gate has a case: {met:?}");
+}
+
+#[test]
+fn dates_say_whether_it_is_too_early_or_too_late() {
+    let (tenant, zones) = (TenantSettings::default(), new_york());
+    let mut early = rules();
+    early.schedule.starts = Some("2026-11-23".parse().unwrap());
+    let facts = open(&early, &tenant, &zones);
+    let first = Some(at("2026-11-23T14:00:00Z"));
+    assert_eq!(facts.first_block(at(TEN)), Some((Gate::Dates, "before_first_date", first)));
+    assert_eq!(facts.next_due(at(TEN)), first);
+    let mut late = rules();
+    late.schedule.ends = Some("2026-11-19".parse().unwrap());
+    let facts = open(&late, &tenant, &zones);
+    assert_eq!(facts.first_block(at(TEN)), Some((Gate::Dates, "after_last_date", None)));
+    assert_eq!(facts.next_due(at(TEN)), None);
+}
+
+#[test]
+fn the_last_two_minutes_of_a_window_are_too_late() {
+    let (rules, tenant, zones) = (rules(), TenantSettings::default(), new_york());
+    let facts = open(&rules, &tenant, &zones);
+    assert_eq!(facts.first_block(at("2026-11-20T21:57:59.999999Z")), None);
+    let tomorrow = Some(at("2026-11-21T14:00:00Z"));
+    for late in ["2026-11-20T21:58:00Z", "2026-11-20T21:59:59Z"] {
+        assert_eq!(facts.first_block(at(late)), Some((Gate::Window, "window_closing", tomorrow)), "{late}");
+        assert_eq!(facts.next_due(at(late)), tomorrow);
+    }
+    // A window without an end has no last minutes.
+    let mut always = rules.clone();
+    always.schedule.window = "00:00-24:00".parse().unwrap();
+    assert_eq!(open(&always, &tenant, &zones).first_block(at("2026-11-21T04:59:00Z")), None);
+}
+
+/// Two minutes before the end no dial begins any more; who prefers a later minute must not wait for ever.
+#[test]
+fn a_preferred_time_at_the_very_end_counts_from_the_opening() {
+    let (mut rules, tenant, zones) = (rules(), TenantSettings::default(), new_york());
+    for (window, preferred, next) in [
+        ("09:00-17:00", "16:57", "2026-11-20T21:57:00Z"),
+        ("09:00-17:00", "16:58", "2026-11-21T14:00:00Z"),
+        ("09:00-17:00", "16:59", "2026-11-21T14:00:00Z"),
+        ("09:00-17:00", "17:00", "2026-11-21T14:00:00Z"),
+        ("22:00-00:30", "00:27", "2026-11-21T05:27:00Z"),
+        ("22:00-00:30", "00:29", "2026-11-21T03:00:00Z"),
+        ("09:00-24:00", "23:57", "2026-11-21T04:57:00Z"),
+        ("09:00-24:00", "23:59", "2026-11-21T14:00:00Z"),
+        ("22:00-00:01", "23:59", "2026-11-21T03:00:00Z"),
+        ("00:00-24:00", "23:59", "2026-11-21T04:59:00Z"),
+    ] {
+        rules.schedule.window = window.parse().unwrap();
+        let facts = Facts { preferred_time: Some(preferred.parse().unwrap()), ..open(&rules, &tenant, &zones) };
+        assert_eq!(facts.next_due(at("2026-11-20T20:00:00Z")), Some(at(next)), "{preferred} in {window}");
+    }
+}
+
+#[test]
+fn another_attempt_is_asked_about_its_own_slot_only() {
+    let (rules, tenant, zones) = (rules(), TenantSettings::default(), new_york());
+    let facts = Facts {
+        retry: Some(RetryFacts { due_at: at(TEN), period: Period::Day("2026-11-20".parse().unwrap()) }),
+        // Called for this purpose by another call today: the slot that this call holds decides.
+        last_rang_for_purpose: Some(at("2026-11-20T14:10:00Z")),
+        preferred_time: Some("16:00".parse().unwrap()),
+        slot_taken: true,
+        ..open(&rules, &tenant, &zones)
+    };
+    assert_eq!(facts.first_block(at(TEN)), None);
+    let before = facts.first_block(at("2026-11-20T13:00:00Z"));
+    assert_eq!(before, Some((Gate::Window, "outside_window", Some(at("2026-11-20T14:00:00Z")))));
+    assert_eq!(facts.next_due(at("2026-11-20T22:00:00Z")), None, "its day is over");
+}
+
+/// Zones whose clocks change in every way: an hour, half an hour, two hours, at midnight, twice around Ramadan, never.
+const ZONES: [&str; 12] = [
+    "America/New_York",
+    "Europe/London",
+    "Australia/Lord_Howe",
+    "Antarctica/Troll",
+    "Africa/Casablanca",
+    "America/Havana",
+    "Asia/Beirut",
+    "America/Santiago",
+    "Asia/Kathmandu",
+    "Pacific/Chatham",
+    "America/Vancouver",
+    "UTC",
+];
+
+/// Days on which some of those clocks change.
+const CHANGES: [&str; 12] = [
+    "2026-03-08T06:00:00Z",
+    "2026-11-01T05:00:00Z",
+    "2026-03-29T00:00:00Z",
+    "2026-10-25T00:00:00Z",
+    "2026-04-04T14:00:00Z",
+    "2026-10-03T15:00:00Z",
+    "2026-02-15T01:00:00Z",
+    "2026-03-22T01:00:00Z",
+    "2026-04-05T02:00:00Z",
+    "2026-09-06T03:00:00Z",
+    "2026-03-28T21:00:00Z",
+    "2026-12-31T20:00:00Z",
+];
+
+fn any_window() -> impl Strategy<Value = Window> {
+    (0_u32..288, 1_u32..=288).prop_map(|(start, length)| {
+        let end = (start + length) % 288;
+        let time = |five: u32| format!("{:02}:{:02}", five * 5 / 60, five * 5 % 60);
+        // Equal ends are refused where campaigns are saved.
+        let end = if end == start { "24:00".to_owned() } else { time(end) };
+        format!("{}-{end}", time(start)).parse().unwrap()
+    })
+}
+
+/// Whether a wall clock that shows this is inside, by nothing but the words of the rule.
+fn shows_inside(rules: &Rules, wall: NaiveDateTime) -> bool {
+    let (start, end) = (rules.schedule.window.start().minute(), rules.schedule.window.end().minute());
+    let minute = u16::try_from(wall.hour() * 60 + wall.minute()).unwrap();
+    let yesterday = wall.date().pred_opt().unwrap();
+    let opened_on = if start < end {
+        (start <= minute && minute < end).then_some(wall.date())
+    } else if minute >= start {
+        Some(wall.date())
+    } else {
+        (minute < end).then_some(yesterday)
+    };
+    opened_on.is_some_and(|date| {
+        rules.schedule.days.contains(date.weekday()) && !rules.schedule.exclude_dates.contains(&date)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4000, ..ProptestConfig::default() })]
+
+    /// Where the gates say yes, every clock that the callee may look at is inside, now and for the two minutes in
+    /// which a phone may still begin to ring.
+    #[test]
+    fn no_call_outside_the_window_around_clock_changes(
+        window in any_window(),
+        days in prop::collection::vec(prop::sample::select(vec![
+            Weekday::Mon, Weekday::Tue, Weekday::Wed, Weekday::Thu, Weekday::Fri, Weekday::Sat, Weekday::Sun,
+        ]), 0..4),
+        names in prop::collection::vec(prop::sample::select(ZONES.to_vec()), 1..=2),
+        change in prop::sample::select(CHANGES.to_vec()),
+        offset_seconds in -36 * 3600_i64..36 * 3600,
+        exclude in any::<bool>(),
+    ) {
+        let mut rules = rules();
+        rules.schedule.window = window;
+        rules.schedule.days = crate::domain::window::Days::new(days);
+        let zones = Zones::new(names.iter().map(|name| Zone::parse(name).unwrap())).unwrap();
+        let now = at(change) + TimeDelta::seconds(offset_seconds);
+        if exclude {
+            rules.schedule.exclude_dates.insert(now.date_naive());
+        }
+        let tenant = TenantSettings::default();
+        let facts = open(&rules, &tenant, &zones);
+        let rings_inside = |at: DateTime<Utc>| -> Result<(), TestCaseError> {
+            for second in (0..=CLOSE_MARGIN_SECONDS).step_by(5) {
+                for zone in zones.iter() {
+                    let wall = zone.local(at + TimeDelta::seconds(second));
+                    prop_assert!(shows_inside(&rules, wall), "at {at} and {second} s it is {wall} in {zone}");
+                }
+            }
+            Ok(())
+        };
+        if facts.first_block(now).is_none() {
+            rings_inside(now)?;
+        }
+        if let Some(next) = facts.next_due(now) {
+            prop_assert!(next >= now);
+            rings_inside(next)?;
+            prop_assert_eq!(facts.first_block(next), None);
+            prop_assert_eq!(next == now, facts.first_block(now).is_none());
+        }
+    }
+}
+
+/// Steps of the walk, which all times in the facts are multiples of.
+const STEP_MINUTES: i64 = 5;
+
+/// A moment some steps away from `from`.
+fn step(from: DateTime<Utc>, steps: i64) -> DateTime<Utc> {
+    from + TimeDelta::minutes(STEP_MINUTES * steps)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 160, max_shrink_iters: 200, ..ProptestConfig::default() })]
+
+    /// The next moment is the first one that a walk along the clock would find.
+    #[test]
+    fn the_next_moment_is_the_first_one_of_a_walk(
+        window in any_window(),
+        weekdays_only in any::<bool>(),
+        frequency in prop::sample::select(vec![Frequency::Daily, Frequency::Weekly, Frequency::Once]),
+        name in prop::sample::select(ZONES.to_vec()),
+        change in prop::sample::select(CHANGES.to_vec()),
+        offset_steps in -200_i64..200,
+        preferred in prop::option::weighted(0.3, 0_u32..288),
+        rang_steps_ago in prop::option::of(0_i64..600),
+        other_steps_ago in prop::option::of(0_i64..600),
+        held_steps in prop::option::weighted(0.3, 0_i64..300),
+        retry in prop::option::weighted(0.3, (0_i64..300, 0_u64..3)),
+        cap in prop::option::weighted(0.3, 1_i64..3),
+        exclude in prop::option::weighted(0.2, 0_u64..3),
+    ) {
+        let mut rules = rules();
+        rules.frequency = frequency;
+        rules.schedule.window = window;
+        rules.max_calls_per_day = cap;
+        if weekdays_only {
+            rules.schedule.days = "mon,tue,wed,thu,fri".parse().unwrap();
+        }
+        let from = step(at(change), offset_steps);
+        if let Some(days) = exclude {
+            rules.schedule.exclude_dates.insert(from.date_naive() + Days::new(days));
+        }
+        let zones = Zones::from(Zone::parse(name).unwrap());
+        let tenant = TenantSettings::default();
+        let rang = rang_steps_ago.map(|steps| step(from, -steps));
+        let last_rang = other_steps_ago.map(|steps| step(from, -steps)).max(rang);
+        let rings: Vec<DateTime<Utc>> = rang.into_iter().chain(last_rang).collect();
+        let facts = Facts {
+            preferred_time: preferred.map(|five| {
+                let time = NaiveTime::from_num_seconds_from_midnight_opt(five * 300, 0).unwrap();
+                time.format("%H:%M").to_string().parse().unwrap()
+            }),
+            // Five minutes, so that a preferred time ends on a step.
+            run_interval_seconds: 300,
+            last_rang_for_purpose: rang,
+            last_rang,
+            recent_rings: &rings,
+            held_until: held_steps.map(|steps| step(from, steps)),
+            retry: retry.map(|(steps, days)| RetryFacts {
+                due_at: step(from, steps),
+                period: frequency.period(zones.first().local(from).date() + Days::new(days)),
+            }),
+            ..open(&rules, &tenant, &zones)
+        };
+        let next = facts.next_due(from);
+        let days = 4;
+        for steps in 0..days * 24 * 60 / STEP_MINUTES {
+            let now = step(from, steps);
+            let block = facts.first_block(now);
+            let first = facts.walk(now).into_iter().find(|check| check.verdict != Verdict::Pass);
+            prop_assert_eq!(first.map(|check| check.gate), block.map(|(gate, ..)| gate));
+            if let Some((gate, reason, Some(until))) = block {
+                prop_assert!(until > now, "{gate:?} {reason} until {until} at {now}");
+            }
+            match next {
+                Some(next) if now == next => {
+                    prop_assert_eq!(block, None, "the next moment {} is blocked", next);
+                    return Ok(());
+                }
+                _ => prop_assert!(block.is_some(), "at {now} nothing speaks against a call, and the next moment is {next:?}"),
+            }
+        }
+    }
+}
