@@ -7,6 +7,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands;
 use crate::config::ConfigArgs;
+use crate::error::Failure;
 use crate::output::Format;
 
 /// Calls each person at most once, at the right local time, and can say why.
@@ -58,6 +59,23 @@ pub struct Global {
     /// Pretend that it is this time; only with --dry-run or on a rehearsal database
     #[arg(long, global = true, value_name = "TIME", value_parser = parse_instant)]
     pub now: Option<DateTime<Utc>>,
+}
+
+impl Global {
+    /// Refuses the options that say which database, configuration or time counts, for a command that has its own.
+    pub(crate) fn refuse_settings(&self, command: &str) -> Result<(), Failure> {
+        let given = [
+            ("--config", self.config.config.is_some()),
+            ("--database-url", self.config.database_url.is_some()),
+            ("--now", self.now.is_some()),
+        ];
+        match given.iter().find(|(_, given)| *given) {
+            Some((option, _)) => {
+                Err(Failure::usage(format!("{command} takes no {option}: it has a database and a clock of its own")))
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 const HELP_TEMPLATE: &str = "\
@@ -117,7 +135,7 @@ fn flowing(text: &str) -> String {
         let Some(next) = lines.peek() else { break };
         let runs_on = line.chars().count() >= SHORTEST_BROKEN_LINE
             && !line.starts_with(' ')
-            && !line.ends_with(['.', ':'])
+            && !line.ends_with('.')
             && !next.is_empty()
             && !next.starts_with(' ');
         flowing.push(if runs_on { ' ' } else { '\n' });

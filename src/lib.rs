@@ -20,6 +20,7 @@ use std::io::{self, IsTerminal as _};
 
 use anyhow::Result;
 use clap::CommandFactory as _;
+use futures_util::future::LocalBoxFuture;
 use tracing_subscriber::EnvFilter;
 
 use self::app::App;
@@ -80,7 +81,10 @@ async fn dispatch(cli: Cli, printer: &Printer) -> Result<Exit> {
                 let clock = cli.global.now.map_or_else(Clock::system, Clock::starting_at);
                 commands::import_contacts::run_standalone(printer, &clock, &args).await
             }
-            Command::Demo(args) => commands::demo::run(printer, &cli.global, args).await,
+            Command::Demo(args) => {
+                cli.global.refuse_settings("demo")?;
+                commands::demo::run(printer, args, run_line).await
+            }
             Command::Sandbox(args) => commands::sandbox::run(printer, args).await,
             _ => Err(anyhow::anyhow!("this command needs a configuration")),
         };
@@ -95,39 +99,46 @@ async fn dispatch(cli: Cli, printer: &Printer) -> Result<Exit> {
     }
     let clock = cli.global.now.map_or_else(Clock::system, Clock::starting_at);
     let app = App::new(clock, printer.clone(), config, cli.command.is_dry_run());
-    let result = match cli.command {
-        Command::Apply(args) => commands::apply::run(&app, args).await,
-        Command::Call(args) => commands::call::run(&app, args).await,
-        Command::Cancel(args) => commands::cancel::run(&app, args).await,
-        Command::CollectOutcomes(args) => commands::collect_outcomes::run(&app, args).await,
-        Command::Doctor(args) => commands::doctor::run(&app, args).await,
-        Command::Enroll(args) => commands::enroll::run(&app, args).await,
-        Command::Explain(args) => commands::explain::run(&app, args).await,
-        Command::ImportContacts(args) => commands::import_contacts::run(&app, args).await,
-        Command::Init(args) => commands::init::run(&app, args).await,
-        Command::List(args) => commands::list::run(&app, args).await,
-        Command::Migrate(args) => commands::migrate::run(&app, args).await,
-        Command::Pause(args) => commands::pause::run(&app, args).await,
-        Command::ProcessCalls(args) => commands::process_calls::run(&app, args).await,
-        Command::Resolve(args) => commands::resolve::run(&app, args).await,
-        Command::Resume(args) => commands::resume::run(&app, args).await,
-        Command::Retry(args) => commands::retry::run(&app, args).await,
-        Command::Show(args) => commands::show::run(&app, args).await,
-        Command::StartCampaign(args) => commands::start_campaign::run(&app, args).await,
-        Command::Status(args) => commands::status::run(&app, args).await,
-        Command::StopCampaign(args) => commands::stop_campaign::run(&app, args).await,
-        Command::SweepTimeouts(args) => commands::sweep_timeouts::run(&app, args).await,
-        Command::Withdraw(args) => commands::withdraw::run(&app, args).await,
+    let result = run_command(&app, cli.command).await;
+    app.close().await;
+    result
+}
+
+async fn run_command(app: &App, command: Command) -> Result<Exit> {
+    match command {
+        Command::Apply(args) => commands::apply::run(app, args).await,
+        Command::Call(args) => commands::call::run(app, args).await,
+        Command::Cancel(args) => commands::cancel::run(app, args).await,
+        Command::CollectOutcomes(args) => commands::collect_outcomes::run(app, args).await,
+        Command::Doctor(args) => commands::doctor::run(app, args).await,
+        Command::Enroll(args) => commands::enroll::run(app, args).await,
+        Command::Explain(args) => commands::explain::run(app, args).await,
+        Command::ImportContacts(args) => commands::import_contacts::run(app, args).await,
+        Command::Init(args) => commands::init::run(app, args).await,
+        Command::List(args) => commands::list::run(app, args).await,
+        Command::Migrate(args) => commands::migrate::run(app, args).await,
+        Command::Pause(args) => commands::pause::run(app, args).await,
+        Command::ProcessCalls(args) => commands::process_calls::run(app, args).await,
+        Command::Resolve(args) => commands::resolve::run(app, args).await,
+        Command::Resume(args) => commands::resume::run(app, args).await,
+        Command::Retry(args) => commands::retry::run(app, args).await,
+        Command::Show(args) => commands::show::run(app, args).await,
+        Command::StartCampaign(args) => commands::start_campaign::run(app, args).await,
+        Command::Status(args) => commands::status::run(app, args).await,
+        Command::StopCampaign(args) => commands::stop_campaign::run(app, args).await,
+        Command::SweepTimeouts(args) => commands::sweep_timeouts::run(app, args).await,
+        Command::Withdraw(args) => commands::withdraw::run(app, args).await,
         Command::CheckPhone(_)
         | Command::CheckWindow(_)
         | Command::Completions(_)
         | Command::Demo(_)
-        | Command::Sandbox(_) => {
-            unreachable!("standalone commands were run above")
-        }
-    };
-    app.close().await;
-    result
+        | Command::Sandbox(_) => Err(anyhow::anyhow!("this command runs by itself")),
+    }
+}
+
+/// Runs a command line on an app that is there already, for the commands that play others.
+fn run_line(app: &App, args: Vec<OsString>) -> LocalBoxFuture<'_, Result<Exit>> {
+    Box::pin(async move { run_command(app, cli::parse(args)?.command).await })
 }
 
 fn start_logging(filter: &str, global: &Global, may_color: bool) {

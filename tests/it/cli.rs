@@ -57,6 +57,41 @@ fn the_readme_lists_the_commands() {
     assert_eq!(listed, known, "the table of commands in README.md differs from `callops --help`");
 }
 
+/// What stands in the README can be pasted.
+#[test]
+fn the_campaign_of_the_readme_is_applied_and_calls_nobody_else() {
+    let readme = include_str!("../../README.md");
+    let toml = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a TOML block");
+    assert!(toml.lines().filter(|line| line.contains('=')).count() < 20, "{toml}");
+    let scratch = Scratch::new();
+    let callops = Callops::new(&scratch).env("CALLOPS_DATABASE_URL", "callops.db");
+    scratch.write("acme.toml", toml.replace("\"...\"", "\"an-id\""));
+    scratch.write("me.csv", "phone\n+14155550100\n");
+    callops.run(["init"]).success();
+    callops.run(["apply", "acme.toml"]).success();
+    callops.run(["import-contacts", "me.csv", "--tenant", "acme", "--campaign", "checkup"]).success();
+    callops.run(["start-campaign", "acme/checkup"]).success();
+    let output = callops.run(["process-calls", "--dry-run", "--now", "2036-11-17T15:00:00Z"]).success();
+    assert!(output.stdout.contains("due"), "{output}");
+    scratch.write("others.csv", "phone\n+14155550101\n");
+    callops.run(["import-contacts", "others.csv", "--tenant", "acme", "--campaign", "checkup"]).success();
+    let explained = ["explain", "--contact", "+14155550101", "--at", "2036-11-17T15:00:00Z"];
+    let output = callops.run(explained).success();
+    assert!(output.stdout.contains("allow"), "{output}");
+}
+
+/// Every TOML file among the examples is one that `apply` takes.
+#[test]
+fn the_examples_can_be_applied() {
+    let examples = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let paths = std::fs::read_dir(examples).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let files: Vec<_> = paths.filter(|path| path.extension().is_some_and(|extension| extension == "toml")).collect();
+    let scratch = Scratch::new();
+    let callops = Callops::new(&scratch).env("CALLOPS_DATABASE_URL", "callops.db");
+    // Together, since a tenant may stand in another file than its account.
+    callops.run([std::path::Path::new("apply")].into_iter().chain(files.iter().map(|path| path.as_path()))).success();
+}
+
 /// `callops list contacts | head -1`, in which the reader goes away early.
 #[cfg(unix)]
 #[test]

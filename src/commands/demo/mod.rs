@@ -3,15 +3,17 @@
 mod report;
 mod stage;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
+use futures_util::future::LocalBoxFuture;
 use indicatif::HumanCount;
 use serde_json::{Map, Value, json};
 
 use self::report::Ledger;
 use self::stage::Stage;
-use crate::cli::Global;
+use crate::app::App;
 use crate::clock::Clock;
 use crate::commands::calling::stop::Stop;
 use crate::error::{Exit, Failure};
@@ -40,15 +42,17 @@ const LOST_BEFORE_RINGING: [u64; 2] = [340, 650];
 /// The simulated minutes after which the demo gives up. It needs about half of them.
 const MAX_MINUTES: u32 = 120;
 
+/// Runs a command line, its first word the program's name, on an app.
+pub type RunLine = fn(&App, Vec<OsString>) -> LocalBoxFuture<'_, Result<Exit>>;
+
 /// Plays the demo.
 ///
 /// # Errors
 /// When the folder cannot be used, or what the demo shows does not hold.
-pub async fn run(printer: &Printer, global: &Global, args: Args) -> Result<Exit> {
-    refuse_settings(global)?;
+pub async fn run(printer: &Printer, args: Args, run_line: RunLine) -> Result<Exit> {
     let stopwatch = Clock::system();
     let stop = Stop::on_signals()?;
-    let mut stage = Stage::set(args.keep.as_deref()).await?;
+    let mut stage = Stage::set(args.keep.as_deref(), run_line).await?;
     let say = |line: &str| printer.say(line);
     say("No phone rings and nothing leaves this machine. The provider is a stand-in at");
     say(&format!("{}, everything else is in {}.\n", stage.sandbox.url(), stage.folder().display()));
@@ -89,7 +93,7 @@ pub async fn run(printer: &Printer, global: &Global, args: Args) -> Result<Exit>
         say("\nWhat came of the calls:\n");
         printer.rows(&report::outcomes(&calls))?;
         say("\nThe latest ten:\n");
-        printer.rows(&report::latest(&calls, Stage::zone()))?;
+        printer.rows(&report::latest(&calls, stage::ZONE))?;
         say("");
     }
     say(&format!(
@@ -120,19 +124,6 @@ pub async fn run(printer: &Printer, global: &Global, args: Args) -> Result<Exit>
     farewell(printer, &stage, args.keep.is_some());
     stage.strike().await;
     Ok(Exit::Success)
-}
-
-/// The demo has settings of its own; one that would be ignored is better refused.
-fn refuse_settings(global: &Global) -> Result<()> {
-    let given = [
-        ("--config", global.config.config.is_some()),
-        ("--database-url", global.config.database_url.is_some()),
-        ("--now", global.now.is_some()),
-    ];
-    if let Some((option, _)) = given.iter().find(|(_, given)| *given) {
-        return Err(Failure::usage(format!("demo takes no {option}: it has a database and a clock of its own")).into());
-    }
-    Ok(())
 }
 
 /// Shows a command line and runs it; yields what it would have printed as JSON.

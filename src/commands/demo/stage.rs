@@ -1,5 +1,6 @@
 //! Where the demo plays: a folder, a rehearsal database, the stand-in, and one clock for all of it.
 
+use std::ffi::OsString;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -8,15 +9,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use chrono::TimeDelta;
 use chrono_tz::Tz;
-use clap::Parser as _;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use super::READ_AS;
+use super::{READ_AS, RunLine};
 use crate::app::{App, new_id};
-use crate::cli::{Cli, Command};
 use crate::clock::Clock;
-use crate::commands;
 use crate::config::{Config, ConfigArgs, Environment};
 use crate::domain::call::CallStatus;
 use crate::error::{Exit, Failure};
@@ -26,7 +24,8 @@ use crate::store::{attempts, calls};
 
 /// A Monday, ten o'clock in New York.
 const STARTS_AT: &str = "2026-11-16T15:00:00Z";
-const ZONE: Tz = chrono_tz::America::New_York;
+/// Where the demo's people live.
+pub(super) const ZONE: Tz = chrono_tz::America::New_York;
 const KEY: &str = "demo-key";
 const ORGANISATION: &str = "org-demo";
 /// Decides every outcome, so that the demo is the same each time.
@@ -100,11 +99,12 @@ pub(super) struct Stage {
     pub(super) sandbox: Running,
     pub(super) clock: Clock,
     folder: Folder,
+    run_line: RunLine,
 }
 
 impl Stage {
     /// Makes the folder and starts the stand-in in it.
-    pub(super) async fn set(keep: Option<&Path>) -> Result<Self> {
+    pub(super) async fn set(keep: Option<&Path>, run_line: RunLine) -> Result<Self> {
         let folder = Folder::new(keep)?;
         let clock = Clock::manual(STARTS_AT.parse()?);
         let listener = TcpListener::bind("127.0.0.1:0").await.context("cannot listen on this machine")?;
@@ -126,15 +126,11 @@ impl Stage {
         let config = Config::load(&ConfigArgs::default(), &environment)?;
         fastrand::seed(SEED);
         let (printer, _) = Printer::captured(READ_AS);
-        Ok(Self { app: App::new(clock.clone(), printer, config, false), sandbox, clock, folder })
+        Ok(Self { app: App::new(clock.clone(), printer, config, false), sandbox, clock, folder, run_line })
     }
 
     pub(super) fn folder(&self) -> &Path {
         &self.folder.path
-    }
-
-    pub(super) fn zone() -> Tz {
-        ZONE
     }
 
     /// The time that it is there.
@@ -163,19 +159,9 @@ impl Stage {
     }
 
     async fn dispatch(&mut self, line: &str, printer: Printer) -> Result<()> {
-        let command = self.parse(line)?;
+        let args = self.words(line);
         self.app.printer = printer;
-        let app = &self.app;
-        let exit = match command {
-            Command::Init(args) => commands::init::run(app, args).await,
-            Command::Apply(args) => commands::apply::run(app, args).await,
-            Command::ImportContacts(args) => commands::import_contacts::run(app, args).await,
-            Command::StartCampaign(args) => commands::start_campaign::run(app, args).await,
-            Command::ProcessCalls(args) => commands::process_calls::run(app, args).await,
-            Command::CollectOutcomes(args) => commands::collect_outcomes::run(app, args).await,
-            Command::Explain(args) => commands::explain::run(app, args).await,
-            _ => bail!("`callops {line}` is not part of the demo"),
-        };
+        let exit = (self.run_line)(&self.app, args).await;
         match exit.with_context(|| format!("`callops {line}`"))? {
             // Rows without a phone are in the lists, and unknown attempts are meant to be there for a while.
             Exit::Success | Exit::Partial | Exit::Findings | Exit::Interrupted | Exit::Terminated => Ok(()),
@@ -183,13 +169,13 @@ impl Stage {
         }
     }
 
-    /// The command line, with files in the folder instead of the working directory.
-    fn parse(&self, line: &str) -> Result<Command> {
+    /// The words of a command line, with files in the folder instead of the working directory.
+    fn words(&self, line: &str) -> Vec<OsString> {
         let words = line.split(' ').map(|word| {
             let path = self.folder.path.join(word);
             if path.is_file() { path.into_os_string() } else { word.into() }
         });
-        Ok(Cli::try_parse_from(std::iter::once("callops".into()).chain(words))?.command)
+        std::iter::once("callops".into()).chain(words).collect()
     }
 
     /// Loses the answers to these requests for calls, counted from 1, after or before the phone rings.
