@@ -18,6 +18,7 @@ mod listing;
 mod migrations;
 mod operators;
 mod process_calls;
+mod proofs;
 mod sandbox;
 mod status;
 mod vapi;

@@ -11,7 +11,7 @@ use callops::providers::{Http, ReadError};
 use callops::sandbox::Running;
 use chrono::TimeDelta;
 use serde_json::{Map, Value, json};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::sandbox::{PHONE, noon, settings, start};
 
@@ -137,12 +137,11 @@ async fn a_refusal_says_whose_fault_it_is() {
 
 #[tokio::test]
 async fn only_a_connection_that_was_never_made_is_not_sent() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    drop(listener);
+    // A port that is taken and not listened on: nobody else can get it meanwhile.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let url = format!("http://{}", socket.local_addr().unwrap());
     let result = vapi(&url).place(&request(1)).await;
-    assert!(matches!(result.answer, DialAnswer::NotSent { .. }), "{result:?}");
-    let result = vapi("https://callops.invalid").place(&request(1)).await;
     assert!(matches!(result.answer, DialAnswer::NotSent { .. }), "{result:?}");
     let read = vapi(&url).get("x").await;
     assert!(matches!(read, Err(ReadError::Unreachable { status: None, .. })), "{read:?}");

@@ -72,6 +72,23 @@ impl TestDatabase {
         Self { backend: Backend::Postgres, url: url_of(&server_url(), &name), scratch: Scratch::new() }
     }
 
+    /// A database of its own with the same content. Nobody may be connected to this one meanwhile.
+    pub(crate) fn copy(&self) -> Self {
+        match self.backend {
+            Backend::Sqlite => {
+                let copy = Self::empty(self.backend);
+                for name in [SQLITE_FILE.to_owned(), format!("{SQLITE_FILE}-wal")] {
+                    let (from, to) = (self.scratch.path().join(&name), copy.scratch.path().join(&name));
+                    if from.exists() {
+                        std::fs::copy(from, to).expect("the file can be copied");
+                    }
+                }
+                copy
+            }
+            Backend::Postgres => Self::on_postgres(Some(database_name(&self.url))),
+        }
+    }
+
     /// Which kind it is.
     pub(crate) fn backend(&self) -> Backend {
         self.backend

@@ -70,7 +70,7 @@ pub(crate) mod story;
 
 pub(crate) use database::{Backend, TestDatabase};
 pub(crate) use redact::Redactor;
-pub(crate) use run::{Callops, Output};
+pub(crate) use run::{Callops, Condition, Output, Running};
 pub(crate) use scratch::Scratch;
 
 /// Runs async code to its end on a runtime of its own, from any thread, inside or outside another runtime.

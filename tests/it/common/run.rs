@@ -167,6 +167,14 @@ impl Stream {
     }
 }
 
+/// What a command that was started is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Condition {
+    Running,
+    Stopped,
+    Over,
+}
+
 /// A command that was started. It is killed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Running {
@@ -204,6 +212,17 @@ impl Running {
                 return Some(line.trim_end().to_owned());
             }
         }
+    }
+
+    /// Whether it runs, stands still, or is over.
+    #[cfg(unix)]
+    pub(crate) fn condition(&mut self) -> Condition {
+        if self.child.try_wait().expect("the command can be asked").is_some() {
+            return Condition::Over;
+        }
+        let output = Command::new("ps").args(["-o", "state=", "-p", &self.child.id().to_string()]).output();
+        let state = output.expect("ps can be started").stdout;
+        if state.trim_ascii_start().first() == Some(&b'T') { Condition::Stopped } else { Condition::Running }
     }
 
     /// Kills it at once, as `kill -9` does.

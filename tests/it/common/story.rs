@@ -108,6 +108,12 @@ impl Story {
         callops.run(args.iter().copied().chain(["--now", &now]))
     }
 
+    /// Ends the story; its database stays.
+    pub(crate) async fn end(self) -> TestDatabase {
+        self.app.close().await;
+        self.database
+    }
+
     pub(crate) async fn db(&self) -> &Db {
         self.app.db().await.expect("the database")
     }
@@ -222,6 +228,41 @@ impl Story {
         let campaign = self.find_campaign(campaign).await;
         let pair = [(self.app.new_id(), contact.id.clone())];
         self.write(async |tx| enrollments::enroll(tx, &campaign.id, campaign.rules_version, &pair, now).await).await;
+    }
+
+    /// Contacts with these phones and nothing else, enrolled in a campaign.
+    pub(crate) async fn people(&self, phones: &[String], campaign: &str) {
+        let now = self.now();
+        let campaign = self.find_campaign(campaign).await;
+        let contacts: Vec<Contact> = phones
+            .iter()
+            .map(|phone| Contact {
+                id: self.app.new_id(),
+                tenant: "acme".to_owned(),
+                phone: phone.clone(),
+                extension: None,
+                name: None,
+                email: None,
+                external_id: None,
+                timezone: None,
+                timezone_source: None,
+                preferred_time: None,
+                attributes: "{}".to_owned(),
+                version: 1,
+                import_id: None,
+                created_at: now,
+                updated_at: now,
+            })
+            .collect();
+        for batch in contacts.chunks(200) {
+            let pairs: Vec<(String, String)> =
+                batch.iter().map(|contact| (self.app.new_id(), contact.id.clone())).collect();
+            self.write(async |tx| {
+                contacts::insert(tx, batch).await?;
+                enrollments::enroll(tx, &campaign.id, campaign.rules_version, &pairs, now).await
+            })
+            .await;
+        }
     }
 
     /// Gives a contact another phone.
