@@ -113,7 +113,8 @@ pub async fn once(app: &App, args: &Args, stop: &Stop) -> Result<(Map<String, Va
     }
     let run_id = app.new_id();
     let mut counts = Counts::default();
-    let result = dial(app, wish, &run_id, stop, &mut counts).await;
+    // On the heap: it holds a whole run.
+    let result = Box::pin(dial(app, wish, &run_id, stop, &mut counts)).await;
     let exit = match &result {
         Ok(attempt) => {
             let is_placed =

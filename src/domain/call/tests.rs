@@ -177,6 +177,17 @@ proptest! {
     }
 }
 
+/// A name; attempts, decision and the next attempt; then status, outcome and reason.
+type Row = (
+    &'static str,
+    Vec<AttemptFacts>,
+    Option<Decision>,
+    Option<DateTime<Utc>>,
+    CallStatus,
+    Option<Outcome>,
+    Option<&'static str>,
+);
+
 #[test]
 fn a_calls_status_is_what_its_attempts_add_up_to() {
     use AttemptState as S;
@@ -187,7 +198,7 @@ fn a_calls_status_is_what_its_attempts_add_up_to() {
     let ended = |outcome| fact(S::Ended, Some(outcome));
     let plain = |state| fact(state, None);
     #[rustfmt::skip]
-    let table: Vec<(&str, Vec<AttemptFacts>, Option<Decision>, Option<DateTime<Utc>>, CallStatus, Option<Outcome>, Option<&str>)> = vec![
+    let table: Vec<Row> = vec![
         ("claimed", vec![plain(S::Claimed)], None, None, C::Scheduled, None, None),
         ("given back", vec![plain(S::Void)], None, next, C::Scheduled, None, None),
         ("given back for good", vec![plain(S::Void)], None, None, C::Failed, None, Some("nothing left to do")),

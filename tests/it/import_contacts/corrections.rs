@@ -105,6 +105,19 @@ on_both_databases! {
         assert_eq!(people(&store).await, [person("+18022236942", "N-3", "New", 1), person("+18027556100", "A-1", "Ada", 2)]);
     }
 
+    async fn a_dry_run_of_a_long_list_counts_as_the_import_does(db) {
+        let store = set_up(&db).await;
+        let list = db.scratch().write("list.csv", format!("{HEADER}Ada,802-223-6942,A-1\n")).display().to_string();
+        import(&db, [list.as_str()]).success();
+        // More rows between the two than are looked at together.
+        let between = (0..600).map(|n| format!("N,802-456-{n:04},\n")).collect::<Vec<_>>().concat();
+        db.scratch().write("list.csv", format!("{HEADER}Ada,802-755-6100,A-1\n{between}New,802-223-6942,N-3\n"));
+        let dry = import(&db, [&list, "--dry-run"]).success().json();
+        assert_eq!(counts(&dry), [602, 601, 1, 0, 0, 0, 0]);
+        assert_eq!(counts(&import(&db, [list.as_str()]).success().json()), counts(&dry));
+        assert_eq!(contact(&store, "+18022236942").await.external_id.as_deref(), Some("N-3"));
+    }
+
     async fn an_id_that_the_list_or_the_database_has_twice_identifies_nobody(db) {
         let store = set_up(&db).await;
         let list = db.scratch().write("list.csv", format!("{HEADER}Ada,802-223-6942,H-1\nBob,802-265-3610,H-1\n"));
