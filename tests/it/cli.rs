@@ -89,7 +89,9 @@ fn the_examples_can_be_applied() {
     let scratch = Scratch::new();
     let callops = Callops::new(&scratch).env("CALLOPS_DATABASE_URL", "callops.db");
     // Together, since a tenant may stand in another file than its account.
-    callops.run([std::path::Path::new("apply")].into_iter().chain(files.iter().map(|path| path.as_path()))).success();
+    callops
+        .run([std::path::Path::new("apply")].into_iter().chain(files.iter().map(std::path::PathBuf::as_path)))
+        .success();
 }
 
 /// `callops list contacts | head -1`, in which the reader goes away early.
