@@ -9,7 +9,6 @@ mod document;
 mod environment;
 mod secrets;
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -35,8 +34,6 @@ const DEFAULT_LOG: &str = "warn";
 const DEFAULT_RUN_INTERVAL: HumanDuration = HumanDuration::from_minutes(1);
 const DEFAULT_REQUEST_TIMEOUT: HumanDuration = HumanDuration::from_seconds(20);
 const MAX_REQUEST_TIMEOUT: HumanDuration = HumanDuration::from_minutes(5);
-const DEFAULT_BIND: &str = "127.0.0.1:8080";
-const DEFAULT_ADMIN_BIND: &str = "127.0.0.1:8081";
 
 /// The options that say where the configuration is and override it.
 #[derive(Args, Clone, Debug, Default)]
@@ -76,10 +73,6 @@ pub struct Config {
     pub run_interval: HumanDuration,
     /// How long a provider may take to answer one request.
     pub request_timeout: HumanDuration,
-    /// Where findings go.
-    pub alerts: Alerts,
-    /// Addresses of `serve`.
-    pub server: Server,
     /// The environment with the `env_file` below it: what references to secrets are resolved by.
     pub environment: Environment,
     /// What should be looked at but stops nothing.
@@ -97,24 +90,6 @@ pub struct DatabaseSettings {
     pub schema: String,
     /// Whether prepared statements are kept.
     pub statement_cache: bool,
-}
-
-/// Where findings go.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Alerts {
-    /// An address to which they are posted.
-    pub webhook_url: Option<SecretUrl>,
-}
-
-/// Addresses of `serve`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Server {
-    /// Webhooks and requests.
-    pub bind: SocketAddr,
-    /// Health and metrics.
-    pub admin_bind: SocketAddr,
-    /// How the outside reaches `bind`, without a slash at the end.
-    pub public_url: Option<String>,
 }
 
 impl Config {
@@ -163,8 +138,6 @@ impl Config {
                 )),
             })?
             .unwrap_or_else(|| DEFAULT_LOG.to_owned());
-        let alerts = root.section("alerts")?;
-        let server = root.section("server")?;
         Ok(Self {
             database,
             log,
@@ -176,12 +149,6 @@ impl Config {
                 HumanDuration::from_minutes(24 * 60),
             )?,
             request_timeout: read_duration(&root, "request_timeout", DEFAULT_REQUEST_TIMEOUT, MAX_REQUEST_TIMEOUT)?,
-            alerts: Alerts { webhook_url: read_secret_url(&alerts, "webhook_url")? },
-            server: Server {
-                bind: read_address(&server, "bind", DEFAULT_BIND)?,
-                admin_bind: read_address(&server, "admin_bind", DEFAULT_ADMIN_BIND)?,
-                public_url: read_public_url(&server)?,
-            },
             file,
             env_file,
             environment,
@@ -230,15 +197,7 @@ fn find_file(args: &ConfigArgs, environment: &Environment) -> Result<Option<Path
 }
 
 fn refuse_unknown_keys(root: &Section<'_>) -> Result<()> {
-    let sections: Vec<&str> =
-        KEYS.iter().filter_map(|key| key.name.split_once('.').map(|(section, _)| section)).collect();
-    let top = KEYS.iter().map(|key| key.name).filter(|name| !name.contains('.'));
-    root.refuse_unknown(top.chain(sections.iter().copied()))?;
-    for name in sections {
-        let inside = KEYS.iter().filter_map(|key| key.name.split_once('.')).filter(|(section, _)| *section == name);
-        root.section(name)?.refuse_unknown(inside.map(|(_, key)| key))?;
-    }
-    Ok(())
+    root.refuse_unknown(KEYS.iter().map(|key| key.name))
 }
 
 fn read_database(
@@ -330,28 +289,6 @@ fn read_duration(
 fn read_secret_url(section: &Section<'_>, key: &str) -> Result<Option<SecretUrl>> {
     let Some(text) = section.string(key)? else { return Ok(None) };
     Ok(Some(text.try_map(|text| SecretUrl::parse(&text))?.value))
-}
-
-fn read_address(section: &Section<'_>, key: &str, default: &str) -> Result<SocketAddr> {
-    let text = match section.string(key)? {
-        Some(text) => text.try_map(|text| {
-            text.parse().map_err(|_| format!("{text:?} is no address with a port, such as 127.0.0.1:8080"))
-        })?,
-        None => return Ok(default.parse().expect("the default is an address")),
-    };
-    Ok(text.value)
-}
-
-fn read_public_url(section: &Section<'_>) -> Result<Option<String>> {
-    let Some(text) = section.string("public_url")? else { return Ok(None) };
-    let url = text.try_map(|text| {
-        let url = secrets::check_web_address(&text).map_err(|rule| format!("{text:?} is {rule}"))?;
-        if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() || url.password().is_some() {
-            return Err("a public address has no user, query or fragment".to_owned());
-        }
-        Ok(text.trim_end_matches('/').to_owned())
-    })?;
-    Ok(Some(url.value))
 }
 
 #[cfg(test)]

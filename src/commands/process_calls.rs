@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::Result;
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value, json};
 
 use super::calling::counts::Counts;
@@ -13,12 +14,14 @@ use super::calling::plan::{self, Context, Search, Source};
 use super::calling::rotation::Rotation;
 use super::calling::stop::Stop;
 use super::calling::sweep;
+use super::lookup::{self, CampaignName};
 use crate::app::App;
 use crate::domain::campaign::ZonePolicy;
 use crate::domain::duration::HumanDuration;
-use crate::error::{Exit, Failure, classify};
+use crate::error::{Exit, classify};
+use crate::providers::ping::ping;
 use crate::store::setup::{self, Campaign};
-use crate::store::{control, runs};
+use crate::store::{Tx, control, runs};
 
 /// The command's name, as its heartbeat bears it.
 pub const COMMAND: &str = "process-calls";
@@ -50,7 +53,7 @@ pub struct Args {
     pub concurrency: u16,
     /// Only this campaign
     #[arg(long, value_name = "TENANT/NAME")]
-    pub campaign: Option<String>,
+    pub campaign: Option<CampaignName>,
     /// Only this tenant
     #[arg(long, value_name = "TENANT")]
     pub tenant: Option<String>,
@@ -71,7 +74,23 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     }
     let (counts, exit) = once(app, &args, &Stop::on_signals()?).await?;
     report(app, &counts)?;
+    if exit == Exit::Success {
+        give_sign_of_life(app).await;
+    }
     Ok(exit)
+}
+
+/// Asks the `ping_url`, if there is one. That it cannot be asked is no failure of the run.
+async fn give_sign_of_life(app: &App) {
+    let Some(ping_url) = &app.config.ping_url else { return };
+    match ping_url.resolve(&app.config.environment) {
+        Ok(url) => {
+            if let Err(problem) = ping(app.http().await, &url).await {
+                app.printer.warn(format!("ping_url: {problem}"));
+            }
+        }
+        Err(error) => app.printer.warn(format!("ping_url: {error:#}")),
+    }
 }
 
 /// One run, recorded, with nothing printed.
@@ -128,7 +147,7 @@ async fn work(app: &App, args: &Args, run_id: &str, stop: &Stop, counts: &mut Co
     if control::pauses(&mut tx).await?.iter().any(|pause| pause.scope == control::EVERYBODY) {
         return Ok(());
     }
-    let due = wanted(app, setup::campaigns_due(&mut tx, now).await?, args)?;
+    let due = wanted(&mut tx, args, now).await?;
     let (contexts, unreadable) = plan::contexts(&mut tx, due).await?;
     drop(tx);
     plan::report_unreadable(app, &unreadable, counts).await?;
@@ -171,19 +190,24 @@ fn run_interval_seconds(app: &App) -> i64 {
     i64::from(app.config.run_interval.seconds())
 }
 
-/// Of the campaigns that are due, those that the options ask for.
-fn wanted(_app: &App, campaigns: Vec<Campaign>, args: &Args) -> Result<Vec<Campaign>> {
-    if let Some(name) = &args.campaign
-        && !name.contains('/')
-    {
-        return Err(Failure::usage(format!("`{name}` is no campaign"))
-            .hint("name it as TENANT/NAME, such as acme/checkup")
-            .into());
+/// The campaigns that are due, of those that the options ask for.
+///
+/// # Errors
+/// Exit 2 when the options name something that does not exist.
+async fn wanted(tx: &mut Tx, args: &Args, now: DateTime<Utc>) -> Result<Vec<Campaign>> {
+    if let Some(name) = &args.campaign {
+        lookup::campaign(tx, name).await??;
     }
-    Ok(campaigns
+    if let Some(name) = &args.tenant {
+        lookup::tenant(tx, name).await??;
+    }
+    let due = setup::campaigns_due(tx, now).await?;
+    Ok(due
         .into_iter()
         .filter(|campaign| args.tenant.as_ref().is_none_or(|tenant| campaign.tenant == *tenant))
-        .filter(|campaign| args.campaign.as_ref().is_none_or(|name| campaign.full_name() == *name))
+        .filter(|campaign| {
+            args.campaign.as_ref().is_none_or(|name| campaign.tenant == name.tenant && campaign.name == name.name)
+        })
         .collect())
 }
 
@@ -209,7 +233,7 @@ async fn leave_closed_ones(app: &App, contexts: Vec<Context>, counts: &mut Count
             (ZonePolicy::Campaign, Some(zones)) => {
                 let schedule = &context.rules.schedule;
                 if schedule.opened_on(zones, now).is_none() {
-                    Some(schedule.next_open(zones, now).unwrap_or(now + chrono::TimeDelta::days(1)))
+                    Some(schedule.next_open(zones, now).unwrap_or(now + TimeDelta::days(1)))
                 } else {
                     None
                 }
@@ -237,7 +261,7 @@ async fn look(app: &App, args: &Args) -> Result<Counts> {
     let mut counts = Counts::default();
     let mut tx = app.db().await?.read().await?;
     let everybody_paused = control::pauses(&mut tx).await?.iter().any(|pause| pause.scope == control::EVERYBODY);
-    let due = wanted(app, setup::campaigns_due(&mut tx, app.clock.now()).await?, args)?;
+    let due = wanted(&mut tx, args, app.clock.now()).await?;
     let (contexts, unreadable) = plan::contexts(&mut tx, due).await?;
     if runs::any_finding(&mut tx).await? {
         app.printer.say("there are findings: see `callops doctor`");

@@ -3,7 +3,7 @@
 /// A key of `callops.toml`.
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
-    /// Its name, with its section: `server.bind`.
+    /// Its name.
     pub name: &'static str,
     /// Its default, as people read it; `None` when it may simply be absent.
     pub default: Option<&'static str>,
@@ -77,30 +77,6 @@ pub const KEYS: &[Key] = &[
         default: Some("`20s`"),
         example: "\"30s\"",
         meaning: "How long a provider may take to answer one request, from `1s` to `5m`.",
-    },
-    Key {
-        name: "alerts.webhook_url",
-        default: None,
-        example: "\"env:ALERTS_URL\"",
-        meaning: "An address to which findings are posted as JSON; or a reference to it.",
-    },
-    Key {
-        name: "server.bind",
-        default: Some("`127.0.0.1:8080`"),
-        example: "\"0.0.0.0:8080\"",
-        meaning: "The address on which `serve` takes webhooks and requests.",
-    },
-    Key {
-        name: "server.admin_bind",
-        default: Some("`127.0.0.1:8081`"),
-        example: "\"127.0.0.1:9090\"",
-        meaning: "The address of health and metrics. Not for the public.",
-    },
-    Key {
-        name: "server.public_url",
-        default: None,
-        example: "\"https://calls.example\"",
-        meaning: "How the outside reaches `server.bind`, for the webhooks that are set up at providers.",
     },
 ];
 

@@ -267,7 +267,7 @@ exported=1
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
-        let environment = Environment::of_variables([("A", "process"), ("B", "")], "/work").with_fallback(file);
+        let environment = Environment::of_variables([("A", "process"), ("B", "")], "/srv").with_fallback(file);
         assert_eq!(environment.get("A"), Some("process"));
         assert_eq!(environment.get("B"), Some("file"));
         assert_eq!(environment.get("C"), Some("file"));

@@ -13,7 +13,7 @@ struct Machine {
 impl Machine {
     fn new() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        for name in ["work", "config", "data"] {
+        for name in ["srv", "config", "data"] {
             fs::create_dir(dir.path().join(name)).expect("created");
         }
         Self { dir, variables: Vec::new() }
@@ -34,7 +34,7 @@ impl Machine {
     }
 
     fn environment(&self) -> Environment {
-        Environment::of_variables(self.variables.clone(), self.path("work"))
+        Environment::of_variables(self.variables.clone(), self.path("srv"))
             .with_directories(self.path("config"), self.path("data"))
     }
 
@@ -53,7 +53,7 @@ impl Machine {
 }
 
 fn file(text: &str) -> Machine {
-    Machine::new().write("work/callops.toml", text)
+    Machine::new().write("srv/callops.toml", text)
 }
 
 #[test]
@@ -76,10 +76,6 @@ fn without_any_configuration_everything_has_its_documented_default() {
         ("ping_url", config.ping_url.as_ref().map(ToString::to_string)),
         ("run_interval", Some(config.run_interval.to_string())),
         ("request_timeout", Some(config.request_timeout.to_string())),
-        ("alerts.webhook_url", config.alerts.webhook_url.as_ref().map(ToString::to_string)),
-        ("server.bind", Some(config.server.bind.to_string())),
-        ("server.admin_bind", Some(config.server.admin_bind.to_string())),
-        ("server.public_url", config.server.public_url.clone()),
     ] {
         assert_eq!(documented(name), value, "{name}");
     }
@@ -88,7 +84,7 @@ fn without_any_configuration_everything_has_its_documented_default() {
 #[test]
 fn every_declared_key_is_read_and_its_example_is_valid() {
     let shown = |text: &str| {
-        let machine = file(text).write("work/callops.env", "A=1\n");
+        let machine = file(text).write("srv/callops.env", "A=1\n");
         let config = machine.load().unwrap_or_else(|error| panic!("{text}: {error:#}"));
         let dir = machine.dir.path().display().to_string();
         let warnings_aside = Config { warnings: Vec::new(), ..config };
@@ -119,8 +115,8 @@ fn every_variable_overrides_its_key() {
         let value = values.iter().find(|(name, _)| *name == key).expect(key).1;
         let machine =
             file("database_url = '/file.db'\ndatabase_schema = 'file'\nenv_file = 'file.env'\nlog = 'info'\n")
-                .write("work/file.env", "")
-                .write("work/variable.env", "")
+                .write("srv/file.env", "")
+                .write("srv/variable.env", "")
                 .env(variable.name, value);
         let shown = format!("{:?}", machine.load().expect("a configuration"));
         assert!(shown.contains(value), "{} does not override {key}: {shown}", variable.name);
@@ -133,7 +129,7 @@ fn the_file_is_found_in_the_documented_order() {
     let machine = Machine::new()
         .write("option.toml", &named("option"))
         .write("variable.toml", &named("variable"))
-        .write("work/callops.toml", &named("work"))
+        .write("srv/callops.toml", &named("srv"))
         .write("config/callops.toml", &named("config"))
         .env(declared::CONFIG, "../variable.toml");
     let option = ConfigArgs { config: Some("../option.toml".into()), ..ConfigArgs::default() };
@@ -141,14 +137,14 @@ fn the_file_is_found_in_the_documented_order() {
     assert_eq!(machine.load().expect("a configuration").log, "variable=info");
     let machine = Machine { variables: Vec::new(), ..machine };
     let config = machine.load().expect("a configuration");
-    assert_eq!((config.log.as_str(), config.file), ("work=info", Some(machine.path("work/callops.toml"))));
-    fs::remove_file(machine.path("work/callops.toml")).expect("removed");
+    assert_eq!((config.log.as_str(), config.file), ("work=info", Some(machine.path("srv/callops.toml"))));
+    fs::remove_file(machine.path("srv/callops.toml")).expect("removed");
     assert_eq!(machine.load().expect("a configuration").log, "config=info");
     fs::remove_file(machine.path("config/callops.toml")).expect("removed");
     assert_eq!(machine.load().expect("a configuration").file, None);
 
     let machine = machine.env(declared::CONFIG, "gone.toml");
-    assert_eq!(machine.told().0, "no configuration file at /work/gone.toml, which CALLOPS_CONFIG names");
+    assert_eq!(machine.told().0, "no configuration file at /srv/gone.toml, which CALLOPS_CONFIG names");
 }
 
 #[test]
@@ -162,14 +158,14 @@ fn the_database_is_named_by_option_variable_env_file_and_file_in_this_order() {
         (path.display().to_string(), database.source)
     };
     let none = ConfigArgs::default();
-    assert_eq!(database(&machine, &none), ("work/file.db".to_owned(), Source::File(machine.path("work/callops.toml"))));
+    assert_eq!(database(&machine, &none), ("srv/file.db".to_owned(), Source::File(machine.path("srv/callops.toml"))));
     let machine = machine.write("cron.env", "CALLOPS_DATABASE_URL=env_file.db\n");
     let by_variable = Source::Variable("CALLOPS_DATABASE_URL");
-    assert_eq!(database(&machine, &none), ("work/env_file.db".to_owned(), by_variable.clone()));
+    assert_eq!(database(&machine, &none), ("srv/env_file.db".to_owned(), by_variable.clone()));
     let machine = machine.env("CALLOPS_DATABASE_URL", "variable.db");
-    assert_eq!(database(&machine, &none), ("work/variable.db".to_owned(), by_variable));
+    assert_eq!(database(&machine, &none), ("srv/variable.db".to_owned(), by_variable));
     let option = ConfigArgs { database_url: Some("option.db".into()), ..none };
-    assert_eq!(database(&machine, &option), ("work/option.db".to_owned(), Source::Option("--database-url")));
+    assert_eq!(database(&machine, &option), ("srv/option.db".to_owned(), Source::Option("--database-url")));
 
     let homeless = Environment::of_variables([("A", "1")], machine.path("config"));
     let config = Config::load(&ConfigArgs::default(), &homeless).expect("a configuration");
@@ -183,45 +179,36 @@ fn a_wrong_value_is_told_with_file_line_column_value_and_rule() {
     for (text, expected) in [
         (
             "\nrun_interval = \"1 minute\"",
-            "/work/callops.toml:2:16: run_interval: \"1 minute\" is no length of time: write a whole number and one unit \
+            "/srv/callops.toml:2:16: run_interval: \"1 minute\" is no length of time: write a whole number and one unit \
              (s, m, h or d), such as 15m",
         ),
-        ("run_interval = \"0s\"", "/work/callops.toml:1:16: run_interval: \"0s\" is not from 1s to 1d"),
-        ("run_interval = 60", "/work/callops.toml:1:16: run_interval: a string in quotes is wanted, not an integer"),
-        ("request_timeout = '6m'", "/work/callops.toml:1:19: request_timeout: \"6m\" is not from 1s to 5m"),
+        ("run_interval = \"0s\"", "/srv/callops.toml:1:16: run_interval: \"0s\" is not from 1s to 1d"),
+        ("run_interval = 60", "/srv/callops.toml:1:16: run_interval: a string in quotes is wanted, not an integer"),
+        ("request_timeout = '6m'", "/srv/callops.toml:1:19: request_timeout: \"6m\" is not from 1s to 5m"),
         (
             "log = 'a=loud'",
-            "/work/callops.toml:1:7: log: \"a=loud\" is neither a level (error, warn, info, debug, trace) nor a \
+            "/srv/callops.toml:1:7: log: \"a=loud\" is neither a level (error, warn, info, debug, trace) nor a \
              target=level list",
         ),
         (
             "database_schema = 'Calls'",
-            "/work/callops.toml:1:19: database_schema: \"Calls\" is no name of a schema: at most 63 lower-case letters, \
+            "/srv/callops.toml:1:19: database_schema: \"Calls\" is no name of a schema: at most 63 lower-case letters, \
              digits and _, not beginning with a digit or pg_",
         ),
         (
             "database_url = 'mysql://u:hunter2@h/d'",
-            "/work/callops.toml:1:16: database_url: mysql: is no known kind of database: \
+            "/srv/callops.toml:1:16: database_url: mysql: is no known kind of database: \
              write postgres://.., sqlite:///path or a path",
         ),
         (
             "database_statement_cache = 'no'",
-            "/work/callops.toml:1:28: database_statement_cache: true or false is wanted, not a string",
+            "/srv/callops.toml:1:28: database_statement_cache: true or false is wanted, not a string",
         ),
         (
             "ping_url = 'hunter2'",
-            "/work/callops.toml:1:12: ping_url: no http or https address (relative URL without a base)",
+            "/srv/callops.toml:1:12: ping_url: no http or https address (relative URL without a base)",
         ),
-        (
-            "[server]\nbind = \"localhost\"",
-            "/work/callops.toml:2:8: server.bind: \"localhost\" is no address with a port, such as 127.0.0.1:8080",
-        ),
-        (
-            "[server]\npublic_url = 'https://x.example/?a=1'",
-            "/work/callops.toml:2:14: server.public_url: a public address has no user, query or fragment",
-        ),
-        ("alerts = 1", "/work/callops.toml:1:10: alerts: a table is wanted, not an integer"),
-        ("env_file = 'gone.env'", "cannot read the env_file /work/gone.env: No such file or directory (os error 2)"),
+        ("env_file = 'gone.env'", "cannot read the env_file /srv/gone.env: No such file or directory (os error 2)"),
     ] {
         let (message, _) = file(text).told();
         assert_eq!(message, expected);
@@ -233,14 +220,7 @@ fn a_wrong_value_is_told_with_file_line_column_value_and_rule() {
 fn an_unknown_key_is_told_with_the_nearest_known_one() {
     assert_eq!(
         file("log = 'info'\ndatabase_ulr = 'x'\n").told(),
-        ("/work/callops.toml:2:1: unknown key database_ulr".to_owned(), vec!["did you mean database_url?".to_owned()])
-    );
-    assert_eq!(
-        file("[alerts]\nwebhook = 'x'\n").told(),
-        (
-            "/work/callops.toml:2:1: unknown key alerts.webhook".to_owned(),
-            vec!["the keys here are webhook_url".to_owned()]
-        )
+        ("/srv/callops.toml:2:1: unknown key database_ulr".to_owned(), vec!["did you mean database_url?".to_owned()])
     );
 }
 
@@ -255,18 +235,11 @@ fn a_wrong_variable_is_told_by_its_name() {
 #[test]
 fn the_env_file_feeds_secrets_and_is_warned_about_where_it_may() {
     let machine = file("env_file = 'cron.env'\nping_url = 'env:PING'\n")
-        .write("work/cron.env", "export PING=https://ping.example/hunter2\nCALLOPS_CONFIG=x\nNO_COLOR=1\n");
+        .write("srv/cron.env", "export PING=https://ping.example/hunter2\nCALLOPS_CONFIG=x\nNO_COLOR=1\n");
     let config = machine.load().expect("a configuration");
     let ping_url = config.ping_url.as_ref().expect("an address").resolve(&config.environment).expect("resolved");
     assert_eq!(ping_url.expose(), "https://ping.example/hunter2");
     assert!(config.warnings.iter().any(|warning| warning.starts_with("CALLOPS_CONFIG has no effect in ")));
     assert!(!config.may_color());
     assert!(!format!("{config:?}").contains("hunter2"));
-}
-
-#[test]
-fn the_public_address_ends_without_a_slash() {
-    let config = file("[server]\npublic_url = 'https://calls.example/'\n").load().expect("a configuration");
-    assert_eq!(config.server.public_url.as_deref(), Some("https://calls.example"));
-    assert!(config.may_color());
 }

@@ -8,13 +8,13 @@ const COMMAND: [&str; 2] = ["migrate", "--status"];
 #[test]
 fn a_misspelt_key_is_told_with_its_place_and_the_nearest_key() {
     let scratch = Scratch::new();
-    scratch.write("callops.toml", "log = \"warn\"\n\n[server]\npublc_url = \"https://calls.example\"\n");
+    scratch.write("callops.toml", "log = \"warn\"\n\nrequest_timout = \"20s\"\n");
     insta::assert_snapshot!(Callops::new(&scratch).run(COMMAND), @r#"
     exit: 6
     --- stdout
     --- stderr
-    error: [DIR]/callops.toml:4:1: unknown key server.publc_url
-    hint: did you mean server.public_url?
+    error: [DIR]/callops.toml:3:1: unknown key request_timout
+    hint: did you mean request_timeout?
     "#);
 }
 
