@@ -53,6 +53,9 @@ struct Options {
     /// Only this database: `sqlite` or `postgres`
     #[arg(long, value_name = "KIND")]
     database: Option<String>,
+    /// Another build of callops to measure
+    #[arg(long, value_name = "FILE", default_value = env!("CARGO_BIN_EXE_callops"))]
+    callops: PathBuf,
     /// A tenth of everything, once: too short to judge by
     #[arg(long)]
     quick: bool,
@@ -150,7 +153,7 @@ impl Bench {
         } else {
             self.options.postgres.clone().context("--postgres names no server: start this with scripts/bench")?
         };
-        Ok(Place { kind, url, schema: name, folder })
+        Ok(Place { kind, url, schema: name, folder, callops: self.options.callops.clone() })
     }
 
     fn say(&self, what: &str) {
@@ -199,7 +202,8 @@ impl Bench {
         for round in 1..=self.options.rounds {
             self.say(&format!("{kind}: {calls} calls, {concurrency} at once, round {round}"));
             let sandbox = Sandbox::start(&self.folder, self.options.latency_ms)?;
-            bare.push(self.post(&sandbox, 0, calls, concurrency)?.finish()?);
+            let run = self.post(&sandbox, 0, calls, concurrency)?;
+            bare.push(run.finish()?);
             ensure!(sandbox.rings().await? == calls, "the bare client did not place every call");
             drop(sandbox);
 

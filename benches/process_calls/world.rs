@@ -34,6 +34,8 @@ pub(crate) struct Place {
     pub(crate) schema: String,
     /// An empty folder, in which no configuration is found.
     pub(crate) folder: PathBuf,
+    /// The build that works on it.
+    pub(crate) callops: PathBuf,
 }
 
 /// What to put into a database.
@@ -124,7 +126,7 @@ impl Place {
 
     /// One run of `process-calls` at a moment.
     pub(crate) fn process_calls(&self, now: &str, concurrency: u64) -> Command {
-        let mut command = Command::new(CALLOPS);
+        let mut command = Command::new(&self.callops);
         command
             .args(["process-calls", "--max-runtime", "10m", "--now", now, "--concurrency", &concurrency.to_string()])
             .current_dir(&self.folder)
@@ -141,14 +143,14 @@ impl Place {
 async fn settle(db: &Db) -> Result<()> {
     match db {
         Db::Sqlite(pool) => {
-            pool.execute("ANALYZE").await?;
-            pool.execute("PRAGMA wal_checkpoint(TRUNCATE)").await?;
+            (&**pool).execute("ANALYZE").await?;
+            (&**pool).execute("PRAGMA wal_checkpoint(TRUNCATE)").await?;
         }
         Db::Postgres(pool, schema) => {
             for table in ["contacts", "enrollments", "campaigns", "calls", "slots", "attempts"] {
-                pool.execute(sqlx::AssertSqlSafe(format!("VACUUM ANALYZE {schema}.{table}"))).await?;
+                (&**pool).execute(sqlx::AssertSqlSafe(format!("VACUUM ANALYZE {schema}.{table}"))).await?;
             }
-            pool.execute("CHECKPOINT").await?;
+            (&**pool).execute("CHECKPOINT").await?;
         }
     }
     Ok(())
