@@ -1,5 +1,6 @@
 //! What every command gets: clock, configuration, printer, and the database when it asks for it.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -33,13 +34,23 @@ pub struct App {
     /// Whether the command promised to change nothing.
     dry_run: bool,
     db: OnceCell<Db>,
+    /// The database's clock and ours when it was opened, until somebody has compared them.
+    first_look: Mutex<Option<(DateTime<Utc>, DateTime<Utc>)>>,
     http: OnceCell<Http>,
 }
 
 impl App {
     /// An app; `dry_run` says that the command will change nothing, which lets `--now` work on any database.
     pub fn new(clock: Clock, printer: Printer, config: Config, dry_run: bool) -> Self {
-        Self { clock, printer, config, dry_run, db: OnceCell::new(), http: OnceCell::new() }
+        Self {
+            clock,
+            printer,
+            config,
+            dry_run,
+            db: OnceCell::new(),
+            first_look: Mutex::default(),
+            http: OnceCell::new(),
+        }
     }
 
     /// The database, with the schema that this program needs.
@@ -51,15 +62,19 @@ impl App {
         self.db
             .get_or_try_init(|| async {
                 let db = self.connect(2, false).await?;
-                db.check_schema().await.map_err(explain_store_error)?;
+                let mut tx = db.read().await?;
+                let theirs = tx.check_schema().await.map_err(explain_store_error)?;
+                if let (Some(theirs), Ok(mut first_look)) = (theirs, self.first_look.lock()) {
+                    *first_look = Some((theirs, self.clock.now()));
+                }
                 if self.clock.is_shifted() && !self.dry_run {
-                    let mut tx = db.read().await?;
                     if !control::is_rehearsal(&mut tx).await? {
                         return Err(Failure::usage("--now moves the clock, and this is no rehearsal database")
                             .hint("give --dry-run, or use a database made by `callops init --rehearsal`")
                             .into());
                     }
                 }
+                drop(tx);
                 Ok(db)
             })
             .await
@@ -129,10 +144,13 @@ impl App {
         if self.clock.is_shifted() {
             return Ok(());
         }
-        if let Some(theirs) = self.db().await?.clock().await? {
-            check_skew("the database", theirs, self.clock.now())?;
-        }
-        Ok(())
+        let db = self.db().await?;
+        let first_look = self.first_look.lock().ok().and_then(|mut first_look| first_look.take());
+        let clocks = match first_look {
+            Some(clocks) => Some(clocks),
+            None => db.clock().await?.map(|theirs| (theirs, self.clock.now())),
+        };
+        clocks.map_or(Ok(()), |(theirs, ours)| check_skew("the database", theirs, ours))
     }
 
     /// Appends a line to the audit log.

@@ -136,18 +136,24 @@ pub fn report(app: &App, counts: &Counts) -> Result<()> {
 }
 
 async fn work(app: &App, args: &Args, run_id: &str, stop: &Stop, counts: &mut Counts) -> Result<()> {
-    let mut directory = Directory::load(app).await?;
     let began = app.clock.monotonic();
     let runtime = args.max_runtime.to_std();
-    // Settling may take half of the run; what it does not get to is left to sweep-timeouts.
-    sweep::sweep(app, &mut directory, began + runtime / 2, counts).await?;
     let db = app.db().await?;
+    // A run that finds nothing asks two questions in one transaction and ends: it must cost no more with a million
+    // people who wait than with none.
     let mut tx = db.read().await?;
-    let now = app.clock.now();
-    if control::pauses(&mut tx).await?.iter().any(|pause| pause.scope == control::EVERYBODY) {
+    if sweep::look(app, &mut tx).await?.is_anything() {
+        let mut directory = Directory::read(&mut tx).await?;
+        drop(tx);
+        // Settling may take half of the run; what it does not get to is left to sweep-timeouts.
+        sweep::sweep(app, &mut directory, began + runtime / 2, counts).await?;
+        tx = db.read().await?;
+    }
+    let due = wanted(&mut tx, args, app.clock.now()).await?;
+    if due.is_empty() || control::pauses(&mut tx).await?.iter().any(|pause| pause.scope == control::EVERYBODY) {
         return Ok(());
     }
-    let due = wanted(&mut tx, args, now).await?;
+    let mut directory = Directory::read(&mut tx).await?;
     let (contexts, unreadable) = plan::contexts(&mut tx, due).await?;
     drop(tx);
     plan::report_unreadable(app, &unreadable, counts).await?;
@@ -215,6 +221,7 @@ async fn wanted(tx: &mut Tx, args: &Args, now: DateTime<Utc>) -> Result<Vec<Camp
 async fn leave_closed_ones(app: &App, contexts: Vec<Context>, counts: &mut Counts) -> Result<Vec<Context>> {
     let now = app.clock.now();
     let mut open = Vec::new();
+    let mut closed = Vec::new();
     for context in contexts {
         if context.paused {
             continue;
@@ -241,17 +248,13 @@ async fn leave_closed_ones(app: &App, contexts: Vec<Context>, counts: &mut Count
             _ => None,
         };
         match closed_until {
-            Some(next_open_at) => {
-                let campaign = &context.campaign;
-                app.db()
-                    .await?
-                    .write(async |tx| {
-                        setup::set_next_open(tx, &campaign.id, campaign.rules_version, Some(next_open_at)).await
-                    })
-                    .await?;
-            }
+            Some(next_open_at) => closed.push((context, next_open_at)),
             None => open.push(context),
         }
+    }
+    if !closed.is_empty() {
+        let opens: Vec<_> = closed.iter().map(|(context, next_open_at)| (&context.campaign, *next_open_at)).collect();
+        app.db().await?.write(async |tx| setup::set_next_opens(tx, &opens).await).await?;
     }
     Ok(open)
 }

@@ -102,6 +102,15 @@ macro_rules! columns {
     };
 }
 
+/// The condition of the index of live attempts, word for word: SQLite uses it only where it finds it so. Live attempts
+/// are few; those that ended are all that ever were.
+macro_rules! live {
+    () => {
+        "state IN ('claimed', 'placing', 'placed', 'answered', 'unknown')"
+    };
+}
+pub(super) use live;
+
 /// One attempt by id.
 pub async fn attempt(tx: &mut Tx, id: &str) -> Result<Option<Attempt>> {
     Ok(fetch!(tx, Attempt, fetch_optional, concat!("SELECT ", columns!(), " FROM attempts WHERE id = $1"), id)?)
@@ -147,7 +156,9 @@ pub async fn silent(tx: &mut Tx, before: DateTime<Utc>) -> Result<Vec<Attempt>> 
         concat!(
             "SELECT ",
             columns!(),
-            " FROM attempts WHERE state = 'placing' AND placing_at <= $1 ORDER BY placing_at LIMIT 1000"
+            " FROM attempts WHERE state = 'placing' AND ",
+            live!(),
+            " AND placing_at <= $1 ORDER BY placing_at LIMIT 1000"
         ),
         before
     )?)
@@ -162,7 +173,9 @@ pub async fn unknown_due(tx: &mut Tx, now: DateTime<Utc>) -> Result<Vec<Attempt>
         concat!(
             "SELECT ",
             columns!(),
-            " FROM attempts WHERE state = 'unknown' AND (next_poll_at IS NULL OR next_poll_at <= $1)
+            " FROM attempts WHERE state = 'unknown' AND ",
+            live!(),
+            " AND (next_poll_at IS NULL OR next_poll_at <= $1)
               ORDER BY placing_at LIMIT 5000"
         ),
         now
@@ -178,7 +191,9 @@ pub async fn overdue(tx: &mut Tx, now: DateTime<Utc>) -> Result<Vec<Attempt>> {
         concat!(
             "SELECT ",
             columns!(),
-            " FROM attempts WHERE state IN ('placed', 'answered') AND deadline_at <= $1
+            " FROM attempts WHERE state IN ('placed', 'answered') AND ",
+            live!(),
+            " AND deadline_at <= $1
               ORDER BY deadline_at LIMIT 1000"
         ),
         now
@@ -194,7 +209,9 @@ pub async fn polls_due(tx: &mut Tx, now: DateTime<Utc>, limit: i64) -> Result<Ve
         concat!(
             "SELECT ",
             columns!(),
-            " FROM attempts WHERE state IN ('placed', 'answered') AND next_poll_at <= $1
+            " FROM attempts WHERE state IN ('placed', 'answered') AND ",
+            live!(),
+            " AND next_poll_at <= $1
               ORDER BY next_poll_at LIMIT $2"
         ),
         now,
@@ -292,7 +309,58 @@ pub async fn old_unknowns(tx: &mut Tx, before: DateTime<Utc>) -> Result<i64> {
         tx,
         i64,
         fetch_one,
-        "SELECT count(*) FROM attempts WHERE state = 'unknown' AND placing_at < $1",
+        concat!("SELECT count(*) FROM attempts WHERE state = 'unknown' AND ", live!(), " AND placing_at < $1"),
         before
+    )?)
+}
+
+/// Which attempts a sweep would have to look after. All false, and no old unknowns, when there is nothing to do.
+#[derive(Clone, Copy, Debug, FromRow, PartialEq, Eq)]
+pub struct Unsettled {
+    /// Claims whose lease ran out.
+    pub abandoned: bool,
+    /// Attempts that were being sent when their owner fell silent.
+    pub silent: bool,
+    /// Unknown attempts whose provider should be asked now.
+    pub unknown: bool,
+    /// Placed and answered attempts whose deadline has passed.
+    pub overdue: bool,
+    /// Unknown attempts that are old enough to be findings.
+    pub old_unknowns: bool,
+}
+
+impl Unsettled {
+    /// Whether there is anything to look after.
+    pub fn is_anything(self) -> bool {
+        self.abandoned || self.silent || self.unknown || self.overdue || self.old_unknowns
+    }
+}
+
+/// Looks for all that a sweep looks after, in one question. `silent_before` is as in [`silent`], `old_before` as in
+/// [`old_unknowns`].
+pub async fn unsettled(
+    tx: &mut Tx,
+    now: DateTime<Utc>,
+    silent_before: DateTime<Utc>,
+    old_before: DateTime<Utc>,
+) -> Result<Unsettled> {
+    Ok(fetch!(
+        tx,
+        Unsettled,
+        fetch_one,
+        concat!(
+            "SELECT coalesce(max(CASE WHEN state = 'claimed' AND lease_until <= $1 THEN 1 END), 0) = 1 AS abandoned,
+                 coalesce(max(CASE WHEN state = 'placing' AND placing_at <= $2 THEN 1 END), 0) = 1 AS silent,
+                 coalesce(max(CASE WHEN state = 'unknown' AND (next_poll_at IS NULL OR next_poll_at <= $1)
+                              THEN 1 END), 0) = 1 AS \"unknown\",
+                 coalesce(max(CASE WHEN state IN ('placed', 'answered') AND deadline_at <= $1
+                              THEN 1 END), 0) = 1 AS overdue,
+                 coalesce(max(CASE WHEN state = 'unknown' AND placing_at < $3 THEN 1 END), 0) = 1 AS old_unknowns
+             FROM attempts WHERE ",
+            live!()
+        ),
+        now,
+        silent_before,
+        old_before
     )?)
 }

@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::FromRow;
 
+use super::attempts::live;
 use super::control::share_dialling;
 use super::{Result, Tx, dynamic, execute, fetch, scalar};
 
@@ -162,9 +163,11 @@ pub async fn capacity(tx: &mut Tx, account: &str, limits: &AccountLimits, now: D
         tx,
         i64,
         fetch_one,
-        "SELECT count(*) FROM attempts
-         WHERE account = $1 AND (state IN ('claimed', 'placing', 'placed', 'answered')
-                                 OR (state = 'unknown' AND placing_at > $2))",
+        concat!(
+            "SELECT count(*) FROM attempts WHERE account = $1 AND ",
+            live!(),
+            " AND (state <> 'unknown' OR placing_at > $2)"
+        ),
         account,
         now - TimeDelta::seconds(UNKNOWN_OCCUPIES_SECONDS)
     )?;
@@ -505,7 +508,11 @@ pub async fn abandoned_claims(tx: &mut Tx, now: DateTime<Utc>) -> Result<Vec<Str
         tx,
         String,
         fetch_all,
-        "SELECT id FROM attempts WHERE state = 'claimed' AND lease_until <= $1 ORDER BY id LIMIT 500",
+        concat!(
+            "SELECT id FROM attempts WHERE state = 'claimed' AND ",
+            live!(),
+            " AND lease_until <= $1 ORDER BY id LIMIT 500"
+        ),
         now
     )?)
 }
@@ -516,7 +523,7 @@ pub async fn claims_of(tx: &mut Tx, owner: &str) -> Result<Vec<String>> {
         tx,
         (String,),
         fetch_all,
-        "SELECT id FROM attempts WHERE state = 'claimed' AND owner = $1 ORDER BY id",
+        concat!("SELECT id FROM attempts WHERE state = 'claimed' AND ", live!(), " AND owner = $1 ORDER BY id"),
         owner
     )?
     .into_iter()

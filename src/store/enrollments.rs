@@ -66,7 +66,8 @@ macro_rules! candidate_columns {
     };
 }
 
-/// The enrollments of a campaign that are due for a check, those unserved longest first.
+/// The enrollments of a campaign that are due for a check, those unserved longest first: in the order of their index, so
+/// that a batch costs a batch and not a sort of all that are due.
 pub async fn due(tx: &mut Tx, campaign_id: &str, now: DateTime<Utc>, limit: i64) -> Result<Vec<Candidate>> {
     Ok(fetch!(
         tx,
@@ -77,7 +78,7 @@ pub async fn due(tx: &mut Tx, campaign_id: &str, now: DateTime<Utc>, limit: i64)
             candidate_columns!(),
             " FROM enrollments e JOIN contacts k ON k.id = e.contact_id
               WHERE e.campaign_id = $1 AND e.status = 'active' AND e.next_check_at IS NOT NULL AND e.next_check_at <= $2
-              ORDER BY e.next_check_at, e.last_called_at, e.id LIMIT $3"
+              ORDER BY e.next_check_at, e.last_called_at LIMIT $3"
         ),
         campaign_id,
         now,

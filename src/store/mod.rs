@@ -15,6 +15,7 @@ pub mod evidence;
 pub mod imports;
 pub mod listing;
 pub mod overview;
+mod pool;
 pub mod runs;
 pub mod setup;
 
@@ -26,9 +27,11 @@ use std::time::Duration;
 use crate::fail_point;
 use chrono::{DateTime, Utc};
 use sqlx::migrate::{Migrate, Migrator};
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, Connection, PgConnection, Postgres, Sqlite, Transaction};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Postgres, SqlSafeStr as _, SqlStr, Sqlite};
+
+pub use self::pool::{Lent, Pool};
 
 /// Runs the same statement on whichever database `$tx` is; yields the number of rows changed.
 macro_rules! execute {
@@ -115,6 +118,10 @@ static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 const BUSY_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long a command waits for a connection to PostgreSQL.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a server may take to let a command in before it is asked why.
+const KNOCK_AFTER: Duration = Duration::from_millis(300);
+/// A connection that was idle for longer is tried before it is used.
+const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 /// How often a transaction that the database rolled back for its own reasons is run again.
 const MAX_TRIES: u32 = 8;
 
@@ -178,18 +185,18 @@ pub struct Options {
 #[derive(Clone, Debug)]
 pub enum Db {
     /// An embedded database in one file.
-    Sqlite(SqlitePool),
+    Sqlite(Pool<Sqlite>),
     /// A server, and the schema that holds the tables.
-    Postgres(PgPool, String),
+    Postgres(Pool<Postgres>, String),
 }
 
 /// A transaction on either database. Dropped without [`Tx::commit`], it is rolled back.
 #[derive(Debug)]
 pub enum Tx {
     /// On SQLite.
-    Sqlite(Transaction<'static, Sqlite>),
+    Sqlite(Lent<Sqlite>),
     /// On PostgreSQL.
-    Postgres(Transaction<'static, Postgres>),
+    Postgres(Lent<Postgres>),
 }
 
 /// The path of a SQLite URL, or `None` when the URL names another kind of database.
@@ -226,18 +233,33 @@ impl Db {
                 .acquire_timeout(BUSY_TIMEOUT + ACQUIRE_TIMEOUT)
                 .connect_with(connect)
                 .await?;
-            return Ok(Self::Sqlite(pool));
+            return Ok(Self::Sqlite(Pool::new(pool)));
         }
         let mut connect = PgConnectOptions::from_str(&options.url)?.application_name("callops");
         if !options.statement_cache {
             connect = connect.statement_cache_capacity(0);
         }
-        knock(&connect).await?;
         let pool = PgPoolOptions::new()
             .max_connections(options.max_connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
-            .connect_lazy_with(connect);
-        Ok(Self::Postgres(pool, options.schema.clone()))
+            // A connection in steady use needs no question whether it still works before each transaction.
+            .test_before_acquire(false)
+            .before_acquire(|connection, seen| {
+                Box::pin(async move {
+                    if seen.idle_for > TRUSTED_IDLE {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
+            .connect_lazy_with(connect.clone());
+        // A server that lets us in does so at once, and the pool keeps the connection. Where it takes longer, the pool
+        // would go on trying without a word, so the server is asked directly what is wrong.
+        match tokio::time::timeout(KNOCK_AFTER, pool.acquire()).await {
+            Ok(Ok(connection)) => drop(connection),
+            Ok(Err(_)) | Err(_) => knock(&connect).await?,
+        }
+        Ok(Self::Postgres(Pool::new(pool), options.schema.clone()))
     }
 
     /// Which database this is, for people.
@@ -278,49 +300,29 @@ impl Db {
 
     /// The version of the last migration that was applied; 0 when there is none.
     pub async fn schema_version(&self) -> Result<i64> {
-        let mut tx = self.read().await?;
-        let present = match &mut tx {
-            Tx::Sqlite(tx) => {
-                sqlx::query_scalar::<_, i64>("SELECT count(*) FROM sqlite_master WHERE name = '_sqlx_migrations'")
-                    .fetch_one(&mut **tx)
-                    .await?
-            }
-            Tx::Postgres(tx) => {
-                sqlx::query_scalar::<_, i64>(
-                    "SELECT count(*) FROM pg_tables
-                     WHERE schemaname = current_schema() AND tablename = '_sqlx_migrations'",
-                )
-                .fetch_one(&mut **tx)
-                .await?
-            }
-        };
-        if present == 0 {
-            return Ok(0);
-        }
-        Ok(scalar!(&mut tx, Option<i64>, fetch_one, "SELECT max(version) FROM _sqlx_migrations WHERE success")?
-            .unwrap_or(0))
+        Ok(self.read().await?.schema().await?.0)
     }
 
     /// Refuses a database whose schema is not the one that this program was built for.
     pub async fn check_schema(&self) -> Result<()> {
-        let (found, needed) = (self.schema_version().await?, Self::needed_version());
-        if found == needed { Ok(()) } else { Err(StoreError::Schema { found, needed }) }
+        self.read().await?.check_schema().await?;
+        Ok(())
     }
 
     /// Begins a transaction that may write. SQLite takes its write lock now, so that a later write in the same
     /// transaction cannot fail because somebody else wrote meanwhile.
     pub async fn begin(&self) -> Result<Tx> {
         Ok(match self {
-            Self::Sqlite(pool) => Tx::Sqlite(pool.begin_with("BEGIN IMMEDIATE").await?),
-            Self::Postgres(pool, schema) => Tx::Postgres(begin_in_schema(pool, schema).await?),
+            Self::Sqlite(pool) => Tx::Sqlite(pool.lend("BEGIN IMMEDIATE".into_sql_str()).await?),
+            Self::Postgres(pool, schema) => Tx::Postgres(pool.lend(begin_in(schema)).await?),
         })
     }
 
     /// Begins a transaction that only reads, from one snapshot on SQLite.
     pub async fn read(&self) -> Result<Tx> {
         Ok(match self {
-            Self::Sqlite(pool) => Tx::Sqlite(pool.begin().await?),
-            Self::Postgres(pool, schema) => Tx::Postgres(begin_in_schema(pool, schema).await?),
+            Self::Sqlite(pool) => Tx::Sqlite(pool.lend("BEGIN".into_sql_str()).await?),
+            Self::Postgres(pool, schema) => Tx::Postgres(pool.lend(begin_in(schema)).await?),
         })
     }
 
@@ -382,7 +384,7 @@ impl Db {
         match self {
             Self::Sqlite(_) => Ok(None),
             Self::Postgres(pool, _) => {
-                Ok(Some(sqlx::query_scalar::<_, DateTime<Utc>>("SELECT clock_timestamp()").fetch_one(pool).await?))
+                Ok(Some(sqlx::query_scalar::<_, DateTime<Utc>>("SELECT clock_timestamp()").fetch_one(&**pool).await?))
             }
         }
     }
@@ -397,6 +399,35 @@ impl Db {
 }
 
 impl Tx {
+    /// The version of the last migration that was applied, 0 when there is none, and the clock of a database that has
+    /// one of its own.
+    async fn schema(&mut self) -> Result<(i64, Option<DateTime<Utc>>)> {
+        let row = match self {
+            Self::Sqlite(tx) => sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success")
+                .fetch_one(&mut **tx)
+                .await
+                .map(|version: Option<i64>| (version, None)),
+            Self::Postgres(tx) => {
+                sqlx::query_as("SELECT max(version), clock_timestamp() FROM _sqlx_migrations WHERE success")
+                    .fetch_one(&mut **tx)
+                    .await
+                    .map(|(version, clock): (Option<i64>, DateTime<Utc>)| (version, Some(clock)))
+            }
+        };
+        match row {
+            Ok((version, clock)) => Ok((version.unwrap_or(0), clock)),
+            Err(error) if is_missing_table(&error) => Ok((0, None)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Refuses a database whose schema is not the one that this program was built for; yields the database's clock, if
+    /// it has one of its own. To be asked first in a transaction, which is of no more use after a refusal.
+    pub async fn check_schema(&mut self) -> Result<Option<DateTime<Utc>>> {
+        let ((found, clock), needed) = (self.schema().await?, Db::needed_version());
+        if found == needed { Ok(clock) } else { Err(StoreError::Schema { found, needed }) }
+    }
+
     /// Makes everything in this transaction durable.
     pub async fn commit(self) -> Result<()> {
         match self {
@@ -449,13 +480,10 @@ impl SchemaSession for sqlx::PgConnection {
     }
 }
 
-async fn begin_in_schema(pool: &PgPool, schema: &str) -> Result<Transaction<'static, Postgres>> {
-    let mut tx = pool.begin().await?;
-    // In each transaction, not once a session: a pooler may hand every transaction another session.
-    sqlx::query(AssertSqlSafe(format!("SET LOCAL search_path TO {}", quote_identifier(schema))))
-        .execute(&mut *tx)
-        .await?;
-    Ok(tx)
+/// In each transaction, not once a session: a pooler may hand every transaction another session. One message to the
+/// server holds both statements.
+fn begin_in(schema: &str) -> SqlStr {
+    AssertSqlSafe(format!("BEGIN; SET LOCAL search_path TO {}", quote_identifier(schema))).into_sql_str()
 }
 
 fn quote_identifier(name: &str) -> String {
@@ -471,6 +499,12 @@ fn is_transient(error: &sqlx::Error) -> bool {
         Some(code) if code.len() < 5 => code.parse::<i32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6)),
         _ => false,
     }
+}
+
+/// Whether a statement failed because its table is not there.
+fn is_missing_table(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else { return false };
+    error.code().as_deref() == Some("42P01") || error.message().starts_with("no such table")
 }
 
 async fn back_off(tries: u32) {

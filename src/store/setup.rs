@@ -1,9 +1,11 @@
 //! Accounts, tenants and campaigns: what `apply` puts in.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 use sqlx::FromRow;
 
-use super::{Result, StoreError, Tx, execute, fetch};
+use super::{Result, StoreError, Tx, dynamic, execute, fetch};
 use crate::domain::campaign::{AccountSettings, Rules, TenantSettings};
 
 /// Credentials at one provider organisation, by reference, with its capacity.
@@ -218,7 +220,8 @@ pub async fn campaigns(tx: &mut Tx) -> Result<Vec<Campaign>> {
     )?)
 }
 
-/// The active campaigns whose window may be open, those of higher priority and those unserved longest first.
+/// The active campaigns whose window may be open and that have anybody to look at, or that their provider refuses: those
+/// of higher priority and those unserved longest first.
 pub async fn campaigns_due(tx: &mut Tx, now: DateTime<Utc>) -> Result<Vec<Campaign>> {
     Ok(fetch!(
         tx,
@@ -228,6 +231,14 @@ pub async fn campaigns_due(tx: &mut Tx, now: DateTime<Utc>) -> Result<Vec<Campai
             "SELECT ",
             campaign_columns!(),
             " FROM campaigns WHERE active AND (next_open_at IS NULL OR next_open_at <= $1)
+                AND (refusals > 0
+                     OR EXISTS (SELECT 1 FROM accounts a WHERE a.name = campaigns.account AND a.refusals > 0)
+                     OR EXISTS (SELECT 1 FROM enrollments e WHERE e.campaign_id = campaigns.id AND e.status = 'active'
+                                AND e.next_check_at IS NOT NULL AND e.next_check_at <= $1)
+                     OR EXISTS (SELECT 1 FROM enrollments e WHERE e.campaign_id = campaigns.id AND e.status = 'active'
+                                AND e.rules_version < campaigns.rules_version)
+                     OR EXISTS (SELECT 1 FROM calls c WHERE c.campaign_id = campaigns.id AND c.status = 'scheduled'
+                                AND c.next_attempt_at <= $1))
               ORDER BY priority DESC, last_served_at, tenant, name"
         ),
         now
@@ -295,26 +306,32 @@ pub async fn set_active(tx: &mut Tx, id: &str, active: bool, now: DateTime<Utc>)
     )? > 0)
 }
 
-/// Records when a campaign's window may next be open, unless its rules moved meanwhile.
-pub async fn set_next_open(
-    tx: &mut Tx,
-    id: &str,
-    rules_version: i64,
-    next_open_at: Option<DateTime<Utc>>,
-) -> Result<()> {
-    execute!(
-        tx,
-        "UPDATE campaigns SET next_open_at = $3 WHERE id = $1 AND rules_version = $2",
-        id,
-        rules_version,
-        next_open_at
-    )?;
+/// Records for each of these campaigns when its window may next be open, unless its rules moved meanwhile.
+pub async fn set_next_opens(tx: &mut Tx, opens: &[(&Campaign, DateTime<Utc>)]) -> Result<()> {
+    for batch in opens.chunks(500) {
+        dynamic!(
+            tx,
+            |q| {
+                q.push("WITH seen (id, rules_version, next_open_at) AS (");
+                q.push_values(batch, |mut row, (campaign, next_open_at)| {
+                    row.push_bind(&campaign.id).push_bind(campaign.rules_version).push_bind(*next_open_at);
+                });
+                q.push(
+                    ") UPDATE campaigns SET next_open_at = seen.next_open_at FROM seen \
+                     WHERE campaigns.id = seen.id AND campaigns.rules_version = seen.rules_version",
+                );
+            },
+            execute
+        )?;
+    }
     Ok(())
 }
 
-/// Records that a campaign got a call placed, so that others come first.
-pub async fn served(tx: &mut Tx, id: &str, now: DateTime<Utc>) -> Result<()> {
-    execute!(tx, "UPDATE campaigns SET last_served_at = $2 WHERE id = $1", id, now)?;
+/// Records that these campaigns got calls placed, so that others come first.
+pub async fn served(tx: &mut Tx, ids: &BTreeSet<String>, now: DateTime<Utc>) -> Result<()> {
+    for id in ids {
+        execute!(tx, "UPDATE campaigns SET last_served_at = $2 WHERE id = $1", id, now)?;
+    }
     Ok(())
 }
 

@@ -1,11 +1,12 @@
 //! Claim, commit, dial, record: the only way by which a phone is made to ring.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 
 use super::counts::Counts;
 use super::directory::{Directory, held_until};
@@ -29,6 +30,10 @@ pub const LEASE_SECONDS: i64 = 60;
 const MAX_COMMIT_AGE: Duration = Duration::from_secs(5);
 /// The most attempts in one transaction.
 const BATCH: usize = 50;
+/// The most attempts that wait committed besides those that run.
+const MOST_WAITING: usize = 2 * BATCH;
+/// How long the first outcome of a batch waits for others to be recorded with it.
+const RECORD_WITHIN: Duration = Duration::from_millis(50);
 /// How long an account waits that was told to slow down without being told for how long.
 const SLOW_DOWN_SECONDS: i64 = 30;
 /// After so many answers in a row that say nothing, the account rests: each of them may cost a slot.
@@ -107,10 +112,7 @@ impl Dialler<'_> {
         halted: Arc<Mutex<Halted>>,
     ) -> anyhow::Result<Counts> {
         let mut counts = Counts::default();
-        // As many more than may run at once wait committed, so that a finished request is followed by the next one
-        // without waiting for the database.
-        let prefetch = (self.limits.concurrency / 4).min(BATCH);
-        let committed = Arc::new(Semaphore::new(self.limits.concurrency + prefetch));
+        let ahead = Arc::new(Ahead::default());
         let running = Arc::new(Semaphore::new(self.limits.concurrency));
         let mut left = self.limits.calls;
         let mut served = BTreeSet::new();
@@ -138,28 +140,24 @@ impl Dialler<'_> {
                 left -= claimed.len() as u64;
                 continue;
             }
-            // Wait for room for one, then take all the room there is.
-            let mut permits = vec![Arc::clone(&committed).acquire_owned().await?];
-            while permits.len() < claimed.len()
-                && let Ok(permit) = Arc::clone(&committed).try_acquire_owned()
-            {
-                permits.push(permit);
-            }
+            let room = ahead.room(self.limits.concurrency, claimed.len().min(BATCH)).await;
             if self.must_stop() {
                 break;
             }
-            let batch: Vec<Due> = claimed.drain(..permits.len()).collect();
+            let batch: Vec<Due> = claimed.drain(..room).collect();
             let (commit_time, may_dial) = self.commit(&batch, &mut counts).await?;
             for due in batch.into_iter().filter(|due| may_dial.contains(&due.claim.attempt_id)) {
                 served.insert(due.claim.campaign_id.clone());
-                let Some(permit) = permits.pop() else { break };
                 let Some(provider) = self.clients.get(&due.account).cloned() else { continue };
                 let (running, sender, clock) = (Arc::clone(&running), sender.clone(), self.app.clock.clone());
                 let account = due.account.clone();
+                let place = ahead.take();
                 tokio::spawn(async move {
                     let turn = running.acquire().await;
+                    let began = clock.monotonic();
                     let seen = send(&provider, &due, &clock, commit_time).await;
                     drop(turn);
+                    place.end(clock.monotonic() - began);
                     let outcome = Outcome {
                         attempt_id: due.claim.attempt_id,
                         campaign_id: due.claim.campaign_id,
@@ -169,22 +167,14 @@ impl Dialler<'_> {
                     };
                     // The recorder outlives every sender, unless the database failed it.
                     let _ = sender.send(outcome);
-                    drop(permit);
                 });
             }
         }
         drop(sender);
-        let now = self.app.clock.now();
-        self.app
-            .db()
-            .await?
-            .write(async |tx| {
-                for id in &served {
-                    setup::served(tx, id, now).await?;
-                }
-                Ok(())
-            })
-            .await?;
+        if !served.is_empty() {
+            let now = self.app.clock.now();
+            self.app.db().await?.write(async |tx| setup::served(tx, &served, now).await).await?;
+        }
         Ok(counts)
     }
 
@@ -298,7 +288,7 @@ impl Dialler<'_> {
         let mut counts = Counts::default();
         let mut silent: HashMap<String, u32> = HashMap::new();
         let mut outcomes = Vec::with_capacity(BATCH);
-        while receiver.recv_many(&mut outcomes, BATCH).await > 0 {
+        while receive(&mut receiver, &mut outcomes).await {
             fail_point::hit("record");
             let now = self.app.clock.now();
             let observations: Vec<Observation> = outcomes
@@ -346,7 +336,7 @@ impl Dialler<'_> {
         silent: &mut HashMap<String, u32>,
         counts: &mut Counts,
     ) -> Vec<Consequence> {
-        let mut consequences = Vec::new();
+        let mut consequences: Vec<Consequence> = Vec::new();
         for outcome in outcomes {
             let account = || outcome.account.clone();
             let refusals = self.directory.account(&outcome.account).map_or(0, |account| account.refusals);
@@ -355,8 +345,11 @@ impl Dialler<'_> {
                 Seen::Accepted { queued, .. } => {
                     *streak = 0;
                     counts.add(if *queued { "queued" } else { "placed" }, 1);
-                    consequences
-                        .push(Consequence::Release { account: account(), campaign_id: outcome.campaign_id.clone() });
+                    let release = Consequence::Release { account: account(), campaign_id: outcome.campaign_id.clone() };
+                    // Once is enough, unless the provider refused something of theirs in between.
+                    if consequences.iter().rev().find(|known| known.is_about(&release)) != Some(&release) {
+                        consequences.push(release);
+                    }
                 }
                 Seen::Refused { class, reason, retry_at } => {
                     *streak = 0;
@@ -428,8 +421,91 @@ impl Dialler<'_> {
     }
 }
 
-/// What an outcome means for others.
+/// How much is committed to being dialled and not over yet, and how fast it gets over.
+///
+/// More than may run at once is committed, so that a request that ends is followed by the next one without waiting for
+/// the database, and so that a batch is worth its transaction. But nobody waits committed for longer than about a
+/// second: what was true at the commit must still be true at the sending, and after [`MAX_COMMIT_AGE`] it is not sent.
+#[derive(Debug, Default)]
+struct Ahead {
+    committed: AtomicUsize,
+    /// How long a request takes, in microseconds: a moving average that follows a slower answer at once. 0: unknown.
+    request_micros: AtomicU64,
+    ended: Notify,
+}
+
+/// One attempt that is committed to being dialled, until it is over.
 #[derive(Debug)]
+struct Committed(Arc<Ahead>);
+
+impl Ahead {
+    /// The most that may wait committed besides those that run.
+    fn most_waiting(&self, concurrency: usize) -> usize {
+        let request_micros = self.request_micros.load(Ordering::Relaxed);
+        if request_micros == 0 {
+            return (concurrency / 4).min(BATCH);
+        }
+        let sent_in_a_second = concurrency as u64 * 1_000_000 / request_micros;
+        usize::try_from(sent_in_a_second).unwrap_or(MOST_WAITING).min(MOST_WAITING)
+    }
+
+    /// Waits until there is room for a batch worth a transaction, or for all that are `wanted`; says for how many.
+    async fn room(&self, concurrency: usize, wanted: usize) -> usize {
+        loop {
+            let ended = self.ended.notified();
+            let most_waiting = self.most_waiting(concurrency);
+            let free = (concurrency + most_waiting).saturating_sub(self.committed.load(Ordering::Relaxed));
+            if free >= wanted.min((most_waiting / 2).max(1)) {
+                return free.min(wanted);
+            }
+            ended.await;
+        }
+    }
+
+    fn take(self: &Arc<Self>) -> Committed {
+        self.committed.fetch_add(1, Ordering::Relaxed);
+        Committed(Arc::clone(self))
+    }
+}
+
+impl Committed {
+    /// It is over; its request took this long.
+    fn end(self, took: Duration) {
+        let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
+        let known = self.0.request_micros.load(Ordering::Relaxed);
+        self.0.request_micros.store(took.max((7 * (known / 8)) + took / 8), Ordering::Relaxed);
+    }
+}
+
+impl Drop for Committed {
+    fn drop(&mut self) {
+        self.0.committed.fetch_sub(1, Ordering::Relaxed);
+        self.0.ended.notify_one();
+    }
+}
+
+/// Receives a batch of outcomes, and waits a moment for more, since each transaction costs the same however many it
+/// records. A refusal, or an answer that says nothing, is not kept waiting: it may have to stop others. False when there
+/// will be no more.
+async fn receive(receiver: &mut mpsc::UnboundedReceiver<Outcome>, outcomes: &mut Vec<Outcome>) -> bool {
+    receiver.recv_many(outcomes, BATCH).await;
+    let patience = tokio::time::sleep(RECORD_WITHIN);
+    tokio::pin!(patience);
+    while !outcomes.is_empty()
+        && outcomes.len() < BATCH
+        && outcomes.iter().all(|outcome| matches!(outcome.seen, Seen::Accepted { .. }))
+    {
+        let room = BATCH - outcomes.len();
+        tokio::select! {
+            more = receiver.recv_many(outcomes, room) => if more == 0 { break },
+            () = &mut patience => break,
+        }
+    }
+    !outcomes.is_empty()
+}
+
+/// What an outcome means for others.
+#[derive(Debug, PartialEq)]
 enum Consequence {
     HoldAccount { account: String, until: DateTime<Utc>, reason: String, finding: Option<&'static str> },
     HoldCampaign { campaign_id: String, until: DateTime<Utc>, reason: String },
@@ -437,6 +513,17 @@ enum Consequence {
 }
 
 impl Consequence {
+    /// Whether it concerns the account or the campaign that another one concerns.
+    fn is_about(&self, other: &Self) -> bool {
+        let parts = |consequence: &Self| match consequence {
+            Self::HoldAccount { account, .. } => (Some(account.clone()), None),
+            Self::HoldCampaign { campaign_id, .. } => (None, Some(campaign_id.clone())),
+            Self::Release { account, campaign_id } => (Some(account.clone()), Some(campaign_id.clone())),
+        };
+        let (ours, theirs) = (parts(self), parts(other));
+        (ours.0.is_some() && ours.0 == theirs.0) || (ours.1.is_some() && ours.1 == theirs.1)
+    }
+
     async fn write(&self, tx: &mut crate::store::Tx, now: DateTime<Utc>) -> crate::store::Result<()> {
         match self {
             Self::HoldAccount { account, until, reason, finding } => {

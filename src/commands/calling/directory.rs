@@ -10,7 +10,7 @@ use crate::app::{App, check_skew};
 use crate::error::{Exit, classify};
 use crate::providers::http::ReadError;
 use crate::store::setup::{self, Account};
-use crate::store::{control, runs};
+use crate::store::{self, Tx, control, runs};
 
 /// The first back-off of an account or campaign that the provider refused, doubled with each refusal in a row.
 const HOLD_SECONDS: i64 = 60;
@@ -32,8 +32,16 @@ impl Directory {
     /// When the database cannot be asked.
     pub async fn load(app: &App) -> anyhow::Result<Self> {
         let mut tx = app.db().await?.read().await?;
-        let accounts = setup::accounts(&mut tx).await?.into_iter().map(|a| (a.name.clone(), a)).collect();
-        let is_rehearsal = control::is_rehearsal(&mut tx).await?;
+        Ok(Self::read(&mut tx).await?)
+    }
+
+    /// Reads the accounts in a transaction that is open already.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn read(tx: &mut Tx) -> store::Result<Self> {
+        let accounts = setup::accounts(tx).await?.into_iter().map(|a| (a.name.clone(), a)).collect();
+        let is_rehearsal = control::is_rehearsal(tx).await?;
         Ok(Self { accounts, clients: HashMap::new(), is_rehearsal })
     }
 

@@ -18,8 +18,8 @@ use crate::domain::outcome::Outcome;
 use crate::domain::settle::{self, Absence, Reading};
 use crate::error::Exit;
 use crate::fail_point;
-use crate::store::attempts::{self, Attempt};
-use crate::store::{claims, evidence, runs, setup};
+use crate::store::attempts::{self, Attempt, Unsettled};
+use crate::store::{self, Tx, claims, evidence, runs, setup};
 
 /// How many reads of one provider are under way at once.
 const READS_AT_ONCE: usize = 8;
@@ -49,6 +49,20 @@ pub async fn sweep(app: &App, directory: &mut Directory, stop_at: Duration, coun
         counts.problem(Exit::Findings, format!("{old} attempts are unknown for more than 15 minutes"));
     }
     Ok(())
+}
+
+/// What a sweep would find to do, without doing it.
+///
+/// # Errors
+/// When the database cannot be asked.
+pub async fn look(app: &App, tx: &mut Tx) -> store::Result<Unsettled> {
+    let now = app.clock.now();
+    attempts::unsettled(tx, now, now - patience(app), now - TimeDelta::seconds(OLD_UNKNOWN_SECONDS)).await
+}
+
+/// How long the owner of an attempt may be silent in the middle of sending.
+fn patience(app: &App) -> TimeDelta {
+    app.config.request_timeout.to_delta() + TimeDelta::seconds(LEASE_SECONDS)
 }
 
 /// Asks the providers about every call that is due to be asked about, and records what they say.
@@ -89,9 +103,8 @@ async fn void_abandoned(app: &App, counts: &mut Counts) -> anyhow::Result<()> {
 /// Attempts whose owner fell silent in the middle of sending: they may have rung.
 async fn doubt_silent(app: &App, counts: &mut Counts) -> anyhow::Result<()> {
     let now = app.clock.now();
-    let patience = app.config.request_timeout.to_delta() + TimeDelta::seconds(LEASE_SECONDS);
     let mut tx = app.db().await?.read().await?;
-    let silent = attempts::silent(&mut tx, now - patience).await?;
+    let silent = attempts::silent(&mut tx, now - patience(app)).await?;
     drop(tx);
     let observations: Vec<Observation> = silent
         .into_iter()
