@@ -238,8 +238,10 @@ pub fn derive(
     if next_attempt_at.is_some() || attempts.iter().any(|a| a.state == S::Claimed) {
         return plain(CallStatus::Scheduled);
     }
+    if let Some(attempt) = attempts.iter().rev().find(|a| a.outcome == Some(Outcome::Voicemail)) {
+        return of(CallStatus::Completed, attempt);
+    }
     match attempts.iter().rev().find(|a| a.state != S::Void) {
-        Some(attempt) if attempt.outcome == Some(Outcome::Voicemail) => of(CallStatus::Completed, attempt),
         Some(attempt) => of(CallStatus::Failed, attempt),
         None => Derived { reason: Some("nothing left to do".to_owned()), ..plain(CallStatus::Failed) },
     }

@@ -59,6 +59,8 @@ pub struct Claim {
     pub next_check_at: Option<DateTime<Utc>>,
     /// The latest moment at which the plan saw this phone possibly ring, whatever the purpose.
     pub last_rang_seen: Option<DateTime<Utc>>,
+    /// The most calls that the campaign may start in a minute.
+    pub calls_per_minute: Option<i64>,
     /// Who asked: a command.
     pub requested_by: String,
 }
@@ -74,6 +76,10 @@ pub struct Claimed {
     pub phone_taken: Vec<String>,
     /// The claims for which the account had no room left, by attempt id.
     pub no_capacity: Vec<String>,
+    /// The claims for which it is too soon by the pace of their campaign, by attempt id.
+    pub too_fast: Vec<String>,
+    /// The claims of campaigns that were stopped or edited since the plan was made, by attempt id.
+    pub outdated: Vec<String>,
 }
 
 /// How much an account may do at once.
@@ -102,12 +108,18 @@ pub async fn claim(
     let mut result = Claimed::default();
     let limits = lock_account(tx, account).await?;
     let free = capacity(tx, account, &limits, now).await?;
+    let mut room = campaigns_room(tx, claims, now).await?;
     let mut batch: Vec<&Claim> = Vec::with_capacity(claims.len());
     for claim in claims {
-        if batch.len() < free {
-            batch.push(claim);
-        } else {
-            result.no_capacity.push(claim.attempt_id.clone());
+        let left = room.get_mut(&(claim.campaign_id.as_str(), claim.rules_version));
+        match left {
+            None => result.outdated.push(claim.attempt_id.clone()),
+            Some(0) => result.too_fast.push(claim.attempt_id.clone()),
+            Some(_) if batch.len() >= free => result.no_capacity.push(claim.attempt_id.clone()),
+            Some(left) => {
+                *left -= 1;
+                batch.push(claim);
+            }
         }
     }
     if batch.is_empty() {
@@ -185,6 +197,48 @@ pub async fn capacity(tx: &mut Tx, account: &str, limits: &AccountLimits, now: D
         free = free.min(per_minute - recent);
     }
     Ok(usize::try_from(free).unwrap_or(0))
+}
+
+/// How many more calls each campaign may start within this minute, by id and version of its rules; campaigns that are
+/// stopped or have other rules by now are left out.
+async fn campaigns_room<'c>(
+    tx: &mut Tx,
+    claims: &'c [Claim],
+    now: DateTime<Utc>,
+) -> Result<HashMap<(&'c str, i64), usize>> {
+    let mut room = HashMap::new();
+    for claim in claims {
+        let campaign = (claim.campaign_id.as_str(), claim.rules_version);
+        if room.contains_key(&campaign) {
+            continue;
+        }
+        let version = scalar!(
+            tx,
+            i64,
+            fetch_optional,
+            "SELECT rules_version FROM campaigns WHERE id = $1 AND active",
+            &claim.campaign_id
+        )?;
+        if version != Some(claim.rules_version) {
+            continue;
+        }
+        let left = match claim.calls_per_minute {
+            None => usize::MAX,
+            Some(per_minute) => {
+                let recent = scalar!(
+                    tx,
+                    i64,
+                    fetch_one,
+                    "SELECT count(*) FROM attempts WHERE campaign_id = $1 AND (placing_at > $2 OR state = 'claimed')",
+                    &claim.campaign_id,
+                    now - TimeDelta::seconds(60)
+                )?;
+                usize::try_from(per_minute - recent).unwrap_or(0)
+            }
+        };
+        room.insert(campaign, left);
+    }
+    Ok(room)
 }
 
 async fn insert_calls(tx: &mut Tx, claims: &[&Claim], now: DateTime<Utc>) -> Result<()> {

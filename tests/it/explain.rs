@@ -194,6 +194,7 @@ impl World {
             agent: None,
             next_check_at: Some(now + TimeDelta::hours(18)),
             last_rang_seen: last_rang.get(&(campaign.tenant, candidate.phone)).copied(),
+            calls_per_minute: None,
             requested_by: "test".to_owned(),
         };
         let claimed = claims::claim(&mut tx, "acme-vapi", &[claim], "me", now + TimeDelta::minutes(2), now)

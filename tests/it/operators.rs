@@ -93,6 +93,7 @@ async fn claim(db: &Db, call: Option<(&str, i64)>) -> (String, String) {
                 agent: None,
                 next_check_at: None,
                 last_rang_seen: seen.values().next().copied(),
+                calls_per_minute: None,
                 requested_by: "test".to_owned(),
             };
             claims::claim(tx, "acme-vapi", &[claim], "owner", now + TimeDelta::minutes(1), now).await

@@ -22,7 +22,7 @@ use crate::domain::evidence::{Observation, Seen};
 use crate::error::Exit;
 use crate::fail_point;
 use crate::store::enrollments::CheckResult;
-use crate::store::{claims, enrollments, evidence, runs, setup};
+use crate::store::{calls, claims, enrollments, evidence, runs, setup};
 
 /// How long a claim is ours. Claims are committed within milliseconds; the rest is for a machine that stalls.
 pub const LEASE_SECONDS: i64 = 60;
@@ -215,6 +215,13 @@ impl Dialler<'_> {
                     for (version, check) in checks {
                         enrollments::record_checks(tx, &[check], version, now).await?;
                     }
+                    // The phone of a call was corrected to one that has been called in this period: that was the call.
+                    let overtaken: Vec<String> = wanted
+                        .iter()
+                        .filter(|claim| claim.number > 1 && result.slot_taken.contains(&claim.attempt_id))
+                        .map(|claim| claim.call_id.clone())
+                        .collect();
+                    calls::expire(tx, &overtaken, now).await?;
                     Ok(result)
                 })
                 .await?;
@@ -223,6 +230,17 @@ impl Dialler<'_> {
             }
             for _ in &result.phone_taken {
                 counts.skip("live_attempt");
+            }
+            for (gone, reason) in [(&result.too_fast, "calls_per_minute"), (&result.outdated, "campaign_changed")] {
+                let campaigns: BTreeSet<&str> = wanted
+                    .iter()
+                    .filter(|claim| gone.contains(&claim.attempt_id))
+                    .map(|claim| claim.campaign_id.as_str())
+                    .collect();
+                rotation.drain(|source| campaigns.contains(source.context.campaign.id.as_str()));
+                for _ in gone {
+                    counts.skip(reason);
+                }
             }
             if !result.no_capacity.is_empty() {
                 rotation.drain(|source| source.context.campaign.account == account);

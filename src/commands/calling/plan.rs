@@ -479,6 +479,7 @@ fn make_due(
         agent: rules.agent_id().map(str::to_owned),
         next_check_at: after.next_due(now),
         last_rang_seen,
+        calls_per_minute: rules.calls_per_minute,
         requested_by: search.requested_by.to_owned(),
         attempt_id: attempt_id.clone(),
     };

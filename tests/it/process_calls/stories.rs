@@ -308,6 +308,25 @@ on_both_databases! {
         assert_eq!(phones.len(), 20, "nobody starves");
     }
 
+    async fn a_campaign_starts_no_more_calls_in_a_minute_than_it_may(db) {
+        let story = Story::begin(db, MONDAY_TEN).await;
+        let slow = callops::domain::campaign::Rules { calls_per_minute: Some(2), ..rules() };
+        story.campaign("checkup", &slow).await;
+        story.campaign("survey", &rules()).await;
+        for n in 0..6 {
+            story.contact(&format!("+120255502{n:02}"), |_| {}, &["checkup"]).await;
+            story.contact(&format!("+120255503{n:02}"), |_| {}, &["survey"]).await;
+        }
+        let (counts, _) = story.process(&[]).await;
+        assert_eq!((story.rings(), counts.skipped("calls_per_minute")), (2 + 6, 4), "{counts:?}");
+        story.wait(TimeDelta::seconds(59));
+        story.process(&[]).await;
+        assert_eq!(story.rings(), 8);
+        story.wait(TimeDelta::seconds(1));
+        story.process(&[]).await;
+        assert_eq!(story.rings(), 10);
+    }
+
     async fn what_is_paused_or_beyond_the_limit_does_not_ring(db) {
         let story = Story::begin(db, MONDAY_TEN).await;
         story.campaign("checkup", &rules()).await;
