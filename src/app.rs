@@ -88,6 +88,9 @@ impl App {
         self.db
             .get_or_try_init(|| async {
                 let db = self.connect(2, true).await?;
+                if db.schema_version().await? == 0 {
+                    self.printer.say(format!("making the database {}", self.config.database()?.url));
+                }
                 db.migrate().await.map_err(explain_store_error)?;
                 Ok(db)
             })

@@ -3,8 +3,8 @@
 use anyhow::Result;
 
 use crate::app::App;
-use crate::error::Exit;
-use crate::store::control;
+use crate::error::{Exit, Failure};
+use crate::store::{control, setup};
 
 /// Make the database, or bring it up to date.
 #[derive(Clone, Debug, clap::Args)]
@@ -21,10 +21,22 @@ pub struct Args {
 /// When it cannot be made or reached.
 pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let db = app.db_created().await?;
-    if args.rehearsal {
-        db.write(async |tx| control::mark_rehearsal(tx).await).await?;
-    }
+    let is_rehearsal = db
+        .write_unless(async |tx| {
+            let is_rehearsal = control::is_rehearsal(tx).await?;
+            if args.rehearsal && !is_rehearsal {
+                if !setup::accounts(tx).await?.is_empty() || !setup::tenants(tx).await?.is_empty() {
+                    return Ok(Err(Failure::refused("the database is in use, and not as a rehearsal").hint(
+                        "name another one with --database-url: a rehearsal can never become real, nor the reverse",
+                    )));
+                }
+                control::mark_rehearsal(tx).await?;
+            }
+            Ok(Ok(is_rehearsal || args.rehearsal))
+        })
+        .await??;
     let settings = app.config.database()?;
-    app.printer.say(format!("the database {} is ready", settings.url));
+    let kind = if is_rehearsal { ", as a rehearsal" } else { "" };
+    app.printer.say(format!("the database {} is ready{kind}", settings.url));
     Ok(Exit::Success)
 }

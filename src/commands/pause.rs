@@ -2,6 +2,8 @@
 
 use serde_json::json;
 
+use super::calling::counts::Counts;
+use super::calling::sweep;
 use super::telling::{record_of, tell};
 use super::{draining, lookup};
 use crate::app::App;
@@ -46,6 +48,11 @@ pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
         })
         .await??;
     draining::wait(app, args.tenant.as_deref(), None).await?;
+    let mut counts = Counts::default();
+    sweep::take_back_held(app, args.tenant.as_deref(), None, &mut counts).await?;
+    for problem in counts.problems() {
+        app.printer.warn(problem);
+    }
     let whom = whom(args.tenant.as_deref());
     let said = if was_paused { "was paused already" } else { "is paused; `callops resume` goes on" };
     let record = json!({"scope": scope, "paused": true, "changed": !was_paused, "reason": args.reason});

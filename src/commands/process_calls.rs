@@ -69,7 +69,10 @@ pub struct Args {
 pub async fn run(app: &App, args: Args) -> Result<Exit> {
     if args.dry_run {
         let counts = look(app, &args).await?;
-        app.printer.record(&counts.record())?;
+        report(app, &counts)?;
+        if counts.get("due") == 0 {
+            app.printer.say("nobody is due");
+        }
         return Ok(counts.exit());
     }
     let (counts, exit) = once(app, &args, &Stop::on_signals()?).await?;
@@ -157,6 +160,9 @@ async fn work(app: &App, args: &Args, run_id: &str, stop: &Stop, counts: &mut Co
     let (contexts, unreadable) = plan::contexts(&mut tx, due).await?;
     drop(tx);
     plan::report_unreadable(app, &unreadable, counts).await?;
+    for context in &contexts {
+        directory.gone(app, "campaign_unreadable", &format!("campaign:{}", context.campaign.full_name())).await?;
+    }
     let open = leave_closed_ones(app, contexts, counts).await?;
     if open.is_empty() || stop.is_asked() {
         return Ok(());
@@ -227,12 +233,14 @@ async fn leave_closed_ones(app: &App, contexts: Vec<Context>, counts: &mut Count
             continue;
         }
         if context.held_until().is_some_and(|until| until > now) {
-            let reason = context.campaign.held_reason.as_deref().or(context.account.held_reason.as_deref());
-            if context.campaign.refusals > 0 || context.account.refusals > 0 {
-                counts.problem(
-                    Exit::Partial,
-                    format!("campaign {} is held back: {}", context.campaign.full_name(), reason.unwrap_or("refused")),
-                );
+            let name = context.campaign.full_name();
+            let (account, campaign) = (&context.account, &context.campaign);
+            if account.refusals > 0 && account.held_until.is_some_and(|until| until > now) {
+                let reason = account.held_reason.as_deref().unwrap_or("its provider refused it");
+                counts.problem(Exit::Configuration, format!("account {} is held back: {reason}", account.name));
+            } else if campaign.refusals > 0 {
+                let reason = campaign.held_reason.as_deref().unwrap_or("its provider refused it");
+                counts.problem(Exit::Partial, format!("campaign {name} is held back: {reason}"));
             }
             continue;
         }
@@ -256,6 +264,10 @@ async fn leave_closed_ones(app: &App, contexts: Vec<Context>, counts: &mut Count
         let opens: Vec<_> = closed.iter().map(|(context, next_open_at)| (&context.campaign, *next_open_at)).collect();
         app.db().await?.write(async |tx| setup::set_next_opens(tx, &opens).await).await?;
     }
+    // Calls that wait for a window which never comes again have to be ended.
+    open.extend(closed.into_iter().map(|(context, _)| context).filter(|context| {
+        context.own_zone.as_ref().is_some_and(|zones| context.rules.schedule.next_open(zones, now).is_none())
+    }));
     Ok(open)
 }
 
@@ -265,6 +277,11 @@ async fn look(app: &App, args: &Args) -> Result<Counts> {
     let mut tx = app.db().await?.read().await?;
     let everybody_paused = control::pauses(&mut tx).await?.iter().any(|pause| pause.scope == control::EVERYBODY);
     let due = wanted(&mut tx, args, app.clock.now()).await?;
+    if let Some(name) = &args.campaign
+        && setup::campaign(&mut tx, &name.tenant, &name.name).await?.is_some_and(|campaign| !campaign.active)
+    {
+        app.printer.say(format!("{name} is not started: see `callops start-campaign {name}`"));
+    }
     let (contexts, unreadable) = plan::contexts(&mut tx, due).await?;
     if runs::any_finding(&mut tx).await? {
         app.printer.say("there are findings: see `callops doctor`");

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::telling::{record_of, tell};
 use crate::app::App;
-use crate::domain::call::{AttemptState, CallStatus};
+use crate::domain::call::{AttemptState, CallStatus, Evidence};
 use crate::domain::campaign::ZonePolicy;
 use crate::domain::slot::Period;
 use crate::domain::zone::{Zone, Zones};
@@ -67,6 +67,9 @@ async fn why_not(tx: &mut Tx, call: &Call, now: DateTime<Utc>) -> store::Result<
         let doubt = match attempt.state {
             AttemptState::Unknown => "nobody knows yet whether it rang; `callops sweep-timeouts` asks the provider",
             AttemptState::Lost => "nobody knows whether it rang, so its slot stays spent",
+            AttemptState::Ended if attempt.evidence == Some(Evidence::Timer) => {
+                "only a deadline says that it is over, and nobody has seen that it is"
+            }
             _ => continue,
         };
         return Ok(Some(format!("of attempt {} {doubt}", attempt.id)));

@@ -2,6 +2,8 @@
 
 use serde_json::json;
 
+use super::calling::counts::Counts;
+use super::calling::sweep;
 use super::draining;
 use super::lookup::{self, CampaignName};
 use super::telling::{count, record_of, tell};
@@ -56,6 +58,11 @@ pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
         .await??;
     for (name, id, changed, cancelled) in stopped {
         draining::wait(app, None, Some(&id)).await?;
+        let mut counts = Counts::default();
+        sweep::take_back_held(app, None, Some(&id), &mut counts).await?;
+        for problem in counts.problems() {
+            app.printer.warn(problem);
+        }
         let record = json!({
             "campaign": name.to_string(), "active": false, "changed": changed, "cancelled": cancelled.cancelled,
             "freed": cancelled.freed, "live": cancelled.live,

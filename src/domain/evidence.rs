@@ -10,6 +10,9 @@ use super::outcome::Outcome;
 /// How long a claim that came to nothing waits before its call is looked at again, where nothing else says so.
 const RETRY_UNSENT_SECONDS: i64 = 30;
 
+/// How long a call waits that failed before it was dialled: the same is likely to happen again.
+const RETRY_FAILED_SECONDS: i64 = 300;
+
 /// One thing learned about one attempt.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Observation {
@@ -252,7 +255,8 @@ pub fn next_attempt_at(
         Seen::Refused { class, retry_at, .. } => (*class != RefusalClass::Number).then(|| retry_at.unwrap_or(soon)),
         Seen::Ended(ending) if !observation.seen.may_have_rung() => {
             // The provider took the call back, or our account was at fault: the callee is still to be called.
-            Some(if ending.outcome.counts_as_called() { now } else { soon })
+            let failed = now + TimeDelta::seconds(RETRY_FAILED_SECONDS);
+            Some(if ending.outcome == Outcome::Cancelled { now } else { failed })
         }
         Seen::Ended(ending) => {
             let listed = policy.on.contains(&ending.outcome);

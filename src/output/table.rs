@@ -50,7 +50,7 @@ impl Rows {
         let mut table = plain_table(width);
         table.set_header(self.columns.iter().map(|c| c.replace('_', " ")));
         for row in &self.rows {
-            table.add_row(row.iter().map(text));
+            table.add_row(row.iter().map(|cell| printable(&text(cell))));
         }
         write_trimmed(out, &table)
     }
@@ -70,7 +70,7 @@ impl Rows {
 pub(super) fn write_record(out: &mut dyn Write, record: &Map<String, Value>, width: Option<u16>) -> io::Result<()> {
     let mut table = plain_table(width);
     for (key, value) in record {
-        table.add_row([key.replace('_', " "), text(value)]);
+        table.add_row([key.replace('_', " "), printable(&text(value))]);
     }
     write_trimmed(out, &table)
 }
@@ -90,6 +90,11 @@ fn write_trimmed(out: &mut dyn Write, table: &Table) -> io::Result<()> {
         writeln!(out, "{}", line.trim_end())?;
     }
     Ok(())
+}
+
+/// Text that cannot steer a terminal: control characters but line ends are shown as what they are.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 pub(super) fn text(value: &Value) -> String {

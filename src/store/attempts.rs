@@ -364,3 +364,26 @@ pub async fn unsettled(
         old_before
     )?)
 }
+
+/// Makes calls that a provider holds back due to be taken back at once, and yields them.
+pub async fn hurry_queued(
+    tx: &mut Tx,
+    tenant: Option<&str>,
+    campaign_id: Option<&str>,
+    now: DateTime<Utc>,
+) -> Result<Vec<Attempt>> {
+    Ok(fetch!(
+        tx,
+        Attempt,
+        fetch_all,
+        concat!(
+            "UPDATE attempts SET deadline_at = $3, updated_at = $3
+             WHERE state = 'placed' AND queued AND ($1 IS NULL OR tenant = $1) AND ($2 IS NULL OR campaign_id = $2)
+             RETURNING ",
+            columns!()
+        ),
+        tenant,
+        campaign_id,
+        now
+    )?)
+}

@@ -212,7 +212,8 @@ async fn free_slots(tx: &mut Tx, cancelled: &[String], now: DateTime<Utc>) -> Re
         |q| {
             q.push("UPDATE enrollments SET next_check_at = ");
             q.push_bind(now);
-            q.push(" WHERE status = 'active' AND id IN (SELECT enrollment_id FROM calls WHERE id IN (");
+            // In every campaign: others of the same purpose may have found the slot taken.
+            q.push(" WHERE status = 'active' AND contact_id IN (SELECT contact_id FROM calls WHERE id IN (");
             let mut ids = q.separated(", ");
             for id in &freed {
                 ids.push_bind(id);

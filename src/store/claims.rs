@@ -78,8 +78,10 @@ pub struct Claimed {
     pub no_capacity: Vec<String>,
     /// The claims for which it is too soon by the pace of their campaign, by attempt id.
     pub too_fast: Vec<String>,
-    /// The claims of campaigns that were stopped or edited since the plan was made, by attempt id.
+    /// The claims of campaigns that were stopped, paused or edited since the plan was made, by attempt id.
     pub outdated: Vec<String>,
+    /// The claims of contacts that changed or were withdrawn since the plan was made, by attempt id.
+    pub changed: Vec<String>,
 }
 
 /// How much an account may do at once.
@@ -108,9 +110,14 @@ pub async fn claim(
     let mut result = Claimed::default();
     let limits = lock_account(tx, account).await?;
     let free = capacity(tx, account, &limits, now).await?;
+    let unchanged = unchanged_enrollments(tx, claims).await?;
     let mut room = campaigns_room(tx, claims, now).await?;
     let mut batch: Vec<&Claim> = Vec::with_capacity(claims.len());
     for claim in claims {
+        if !unchanged.contains(&claim.enrollment_id) {
+            result.changed.push(claim.attempt_id.clone());
+            continue;
+        }
         let left = room.get_mut(&(claim.campaign_id.as_str(), claim.rules_version));
         match left {
             None => result.outdated.push(claim.attempt_id.clone()),
@@ -199,8 +206,30 @@ pub async fn capacity(tx: &mut Tx, account: &str, limits: &AccountLimits, now: D
     Ok(usize::try_from(free).unwrap_or(0))
 }
 
+/// The enrollments among the claims' that are still active and whose contact is as it was when the plan was made.
+async fn unchanged_enrollments(tx: &mut Tx, claims: &[Claim]) -> Result<HashSet<String>> {
+    if claims.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let ids: Vec<String> = dynamic!(
+        tx,
+        |q| {
+            q.push(
+                "SELECT e.id FROM enrollments e JOIN contacts k ON k.id = e.contact_id \
+                 WHERE e.status = 'active' AND (e.id, k.version) IN (",
+            );
+            q.push_values(claims, |mut row, c| {
+                row.push_bind(&c.enrollment_id).push_bind(c.contact_version);
+            });
+            q.push(")");
+        },
+        build_query_scalar::<String>().fetch_all
+    )?;
+    Ok(ids.into_iter().collect())
+}
+
 /// How many more calls each campaign may start within this minute, by id and version of its rules; campaigns that are
-/// stopped or have other rules by now are left out.
+/// stopped, paused or have other rules by now are left out.
 async fn campaigns_room<'c>(
     tx: &mut Tx,
     claims: &'c [Claim],
@@ -216,7 +245,8 @@ async fn campaigns_room<'c>(
             tx,
             i64,
             fetch_optional,
-            "SELECT rules_version FROM campaigns WHERE id = $1 AND active",
+            "SELECT rules_version FROM campaigns WHERE id = $1 AND active
+               AND NOT EXISTS (SELECT 1 FROM pauses p WHERE p.scope IN ('all', 'tenant:' || campaigns.tenant))",
             &claim.campaign_id
         )?;
         if version != Some(claim.rules_version) {

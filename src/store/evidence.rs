@@ -15,6 +15,8 @@ use crate::domain::settle::poll_after;
 
 /// Seconds after which an attempt that was accepted is first asked about.
 const FIRST_POLL_SECONDS: i64 = 30;
+/// No call gets more attempts than this, whatever they came to: what never rings costs no budget, but is no use either.
+const MOST_ATTEMPTS: usize = 50;
 /// Seconds after which an unknown attempt is given up and its slot stays spent.
 const UNKNOWN_GIVE_UP_SECONDS: i64 = 24 * 3600;
 /// A call that the provider holds back is taken back when less than this is left of its window.
@@ -96,7 +98,9 @@ pub async fn apply(tx: &mut Tx, observations: &[Observation], now: DateTime<Utc>
         let decided = calls.iter().any(|call| call.id == call_id && call.decision.is_some());
         let policy = calls.iter().find(|call| call.id == call_id).and_then(|call| policies.get(&call.campaign_id));
         let at = match policy {
-            Some(policy) if !decided => next_attempt_at(policy, observation, rang, now),
+            Some(policy) if !decided && of_call.len() < MOST_ATTEMPTS => {
+                next_attempt_at(policy, observation, rang, now)
+            }
             // Rules that cannot be read mean no call.
             _ => None,
         };

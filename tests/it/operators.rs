@@ -216,6 +216,7 @@ on_both_databases! {
 
     async fn a_pause_stops_everybody_or_one_tenant_until_resume(db) {
         let store = set_up(&db).await;
+        let (_, attempt) = claim(&store, None).await;
         assert_same_snapshot!(operate(&db, ["pause", "--reason", "a wrong price"]), @r#"
         exit: 0
         --- stdout
@@ -228,7 +229,6 @@ on_both_databases! {
         dialling for acme is paused; `callops resume` goes on
         --- stderr
         "#);
-        let (_, attempt) = claim(&store, None).await;
         assert!(!dial(&store, &attempt, now()).await, "dialled in spite of a pause");
         assert_same_snapshot!(operate(&db, ["resume"]), @r#"
         exit: 0

@@ -56,6 +56,8 @@ struct Outcome {
     account: String,
     campaign_id: String,
     seen: Seen,
+    /// It was not sent because we were too slow, which says nothing about the provider.
+    is_late: bool,
     at: DateTime<Utc>,
 }
 
@@ -155,7 +157,7 @@ impl Dialler<'_> {
                 tokio::spawn(async move {
                     let turn = running.acquire().await;
                     let began = clock.monotonic();
-                    let seen = send(&provider, &due, &clock, commit_time).await;
+                    let (seen, is_late) = send(&provider, &due, &clock, commit_time).await;
                     drop(turn);
                     place.end(clock.monotonic() - began);
                     let outcome = Outcome {
@@ -163,6 +165,7 @@ impl Dialler<'_> {
                         campaign_id: due.claim.campaign_id,
                         account,
                         seen,
+                        is_late,
                         at: clock.now(),
                     };
                     // The recorder outlives every sender, unless the database failed it.
@@ -241,6 +244,9 @@ impl Dialler<'_> {
                 for _ in gone {
                     counts.skip(reason);
                 }
+            }
+            for _ in &result.changed {
+                counts.skip("contact_changed");
             }
             if !result.no_capacity.is_empty() {
                 rotation.drain(|source| source.context.campaign.account == account);
@@ -403,6 +409,9 @@ impl Dialler<'_> {
                 Seen::NotSent { reason } | Seen::Unknown { reason } => {
                     let is_unknown = matches!(outcome.seen, Seen::Unknown { .. });
                     counts.add(if is_unknown { "unknown" } else { "not_sent" }, 1);
+                    if outcome.is_late {
+                        continue;
+                    }
                     *streak += 1;
                     if !is_unknown || *streak >= SILENT_IN_A_ROW {
                         counts.problem(Exit::Unreachable, format!("account {}: {reason}", outcome.account));
@@ -577,17 +586,20 @@ fn void(attempt_id: &str, reason: &str, now: DateTime<Utc>) -> Observation {
 
 /// Sends one dial, unless too much time went by since its commit on either clock: a process that was frozen must not
 /// act on what was true before.
-async fn send(provider: &Provider, due: &Due, clock: &Clock, committed: (DateTime<Utc>, Duration)) -> Seen {
+///
+/// Yields what was seen, and whether it was too late to send.
+async fn send(provider: &Provider, due: &Due, clock: &Clock, committed: (DateTime<Utc>, Duration)) -> (Seen, bool) {
     fail_point::hit("dial.look_at_clocks");
     let wall = (clock.now() - committed.0).abs().to_std().unwrap_or(Duration::MAX);
     let elapsed = wall.max(clock.monotonic().saturating_sub(committed.1));
     if elapsed > MAX_COMMIT_AGE {
-        return Seen::NotSent { reason: format!("{} s went by between commit and sending", elapsed.as_secs()) };
+        let reason = format!("{} s went by between commit and sending", elapsed.as_secs());
+        return (Seen::NotSent { reason }, true);
     }
     fail_point::hit("dial.send");
     let result = provider.place(&due.request).await;
     fail_point::hit("dial.answered");
-    Seen::from_dial(result, clock.now())
+    (Seen::from_dial(result, clock.now()), false)
 }
 
 /// Checks of the claims that came to nothing, with the rules' version that each was made by.

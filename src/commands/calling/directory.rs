@@ -1,6 +1,6 @@
 //! The accounts of a run and the clients of their providers, each made when it is first needed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -23,6 +23,8 @@ pub struct Directory {
     accounts: HashMap<String, Account>,
     clients: HashMap<String, Option<Provider>>,
     is_rehearsal: bool,
+    /// The findings that stand, by kind and subject.
+    standing: HashSet<(String, String)>,
 }
 
 impl Directory {
@@ -42,7 +44,9 @@ impl Directory {
     pub async fn read(tx: &mut Tx) -> store::Result<Self> {
         let accounts = setup::accounts(tx).await?.into_iter().map(|a| (a.name.clone(), a)).collect();
         let is_rehearsal = control::is_rehearsal(tx).await?;
-        Ok(Self { accounts, clients: HashMap::new(), is_rehearsal })
+        let standing =
+            runs::standing_findings(tx).await?.into_iter().map(|finding| (finding.kind, finding.subject)).collect();
+        Ok(Self { accounts, clients: HashMap::new(), is_rehearsal, standing })
     }
 
     /// An account as it was read.
@@ -95,12 +99,28 @@ impl Directory {
                     if let Some(org_id) = probe.org_id.as_deref().filter(|org_id| known != Some(org_id)) {
                         app.db().await?.write(async |tx| setup::learn_organisation(tx, name, org_id).await).await?;
                     }
+                    // Its key can be read and is taken.
+                    for kind in ["account_unusable", "account_refused"] {
+                        self.gone(app, kind, &format!("account:{name}")).await?;
+                    }
                     usable.insert(name.to_owned(), client);
                 }
                 Err(error) => self.read_failed(app, name, &error, counts).await?,
             }
         }
         Ok(usable)
+    }
+
+    /// Takes note that the cause of a finding is gone, if it stands.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn gone(&self, app: &App, kind: &str, subject: &str) -> anyhow::Result<()> {
+        if self.standing.contains(&(kind.to_owned(), subject.to_owned())) {
+            let now = app.clock.now();
+            app.db().await?.write(async |tx| runs::resolve_finding(tx, kind, subject, now).await).await?;
+        }
+        Ok(())
     }
 
     /// Takes note that a provider could not be read: a refused key holds the account back, the rest is for later.

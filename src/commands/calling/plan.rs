@@ -11,7 +11,7 @@ use crate::domain::campaign::{CLOSE_MARGIN_SECONDS, Rules, TenantSettings, ZoneP
 use crate::domain::dial::DialRequest;
 use crate::domain::gate::{Facts, RetryFacts};
 use crate::domain::preferred::PreferredTime;
-use crate::domain::slot::Period;
+use crate::domain::slot::{Frequency, Period};
 use crate::domain::zone::{Zone, Zones};
 use crate::error::Exit;
 use crate::store::claims::{self, Claim};
@@ -292,17 +292,19 @@ pub async fn one(
 struct PlannedWaiting {
     due: Vec<Due>,
     expired: Vec<String>,
+    cancelled: Vec<String>,
     postponed: Vec<(String, DateTime<Utc>)>,
 }
 
 async fn write_waiting(app: &App, planned: &PlannedWaiting, now: DateTime<Utc>) -> anyhow::Result<()> {
-    if planned.expired.is_empty() && planned.postponed.is_empty() {
+    if planned.expired.is_empty() && planned.cancelled.is_empty() && planned.postponed.is_empty() {
         return Ok(());
     }
     app.db()
         .await?
         .write(async |tx| {
             calls::expire(tx, &planned.expired, now).await?;
+            calls::cancel(tx, &planned.cancelled, now).await?;
             for (call_id, until) in &planned.postponed {
                 calls::postpone(tx, call_id, *until, now).await?;
             }
@@ -320,7 +322,8 @@ async fn plan_waiting(
     now: DateTime<Utc>,
     counts: &mut Counts,
 ) -> Result<PlannedWaiting> {
-    let mut planned = PlannedWaiting { due: Vec::new(), expired: Vec::new(), postponed: Vec::new() };
+    let mut planned =
+        PlannedWaiting { due: Vec::new(), expired: Vec::new(), cancelled: Vec::new(), postponed: Vec::new() };
     if waiting.is_empty() {
         return Ok(planned);
     }
@@ -339,6 +342,17 @@ async fn plan_waiting(
             planned.expired.push(call.call_id.clone());
             continue;
         };
+        if candidate.enrollment_status != "active" {
+            planned.cancelled.push(call.call_id.clone());
+            continue;
+        }
+        // Before any gate: a call whose period is over waits for nothing any more.
+        if let Some(zones) = &zones
+            && context.rules.schedule.next_open_in_period(zones, period, now).is_none()
+        {
+            planned.expired.push(call.call_id.clone());
+            continue;
+        }
         let retry = RetryFacts { due_at: call.next_attempt_at, period };
         let facts = context.facts(candidate, zones.as_ref(), history, Some(retry), search.run_interval_seconds);
         match facts.first_block(now) {
@@ -429,7 +443,13 @@ fn next_check(facts: &Facts<'_>, reason: &str, now: DateTime<Utc>) -> Option<Dat
         "suppressed" => Some(now + TimeDelta::seconds(LOOK_AGAIN_LATER_SECONDS)),
         // A change to the contact or the rules ends these, and makes a check due by itself.
         "no_timezone" | "not_on_allow_list" | "not_enrolled" | "campaign_inactive" => None,
-        _ => facts.next_due(now),
+        _ => {
+            // What may be over by then must not hide the moment at which time alone lets somebody be called.
+            let calm = Facts { live_attempt: false, suppressed: false, paused: false, ..facts.clone() };
+            let is_for_ever =
+                reason == "after_last_date" || (reason == "already_called" && facts.rules.frequency == Frequency::Once);
+            calm.next_due(now).or_else(|| (!is_for_ever).then(|| now + TimeDelta::days(1)))
+        }
     }
 }
 

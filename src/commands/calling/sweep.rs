@@ -18,6 +18,7 @@ use crate::domain::outcome::Outcome;
 use crate::domain::settle::{self, Absence, Reading};
 use crate::error::Exit;
 use crate::fail_point;
+use crate::providers::http::ReadError;
 use crate::store::attempts::{self, Attempt, Unsettled};
 use crate::store::{self, Tx, claims, evidence, runs, setup};
 
@@ -27,6 +28,10 @@ const READS_AT_ONCE: usize = 8;
 const MOST_POLLS: i64 = 2000;
 /// The most observations recorded in one transaction.
 const BATCH: usize = 50;
+/// Unknown attempts sent further apart than this are looked for in listings of their own.
+const CLUSTER_HOURS: i64 = 2;
+/// A call that was taken back and that the provider does not show any more is over after this long.
+const GONE_AFTER_MINUTES: i64 = 10;
 /// Unknown attempts older than this are findings.
 pub const OLD_UNKNOWN_SECONDS: i64 = 15 * 60;
 
@@ -39,10 +44,11 @@ pub async fn sweep(app: &App, directory: &mut Directory, stop_at: Duration, coun
     void_abandoned(app, counts).await?;
     fail_point::hit("sweep.doubt_silent");
     doubt_silent(app, counts).await?;
-    fail_point::hit("sweep.settle_unknown");
-    settle_unknown(app, directory, stop_at, counts).await?;
+    // Before the unknown ones, whose listings take longer: what a provider holds back could ring any moment.
     fail_point::hit("sweep.settle_overdue");
     settle_overdue(app, directory, stop_at, counts).await?;
+    fail_point::hit("sweep.settle_unknown");
+    settle_unknown(app, directory, stop_at, counts).await?;
     let mut tx = app.db().await?.read().await?;
     let old = attempts::old_unknowns(&mut tx, app.clock.now() - TimeDelta::seconds(OLD_UNKNOWN_SECONDS)).await?;
     if old > 0 {
@@ -140,7 +146,55 @@ async fn settle_unknown(
             break;
         }
         let Some(client) = directory.client(app, &account, counts).await? else { continue };
-        settle_group(app, directory, &client, (&account, line.as_deref(), agent.as_deref()), group, counts).await?;
+        for cluster in clusters(group) {
+            if app.clock.monotonic() >= stop_at {
+                return Ok(());
+            }
+            let whose = (account.as_str(), line.as_deref(), agent.as_deref());
+            settle_group(app, directory, &client, whose, cluster, counts).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Attempts in groups whose times of sending lie close together: one listing covers a group without reading the hours
+/// in between.
+fn clusters(mut attempts: Vec<Attempt>) -> Vec<Vec<Attempt>> {
+    let sent = |attempt: &Attempt| attempt.placing_at.unwrap_or(attempt.claimed_at);
+    attempts.sort_by_key(sent);
+    let mut clusters: Vec<Vec<Attempt>> = Vec::new();
+    for attempt in attempts {
+        match clusters.last_mut() {
+            Some(cluster)
+                if cluster.last().is_some_and(|last| sent(&attempt) - sent(last) < TimeDelta::hours(CLUSTER_HOURS)) =>
+            {
+                cluster.push(attempt);
+            }
+            _ => clusters.push(vec![attempt]),
+        }
+    }
+    clusters
+}
+
+/// Takes back every call that a provider holds for a tenant, a campaign or anybody: it must not ring after a pause or
+/// a stop. What cannot be taken back now is tried again by every sweep.
+///
+/// # Errors
+/// When the database cannot be asked or written.
+pub async fn take_back_held(
+    app: &App,
+    tenant: Option<&str>,
+    campaign_id: Option<&str>,
+    counts: &mut Counts,
+) -> anyhow::Result<()> {
+    let now = app.clock.now();
+    let held = app.db().await?.write(async |tx| attempts::hurry_queued(tx, tenant, campaign_id, now).await).await?;
+    if held.is_empty() {
+        return Ok(());
+    }
+    let mut directory = Directory::load(app).await?;
+    for attempt in held {
+        take_back(app, &mut directory, &attempt, counts).await?;
     }
     Ok(())
 }
@@ -257,6 +311,9 @@ async fn settle_overdue(
     let (queued, silent): (Vec<Attempt>, Vec<Attempt>) = overdue.into_iter().partition(|attempt| attempt.queued);
     for attempt in queued {
         take_back(app, directory, &attempt, counts).await?;
+        if app.clock.monotonic() >= stop_at {
+            return Ok(());
+        }
     }
     ask(app, directory, silent, Silence::TimeOut, stop_at, counts).await
 }
@@ -286,6 +343,12 @@ async fn take_back(app: &App, directory: &mut Directory, attempt: &Attempt, coun
     }
     counts.add("taken_back", 1);
     match client.fetch(id).await {
+        // Taken back and not shown for a while: that it never rang is likely, but nobody has seen it.
+        Ok(None) if attempt.cancel_requested_at.is_some_and(|at| now - at > TimeDelta::minutes(GONE_AFTER_MINUTES)) => {
+            let seen = Seen::Ended(Ending::timeout(now));
+            counts.add("timed_out", observe(app, attempt, Evidence::Timer, seen).await?);
+            Ok(())
+        }
         Ok(report) => learn_all(app, directory, vec![(attempt.clone(), report)], Silence::AskAgain, counts).await,
         Err(error) => directory.read_failed(app, &attempt.account, &error, counts).await,
     }
@@ -329,13 +392,16 @@ async fn ask(
         let mut answers = futures_util::stream::iter(questions).buffer_unordered(READS_AT_ONCE).ready_chunks(BATCH);
         while let Some(batch) = answers.next().await {
             let mut learned = Vec::new();
-            let mut failure = None;
+            let (mut failure, mut unusable) = (None, Vec::new());
             for (attempt, answer) in batch {
                 match answer {
                     Ok(report) => learned.push((attempt, report)),
+                    // An answer that cannot be used is about one call; the others are asked about all the same.
+                    Err(ReadError::Broken { .. }) => unusable.push(attempt),
                     Err(error) => failure = Some(error),
                 }
             }
+            put_off(app, &unusable, counts).await?;
             learn_all(app, directory, learned, silence, counts).await?;
             if let Some(error) = failure {
                 directory.read_failed(app, &account, &error, counts).await?;
@@ -345,6 +411,30 @@ async fn ask(
                 return Ok(());
             }
         }
+    }
+    Ok(())
+}
+
+/// Asks about calls again later whose records cannot be used at the moment.
+async fn put_off(app: &App, unusable: &[Attempt], counts: &mut Counts) -> anyhow::Result<()> {
+    if unusable.is_empty() {
+        return Ok(());
+    }
+    let now = app.clock.now();
+    app.db()
+        .await?
+        .write(async |tx| {
+            for attempt in unusable {
+                attempts::polled(tx, &attempt.id, now + settle::poll_after(attempt.polls), None, now).await?;
+            }
+            Ok(())
+        })
+        .await?;
+    for attempt in unusable {
+        counts.problem(
+            Exit::Unreachable,
+            format!("attempt {}: the provider's record of its call cannot be used", attempt.id),
+        );
     }
     Ok(())
 }

@@ -215,7 +215,7 @@ fn a_calls_status_is_what_its_attempts_add_up_to() {
         ("talked late, after a busy one", vec![ended(O::Answered), ended(O::Busy)], None, next, C::Completed, Some(O::Answered), Some("ended")),
         ("voicemail", vec![ended(O::Voicemail)], None, None, C::Completed, Some(O::Voicemail), Some("ended")),
         ("voicemail to be tried again", vec![ended(O::Voicemail)], None, next, C::Scheduled, None, None),
-        ("voicemail, then busy", vec![ended(O::Voicemail), ended(O::Busy)], None, None, C::Failed, Some(O::Busy), Some("ended")),
+        ("voicemail, then busy", vec![ended(O::Voicemail), ended(O::Busy)], None, None, C::Completed, Some(O::Voicemail), Some("ended")),
         ("busy", vec![ended(O::Busy)], None, None, C::Failed, Some(O::Busy), Some("ended")),
         ("busy, again later", vec![ended(O::Busy)], None, next, C::Scheduled, None, None),
         ("busy, claimed again", vec![ended(O::Busy), plain(S::Claimed)], None, None, C::Scheduled, None, None),

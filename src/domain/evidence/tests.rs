@@ -46,8 +46,8 @@ fn only_listed_outcomes_are_tried_again_two_hours_after_their_end() {
         let expected = if listed {
             Some(at("2026-11-20T15:57:00Z"))
         } else if outcome == Outcome::AccountError {
-            // Our own fault: nobody was called, and the call waits a moment.
-            Some(at("2026-11-20T14:00:30Z"))
+            // Our own fault: nobody was called, and the call waits for a while.
+            Some(at("2026-11-20T14:05:00Z"))
         } else {
             None
         };

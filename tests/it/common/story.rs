@@ -335,8 +335,8 @@ fn reqwest_client() -> reqwest::Client {
 }
 
 impl Story {
-    /// Claims the first person who is due for a run that is then held in this state. Yields the attempt.
-    pub(crate) async fn claim_first(&self, owner: &str) -> String {
+    /// The claim of the first person who is due, not made yet.
+    pub(crate) async fn plan_first(&self) -> callops::store::claims::Claim {
         use callops::commands::calling::plan::{self, Search, Source};
         let now = self.now();
         let due = self.write(async |tx| setup::campaigns_due(tx, now).await).await;
@@ -344,7 +344,13 @@ impl Story {
         let mut source = Source::new(contexts.remove(0));
         let search = Search { requested_by: "test", dry_run: false, run_interval_seconds: 60 };
         let person = source.next(&self.app, search, &mut Counts::default()).await.expect("a plan").expect("a person");
-        let claims = [person.claim];
+        person.claim
+    }
+
+    /// Claims the first person who is due for a run that is then held in this state. Yields the attempt.
+    pub(crate) async fn claim_first(&self, owner: &str) -> String {
+        let now = self.now();
+        let claims = [self.plan_first().await];
         let lease_until = now + TimeDelta::seconds(60);
         let claimed = self
             .write(async |tx| callops::store::claims::claim(tx, "acme-vapi", &claims, owner, lease_until, now).await)

@@ -197,6 +197,35 @@ on_both_databases! {
         assert_eq!(story.rings_of(ADA), 1);
     }
 
+    async fn a_call_that_the_provider_holds_back_does_not_ring_after_a_pause(db) {
+        let story = Story::begin(db, MONDAY_TEN).await;
+        story.campaign("checkup", &rules()).await;
+        story.contact(ADA, |_| {}, &["checkup"]).await;
+        story.fault(json!({"kind": "over_concurrency", "mode": "queued_blocked", "seconds": 1800}));
+        story.process(&[]).await;
+        story.sandbox.clear_faults();
+        story.run(&["pause"]).success();
+        story.wait(TimeDelta::hours(2));
+        story.process(&[]).await;
+        assert_eq!(story.rings(), 0);
+        story.run(&["resume"]).success();
+        story.process(&[]).await;
+        assert_eq!(story.rings_of(ADA), 1, "it goes on where it was");
+    }
+
+    async fn a_finding_goes_away_with_its_cause(db) {
+        let story = Story::begin(db, MONDAY_TEN).await;
+        story.campaign("checkup", &rules()).await;
+        story.contact(ADA, |_| {}, &["checkup"]).await;
+        story.put_account("acme-vapi", "env:NOT_SET", 10).await;
+        assert_eq!(story.process(&[]).await.1, Exit::Configuration);
+        let standing = async || story.write(async |tx| callops::store::runs::standing_findings(tx).await).await.len();
+        assert_eq!(standing().await, 1);
+        story.put_account("acme-vapi", "env:ACME_KEY", 10).await;
+        story.process(&[]).await;
+        assert_eq!((story.rings_of(ADA), standing().await), (1, 0));
+    }
+
     async fn a_call_queued_in_the_morning_is_left_to_ring(db) {
         let story = Story::begin(db, MONDAY_TEN).await;
         story.campaign("checkup", &rules()).await;

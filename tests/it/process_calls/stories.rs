@@ -327,6 +327,64 @@ on_both_databases! {
         assert_eq!(story.rings(), 10);
     }
 
+    async fn a_check_while_somebody_is_on_the_phone_does_not_forget_them(db) {
+        let story = Story::begin(db, MONDAY_TEN).await;
+        story.campaign("checkup", &rules()).await;
+        story.contact(ADA, |_| {}, &["checkup"]).await;
+        story.script(ADA, json!([{"ended_reason": "customer-ended-call", "ring_seconds": 5, "talk_seconds": 900}])).await;
+        story.process(&[]).await;
+        story.wait(TimeDelta::minutes(1));
+        // Everybody is checked anew, Ada in the middle of her conversation.
+        story.campaign("checkup", &rules()).await;
+        story.process(&[]).await;
+        story.wait(TimeDelta::minutes(30));
+        story.collect().await;
+        story.wait_until("2026-11-17T14:00:00Z");
+        story.process(&[]).await;
+        assert_eq!(story.rings_of(ADA), 2, "called again on the next day");
+    }
+
+    async fn a_call_that_waits_ends_with_its_campaign_or_its_enrollment(db) {
+        let story = Story::begin(db, MONDAY_TEN).await;
+        let mut short = rules();
+        short.schedule.ends = Some("2026-11-16".parse().expect("a date"));
+        story.campaign("checkup", &short).await;
+        story.campaign("survey", &rules()).await;
+        story.contact(ADA, |_| {}, &["checkup"]).await;
+        let bob = story.contact(BOB, |_| {}, &["survey"]).await;
+        story.fault(json!({"kind": "too_many_requests", "retry_after": "3600"}));
+        story.process(&[]).await;
+        story.sandbox.clear_faults();
+        let survey = story.find_campaign("survey").await;
+        let now = story.now();
+        story.write(async |tx| callops::store::enrollments::withdraw(tx, &survey.id, &bob.id, now).await).await;
+        story.wait_until("2026-11-18T15:00:00Z");
+        story.process(&[]).await;
+        assert_eq!(story.rings(), 0);
+        let mut ends: Vec<(String, CallStatus)> =
+            story.calls().await.into_iter().map(|call| (call.phone, call.status)).collect();
+        ends.sort_by(|a, b| a.0.cmp(&b.0));
+        assert_eq!(ends, [(ADA.to_owned(), CallStatus::Failed), (BOB.to_owned(), CallStatus::Cancelled)]);
+    }
+
+    async fn a_claim_by_an_outdated_plan_comes_to_nothing(db) {
+        let story = Story::begin(db, MONDAY_TEN).await;
+        story.campaign("checkup", &rules()).await;
+        let ada = story.contact(ADA, |_| {}, &["checkup"]).await;
+        let claim = story.plan_first().await;
+        let now = story.now();
+        story.correct_phone(&ada, BOB).await;
+        let claims = [claim];
+        let lease_until = now + TimeDelta::seconds(60);
+        let claimed = story
+            .write(async |tx| claims::claim(tx, "acme-vapi", &claims, "run-1", lease_until, now).await)
+            .await;
+        assert_eq!((claimed.attempts.len(), claimed.changed.len()), (0, 1));
+        assert!(story.calls().await.is_empty(), "no slot is spent");
+        story.process(&[]).await;
+        assert_eq!((story.rings_of(ADA), story.rings_of(BOB)), (0, 1));
+    }
+
     async fn what_is_paused_or_beyond_the_limit_does_not_ring(db) {
         let story = Story::begin(db, MONDAY_TEN).await;
         story.campaign("checkup", &rules()).await;
