@@ -61,7 +61,7 @@ on_both_databases! {
         let backend = db.backend();
         // The short form takes each share and each lag once.
         for (n, percent) in percents.into_iter().enumerate() {
-            for (m, lag) in lags.into_iter().enumerate().filter(|(m, _)| size(*m == n, true)) {
+            for (_, lag) in lags.into_iter().enumerate().filter(|(m, _)| size(*m == n, true)) {
                 let story = Story::begin(crate::common::TestDatabase::new(backend), BEGINS).await;
                 due(&story, &people).await;
                 story.fault(json!([
@@ -94,13 +94,13 @@ on_both_databases! {
     async fn a_provider_that_asks_for_patience(db) {
         let people = ordinary(6);
         let backend = db.backend();
-        for (retry_after, patience) in [("90", 90), ("date+120", 120), ("absent", 1), ("absurd", 1)] {
+        for (retry_after, patience) in [("90", 90), ("date+120", 120), ("absent", 1), ("absurd", 1800)] {
             let story = Story::begin(crate::common::TestDatabase::new(backend), BEGINS).await;
             due(&story, &people).await;
             let begins = story.now();
             story.fault(json!({"kind": "too_many_requests", "retry_after": retry_after, "times": 1}));
             // One at a time, so that the refusal is known before anybody else is asked for.
-            for _ in 0..240 {
+            for _ in 0..300 {
                 story.process(&["--concurrency", "1"]).await;
                 story.wait(TimeDelta::seconds(15));
                 if story.rings() > people.len() {
@@ -121,7 +121,7 @@ on_both_databases! {
             let at_once = asked.iter().filter(|at| **at == asked[0]).count();
             assert!(at_once <= 2, "{retry_after}: {asked:?}");
             assert!(
-                waited.is_some_and(|waited| waited >= TimeDelta::seconds(patience) && waited <= TimeDelta::hours(1)),
+                waited.is_some_and(|waited| waited >= TimeDelta::seconds(patience) && waited <= TimeDelta::minutes(61)),
                 "{retry_after}: asked again after {waited:?}: {asked:?}"
             );
             for phone in &people {

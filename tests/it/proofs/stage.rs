@@ -130,8 +130,9 @@ impl Stage {
         self.sandbox.rings().into_iter().filter(|ring| ring.phone != CONTROL).collect()
     }
 
-    pub(super) fn people(&self) -> &[String] {
-        &self.people
+    /// Runs async code beside the sandbox.
+    pub(super) fn block_on<T>(&self, code: impl Future<Output = T>) -> T {
+        self.runtime.block_on(code)
     }
 
     pub(super) fn url(&self) -> &str {
