@@ -63,30 +63,28 @@ fn frozen_at(template: &Template, n: u64) -> Case {
         }
     };
     let point = std::fs::read_to_string(&log).unwrap_or_default().lines().last().unwrap_or_default().to_owned();
-    let mut others = None;
-    match point.as_str() {
-        // It holds locks, for which others wait until it goes on or its database ends its transaction.
-        "store.commit" => {
-            stage.wait(TimeDelta::minutes(2));
-            others = Some(stage.spawn(&stage.callops(), &["process-calls"]));
+    // At this point it has looked at the clocks and sends whatever comes: no program can look later than that. Revived
+    // before others can be sure that its call does not exist, it rings nobody who was rung since.
+    let later: &[i64] = if point == "dial.send" { &[2, 16] } else { &[2, 16, 6, 2] };
+    stage.provider_recovers();
+    let mut waiting = None;
+    for minutes in later {
+        stage.wait(TimeDelta::minutes(*minutes));
+        let mut other = stage.spawn(&stage.callops(), &["process-calls"]);
+        while other.condition() == Condition::Running && frozen_from.elapsed() < 2 * FROZEN {
+            std::thread::sleep(Duration::from_millis(5));
         }
-        // It has looked at the clocks and sends whatever comes, and no program can look later than that. Others must
-        // find that call until they are sure that it does not exist, which takes longer.
-        "dial.send" => {
-            for minutes in [2, 16] {
-                stage.wait(TimeDelta::minutes(minutes));
-                stage.run(&["process-calls"]);
-            }
-        }
-        _ => {
-            stage.settle();
+        // The frozen one holds locks of the database, and nobody gets on before it does or its session is ended.
+        if other.condition() == Condition::Running {
+            waiting = Some(other);
+            break;
         }
     }
     std::thread::sleep(FROZEN.saturating_sub(frozen_from.elapsed()));
     frozen.signal("CONT");
     let revived = frozen.wait();
-    if let Some(others) = others {
-        others.wait();
+    if let Some(waiting) = waiting {
+        waiting.wait();
     }
     let after = stage.settle();
     if after.is_empty() { Case::Done(after) } else { Case::Done(format!("frozen at {point}: {after}revived: {revived}")) }

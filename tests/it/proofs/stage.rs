@@ -126,6 +126,11 @@ impl Stage {
         self.sandbox.add_faults(rule).expect("a fault");
     }
 
+    /// Nothing goes wrong there any more.
+    pub(super) fn provider_recovers(&self) {
+        self.sandbox.clear_faults();
+    }
+
     pub(super) fn rings(&self) -> Vec<Ring> {
         self.sandbox.rings().into_iter().filter(|ring| ring.phone != CONTROL).collect()
     }
@@ -266,7 +271,7 @@ impl Stage {
     /// Clean runs with a provider that has recovered, later in time: past the lease, past the time to settle, past the
     /// second reading, and a retry. Ends as soon as the verdict is clean; otherwise yields it with what the runs said.
     pub(super) fn settle(&self) -> String {
-        self.sandbox.clear_faults();
+        self.provider_recovers();
         let mut said = String::new();
         for minutes in [2, 16, 6, 2] {
             self.wait(TimeDelta::minutes(minutes));
