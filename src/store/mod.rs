@@ -115,6 +115,8 @@ static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 const BUSY_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long a command waits for a connection to PostgreSQL.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a transaction on PostgreSQL may wait for its client before the server ends it.
+const IDLE_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often a transaction that the database rolled back for its own reasons is run again.
 const MAX_TRIES: u32 = 8;
 
@@ -451,8 +453,11 @@ impl SchemaSession for sqlx::PgConnection {
 
 async fn begin_in_schema(pool: &PgPool, schema: &str) -> Result<Transaction<'static, Postgres>> {
     let mut tx = pool.begin().await?;
-    // In each transaction, not once a session: a pooler may hand every transaction another session.
-    sqlx::query(AssertSqlSafe(format!("SET LOCAL search_path TO {}", quote_identifier(schema))))
+    // In each transaction, not once a session: a pooler may hand every transaction another session. The server ends a
+    // transaction whose client is frozen or cut off, so that its locks do not hold up everybody else.
+    sqlx::query("SELECT set_config('search_path', $1, true), set_config('idle_in_transaction_session_timeout', $2, true)")
+        .bind(quote_identifier(schema))
+        .bind(format!("{}s", IDLE_TRANSACTION_TIMEOUT.as_secs()))
         .execute(&mut *tx)
         .await?;
     Ok(tx)
