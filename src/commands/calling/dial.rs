@@ -63,6 +63,12 @@ struct Halted {
     campaigns: BTreeSet<String>,
 }
 
+impl Halted {
+    fn holds(&self, account: &str, campaign_id: &str) -> bool {
+        self.everybody || self.accounts.contains(account) || self.campaigns.contains(campaign_id)
+    }
+}
+
 /// Dials everybody whom the rotation brings, within the limits.
 #[derive(Debug)]
 pub struct Dialler<'a> {
@@ -148,7 +154,15 @@ impl Dialler<'_> {
             if self.must_stop() {
                 break;
             }
-            let batch: Vec<Due> = claimed.drain(..permits.len()).collect();
+            {
+                // A refusal that came meanwhile holds for those who were claimed before it, too; they are given back.
+                let halted = halted.lock().map_err(|_| anyhow::anyhow!("the recorder failed"))?;
+                claimed.retain(|due| !halted.holds(&due.account, &due.claim.campaign_id));
+            }
+            let batch: Vec<Due> = claimed.drain(..permits.len().min(claimed.len())).collect();
+            if batch.is_empty() {
+                continue;
+            }
             let (commit_time, may_dial) = self.commit(&batch, &mut counts).await?;
             for due in batch.into_iter().filter(|due| may_dial.contains(&due.claim.attempt_id)) {
                 served.insert(due.claim.campaign_id.clone());
@@ -311,6 +325,20 @@ impl Dialler<'_> {
                 })
                 .collect();
             let consequences = self.consequences(&outcomes, &mut silent, &mut counts);
+            // Before the database knows: each moment that the feeder does not know may be another request.
+            if let Ok(mut halted) = halted.lock() {
+                for consequence in &consequences {
+                    match consequence {
+                        Consequence::HoldAccount { account, .. } => {
+                            halted.accounts.insert(account.clone());
+                        }
+                        Consequence::HoldCampaign { campaign_id, .. } => {
+                            halted.campaigns.insert(campaign_id.clone());
+                        }
+                        Consequence::Release { .. } => {}
+                    }
+                }
+            }
             self.app
                 .db()
                 .await?
@@ -322,18 +350,6 @@ impl Dialler<'_> {
                     Ok(())
                 })
                 .await?;
-            let mut halted = halted.lock().map_err(|_| anyhow::anyhow!("the feeder failed"))?;
-            for consequence in consequences {
-                match consequence {
-                    Consequence::HoldAccount { account, .. } => {
-                        halted.accounts.insert(account);
-                    }
-                    Consequence::HoldCampaign { campaign_id, .. } => {
-                        halted.campaigns.insert(campaign_id);
-                    }
-                    Consequence::Release { .. } => {}
-                }
-            }
             outcomes.clear();
         }
         Ok(counts)
