@@ -455,11 +455,13 @@ async fn begin_in_schema(pool: &PgPool, schema: &str) -> Result<Transaction<'sta
     let mut tx = pool.begin().await?;
     // In each transaction, not once a session: a pooler may hand every transaction another session. The server ends a
     // transaction whose client is frozen or cut off, so that its locks do not hold up everybody else.
-    sqlx::query("SELECT set_config('search_path', $1, true), set_config('idle_in_transaction_session_timeout', $2, true)")
-        .bind(quote_identifier(schema))
-        .bind(format!("{}s", IDLE_TRANSACTION_TIMEOUT.as_secs()))
-        .execute(&mut *tx)
-        .await?;
+    sqlx::query(
+        "SELECT set_config('search_path', $1, true), set_config('idle_in_transaction_session_timeout', $2, true)",
+    )
+    .bind(quote_identifier(schema))
+    .bind(format!("{}s", IDLE_TRANSACTION_TIMEOUT.as_secs()))
+    .execute(&mut *tx)
+    .await?;
     Ok(tx)
 }
 

@@ -20,6 +20,7 @@ use crate::domain::dial::RefusalClass;
 use crate::domain::evidence::{Observation, Seen};
 use crate::error::Exit;
 use crate::fail_point;
+use crate::providers::last_look::LastLook;
 use crate::store::enrollments::CheckResult;
 use crate::store::{claims, enrollments, evidence, runs, setup};
 
@@ -487,18 +488,30 @@ fn void(attempt_id: &str, reason: &str, now: DateTime<Utc>) -> Observation {
 }
 
 /// Sends one dial, unless too much time went by since its commit on either clock: a process that was frozen must not
-/// act on what was true before.
+/// act on what was true before. The clocks are looked at before a connection is made, and again when it stands.
 async fn send(provider: &Provider, due: &Due, clock: &Clock, committed: (DateTime<Utc>, Duration)) -> Seen {
     fail_point::hit("dial.look_at_clocks");
+    if let Err(reason) = look_at_clocks(clock, committed) {
+        return Seen::NotSent { reason };
+    }
+    fail_point::hit("dial.send");
+    let last = clock.clone();
+    let last_look = LastLook::new(move || {
+        fail_point::hit("dial.last_look");
+        look_at_clocks(&last, committed)
+    });
+    let result = provider.place(&due.request, &last_look).await;
+    fail_point::hit("dial.answered");
+    Seen::from_dial(result, clock.now())
+}
+
+fn look_at_clocks(clock: &Clock, committed: (DateTime<Utc>, Duration)) -> Result<(), String> {
     let wall = (clock.now() - committed.0).abs().to_std().unwrap_or(Duration::MAX);
     let elapsed = wall.max(clock.monotonic().saturating_sub(committed.1));
     if elapsed > MAX_COMMIT_AGE {
-        return Seen::NotSent { reason: format!("{} s went by between commit and sending", elapsed.as_secs()) };
+        return Err(format!("{} s went by between commit and sending", elapsed.as_secs()));
     }
-    fail_point::hit("dial.send");
-    let result = provider.place(&due.request).await;
-    fail_point::hit("dial.answered");
-    Seen::from_dial(result, clock.now())
+    Ok(())
 }
 
 /// Checks of the claims that came to nothing, with the rules' version that each was made by.

@@ -63,13 +63,10 @@ fn frozen_at(template: &Template, n: u64) -> Case {
         }
     };
     let point = std::fs::read_to_string(&log).unwrap_or_default().lines().last().unwrap_or_default().to_owned();
-    // At this point it has looked at the clocks and sends whatever comes: no program can look later than that. Revived
-    // before others can be sure that its call does not exist, it rings nobody who was rung since.
-    let later: &[i64] = if point == "dial.send" { &[2, 16] } else { &[2, 16, 6, 2] };
     stage.provider_recovers();
     let mut waiting = None;
-    for minutes in later {
-        stage.wait(TimeDelta::minutes(*minutes));
+    for minutes in [2, 16, 6, 2] {
+        stage.wait(TimeDelta::minutes(minutes));
         let mut other = stage.spawn(&stage.callops(), &["process-calls"]);
         while other.condition() == Condition::Running && frozen_from.elapsed() < 2 * FROZEN {
             std::thread::sleep(Duration::from_millis(5));
@@ -87,7 +84,11 @@ fn frozen_at(template: &Template, n: u64) -> Case {
         waiting.wait();
     }
     let after = stage.settle();
-    if after.is_empty() { Case::Done(after) } else { Case::Done(format!("frozen at {point}: {after}revived: {revived}")) }
+    if after.is_empty() {
+        Case::Done(after)
+    } else {
+        Case::Done(format!("frozen at {point}: {after}revived: {revived}"))
+    }
 }
 
 on_both_databases! {

@@ -213,7 +213,10 @@ impl Stage {
         });
         assert_eq!(taken["id"], json!(ring.id), "{taken}");
         for person in &self.people {
-            self.control("script", &json!({"phone": person, "outcomes": ["customer-ended-call", "customer-ended-call"]}));
+            self.control(
+                "script",
+                &json!({"phone": person, "outcomes": ["customer-ended-call", "customer-ended-call"]}),
+            );
         }
     }
 
