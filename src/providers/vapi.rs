@@ -5,12 +5,14 @@ mod ended_reason;
 use std::collections::HashSet;
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
 use self::ended_reason::ended_before_dialling;
 pub use self::ended_reason::outcome_of;
 use super::http::{Answer, Http, NoAnswer, ReadError, exchange, once, read};
+use super::last_look::LastLook;
 use crate::domain::dial::{CallReport, DialAnswer, DialRequest, DialResult, ProviderState, RefusalClass};
 use crate::domain::outcome::Outcome;
 use crate::domain::secret::Secret;
@@ -88,6 +90,11 @@ impl Vapi {
     /// Asks for a call, exactly once. The attempt's id travels as the call's name, as the customer's external id and
     /// in the assistant's metadata, because the service has no idempotency key and this is all that can be found again.
     pub async fn place(&self, request: &DialRequest) -> DialResult {
+        self.place_if(request, &LastLook::default()).await
+    }
+
+    /// As [`Vapi::place`], unless the last look forbids it: then it was certainly not sent.
+    pub async fn place_if(&self, request: &DialRequest, last_look: &LastLook) -> DialResult {
         let body = match place_body(request) {
             Ok(body) => body,
             Err((class, reason)) => {
@@ -96,13 +103,18 @@ impl Vapi {
             }
         };
         let request = match self.send(Method::POST, "/call") {
-            Ok(builder) => builder.json(&body),
+            Ok(builder) => builder.header(CONTENT_TYPE, "application/json").body(last_look.body(body.to_string())),
             Err(error) => {
                 let answer = DialAnswer::NotSent { reason: super::http::chain(&error) };
                 return DialResult { answer, provider_date: None };
             }
         };
-        match exchange(request).await {
+        let result = exchange(request).await;
+        if let Some(reason) = last_look.withheld() {
+            let answer = DialAnswer::NotSent { reason: reason.to_owned() };
+            return DialResult { answer, provider_date: None };
+        }
+        match result {
             Ok(answer) => DialResult { provider_date: answer.date, answer: judge(&answer) },
             Err(NoAnswer::NotConnected { reason }) => {
                 DialResult { answer: DialAnswer::NotSent { reason }, provider_date: None }

@@ -122,6 +122,8 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(15);
 const KNOCK_AFTER: Duration = Duration::from_millis(300);
 /// A connection that was idle for longer is tried before it is used.
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
+/// How long a transaction on PostgreSQL may wait for its client before the server ends it.
+const IDLE_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often a transaction that the database rolled back for its own reasons is run again.
 const MAX_TRIES: u32 = 8;
 
@@ -480,10 +482,16 @@ impl SchemaSession for sqlx::PgConnection {
     }
 }
 
-/// In each transaction, not once a session: a pooler may hand every transaction another session. One message to the
-/// server holds both statements.
+/// In each transaction, not once a session: a pooler may hand every transaction another session. The server ends a
+/// transaction whose client is frozen or cut off, so that its locks do not hold up everybody else. One message to the
+/// server holds all of it.
 fn begin_in(schema: &str) -> SqlStr {
-    AssertSqlSafe(format!("BEGIN; SET LOCAL search_path TO {}", quote_identifier(schema))).into_sql_str()
+    AssertSqlSafe(format!(
+        "BEGIN; SET LOCAL search_path TO {}; SET LOCAL idle_in_transaction_session_timeout = '{}s'",
+        quote_identifier(schema),
+        IDLE_TRANSACTION_TIMEOUT.as_secs()
+    ))
+    .into_sql_str()
 }
 
 fn quote_identifier(name: &str) -> String {

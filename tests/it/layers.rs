@@ -135,6 +135,8 @@ const LAYERS: &[Layer] = &[
         name: "providers",
         sees: &["domain"],
         crates: Some(&[
+            "bytes",
+            "http_body",
             "reqwest",
             "rustls",
             "tokio",

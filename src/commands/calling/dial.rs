@@ -21,6 +21,7 @@ use crate::domain::dial::RefusalClass;
 use crate::domain::evidence::{Observation, Seen};
 use crate::error::Exit;
 use crate::fail_point;
+use crate::providers::last_look::LastLook;
 use crate::store::enrollments::CheckResult;
 use crate::store::{calls, claims, enrollments, evidence, runs, setup};
 
@@ -68,6 +69,12 @@ struct Halted {
     everybody: bool,
     accounts: BTreeSet<String>,
     campaigns: BTreeSet<String>,
+}
+
+impl Halted {
+    fn holds(&self, account: &str, campaign_id: &str) -> bool {
+        self.everybody || self.accounts.contains(account) || self.campaigns.contains(campaign_id)
+    }
 }
 
 /// Dials everybody whom the rotation brings, within the limits.
@@ -146,7 +153,15 @@ impl Dialler<'_> {
             if self.must_stop() {
                 break;
             }
-            let batch: Vec<Due> = claimed.drain(..room).collect();
+            {
+                // A refusal that came meanwhile holds for those who were claimed before it, too; they are given back.
+                let halted = halted.lock().map_err(|_| anyhow::anyhow!("the recorder failed"))?;
+                claimed.retain(|due| !halted.holds(&due.account, &due.claim.campaign_id));
+            }
+            let batch: Vec<Due> = claimed.drain(..room.min(claimed.len())).collect();
+            if batch.is_empty() {
+                continue;
+            }
             let (commit_time, may_dial) = self.commit(&batch, &mut counts).await?;
             for due in batch.into_iter().filter(|due| may_dial.contains(&due.claim.attempt_id)) {
                 served.insert(due.claim.campaign_id.clone());
@@ -325,6 +340,20 @@ impl Dialler<'_> {
                 })
                 .collect();
             let consequences = self.consequences(&outcomes, &mut silent, &mut counts);
+            // Before the database knows: each moment that the feeder does not know may be another request.
+            if let Ok(mut halted) = halted.lock() {
+                for consequence in &consequences {
+                    match consequence {
+                        Consequence::HoldAccount { account, .. } => {
+                            halted.accounts.insert(account.clone());
+                        }
+                        Consequence::HoldCampaign { campaign_id, .. } => {
+                            halted.campaigns.insert(campaign_id.clone());
+                        }
+                        Consequence::Release { .. } => {}
+                    }
+                }
+            }
             self.app
                 .db()
                 .await?
@@ -336,18 +365,6 @@ impl Dialler<'_> {
                     Ok(())
                 })
                 .await?;
-            let mut halted = halted.lock().map_err(|_| anyhow::anyhow!("the feeder failed"))?;
-            for consequence in consequences {
-                match consequence {
-                    Consequence::HoldAccount { account, .. } => {
-                        halted.accounts.insert(account);
-                    }
-                    Consequence::HoldCampaign { campaign_id, .. } => {
-                        halted.campaigns.insert(campaign_id);
-                    }
-                    Consequence::Release { .. } => {}
-                }
-            }
             outcomes.clear();
         }
         Ok(counts)
@@ -585,21 +602,32 @@ fn void(attempt_id: &str, reason: &str, now: DateTime<Utc>) -> Observation {
 }
 
 /// Sends one dial, unless too much time went by since its commit on either clock: a process that was frozen must not
-/// act on what was true before.
+/// act on what was true before. The clocks are looked at before a connection is made, and again when it stands.
 ///
 /// Yields what was seen, and whether it was too late to send.
 async fn send(provider: &Provider, due: &Due, clock: &Clock, committed: (DateTime<Utc>, Duration)) -> (Seen, bool) {
     fail_point::hit("dial.look_at_clocks");
-    let wall = (clock.now() - committed.0).abs().to_std().unwrap_or(Duration::MAX);
-    let elapsed = wall.max(clock.monotonic().saturating_sub(committed.1));
-    if elapsed > MAX_COMMIT_AGE {
-        let reason = format!("{} s went by between commit and sending", elapsed.as_secs());
+    if let Err(reason) = look_at_clocks(clock, committed) {
         return (Seen::NotSent { reason }, true);
     }
     fail_point::hit("dial.send");
-    let result = provider.place(&due.request).await;
+    let last = clock.clone();
+    let last_look = LastLook::new(move || {
+        fail_point::hit("dial.last_look");
+        look_at_clocks(&last, committed)
+    });
+    let result = provider.place(&due.request, &last_look).await;
     fail_point::hit("dial.answered");
     (Seen::from_dial(result, clock.now()), false)
+}
+
+fn look_at_clocks(clock: &Clock, committed: (DateTime<Utc>, Duration)) -> Result<(), String> {
+    let wall = (clock.now() - committed.0).abs().to_std().unwrap_or(Duration::MAX);
+    let elapsed = wall.max(clock.monotonic().saturating_sub(committed.1));
+    if elapsed > MAX_COMMIT_AGE {
+        return Err(format!("{} s went by between commit and sending", elapsed.as_secs()));
+    }
+    Ok(())
 }
 
 /// Checks of the claims that came to nothing, with the rules' version that each was made by.

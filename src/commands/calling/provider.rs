@@ -7,6 +7,7 @@ use crate::domain::dial::{CallReport, DialRequest, DialResult};
 use crate::domain::secret_ref::SecretRef;
 use crate::error::Failure;
 use crate::providers::http::ReadError;
+use crate::providers::last_look::LastLook;
 use crate::providers::vapi::{self, ListFilter, RangeLimits, RangeListing, Vapi};
 use crate::store::setup::Account;
 
@@ -72,10 +73,10 @@ impl Provider {
         }
     }
 
-    /// Asks for a call, once.
-    pub async fn place(&self, request: &DialRequest) -> DialResult {
+    /// Asks for a call, once, unless the last look forbids it.
+    pub async fn place(&self, request: &DialRequest, last_look: &LastLook) -> DialResult {
         match self {
-            Self::Vapi(vapi) => vapi.place(request).await,
+            Self::Vapi(vapi) => vapi.place_if(request, last_look).await,
         }
     }
 

@@ -63,6 +63,7 @@ macro_rules! assert_same_snapshot {
 pub(crate) use assert_same_snapshot;
 
 mod database;
+pub(crate) mod proxy;
 mod redact;
 mod run;
 mod scratch;

@@ -1,18 +1,25 @@
 //! A process that is killed or frozen between any two of its steps: nobody is rung twice, nobody is lost.
 
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
 use chrono::TimeDelta;
 
 use super::stage::{Case, Stage, Template, every, mixed};
-use super::{say, size};
-use crate::common::on_both_databases;
+use super::{say, seed, size};
+use crate::common::{Condition, on_both_databases};
 
 const THREADS: usize = 2;
 /// More points than any of these runs passes; a run that passes them all has no end.
 const MOST: u64 = 2000;
 
-/// Kills the command at each of its points in turn, each time on a fresh copy, until a run ends by itself.
+/// Kills the command at each of its points in turn, each time on a fresh copy, until a run ends by itself. The short
+/// form takes every third point, beginning with one that the seed chooses. Yields how many it took.
 fn killed_at_every_point(template: &Template, prepare: impl Fn(&Stage) + Sync, command: &[&str]) -> u64 {
+    let step = size(3, 1);
+    let first = seed() % step;
     every(THREADS, MOST, |n| {
+        let n = n * step - first;
         let stage = template.stage();
         prepare(&stage);
         let log = stage.file("points");
@@ -25,21 +32,71 @@ fn killed_at_every_point(template: &Template, prepare: impl Fn(&Stage) + Sync, c
             return Case::Last;
         };
         assert_eq!(output.code(), None, "point {n} is passed and kills nobody: {output}");
-        let runs = stage.settle();
-        let mut wrong = stage.verdict();
-        if !wrong.is_empty() {
-            wrong = format!("killed at {point}: {wrong}{}", runs.iter().map(ToString::to_string).collect::<String>());
-        }
-        Case::Done(wrong)
+        let wrong = stage.settle();
+        Case::Done(if wrong.is_empty() { wrong } else { format!("killed at {point}: {wrong}") })
     })
+}
+
+/// What a frozen process waits for before it is revived: longer than a dial may wait between commit and sending, by the
+/// machine's own clock. The frozen process has no other.
+const FROZEN: Duration = Duration::from_millis(5500);
+
+/// Freezes process-calls at its n-th point, lets others go on until everything is settled, and revives it.
+fn frozen_at(template: &Template, n: u64) -> Case {
+    let stage = template.stage();
+    let log = stage.file("points");
+    let callops = stage
+        .callops()
+        .env("CALLOPS_FAIL_AT", n.to_string())
+        .env("CALLOPS_FAIL_DO", "stop")
+        .env("CALLOPS_FAIL_LOG", &log);
+    let mut frozen = stage.spawn(&callops, &["process-calls", "--concurrency", "2"]);
+    let frozen_from = loop {
+        match frozen.condition() {
+            Condition::Running => std::thread::sleep(Duration::from_millis(5)),
+            Condition::Stopped => break Instant::now(),
+            Condition::Over => {
+                let passed = std::fs::read_to_string(&log).unwrap_or_default().lines().count() as u64;
+                assert!(passed < n, "point {n} of {passed} froze nobody");
+                return Case::Last;
+            }
+        }
+    };
+    let point = std::fs::read_to_string(&log).unwrap_or_default().lines().last().unwrap_or_default().to_owned();
+    stage.provider_recovers();
+    let mut waiting = None;
+    for minutes in [2, 16, 6, 2] {
+        stage.wait(TimeDelta::minutes(minutes));
+        let mut other = stage.spawn(&stage.callops(), &["process-calls"]);
+        while other.condition() == Condition::Running && frozen_from.elapsed() < 2 * FROZEN {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // The frozen one holds locks of the database, and nobody gets on before it does or its session is ended.
+        if other.condition() == Condition::Running {
+            waiting = Some(other);
+            break;
+        }
+    }
+    std::thread::sleep(FROZEN.saturating_sub(frozen_from.elapsed()));
+    frozen.signal("CONT");
+    let revived = frozen.wait();
+    if let Some(waiting) = waiting {
+        waiting.wait();
+    }
+    let after = stage.settle();
+    if after.is_empty() {
+        Case::Done(after)
+    } else {
+        Case::Done(format!("frozen at {point}: {after}revived: {revived}"))
+    }
 }
 
 on_both_databases! {
     fn process_calls_killed_at_every_point(db) {
         let template = Template::new(db.backend(), mixed(), 1000);
         let points = killed_at_every_point(&template, |_| {}, &["process-calls", "--concurrency", size("8", "2")]);
-        say(&format!("process-calls was killed at each of its {points} points"));
-        assert!(points > 30, "only {points} points");
+        say(&format!("process-calls was killed at {points} of its points"));
+        assert!(points > 10, "only {points} points");
     }
 
     fn sweep_timeouts_killed_at_every_point(db) {
@@ -52,8 +109,8 @@ on_both_databases! {
             stage.wait(TimeDelta::minutes(6));
         };
         let points = killed_at_every_point(&template, prepare, &["sweep-timeouts"]);
-        say(&format!("sweep-timeouts was killed at each of its {points} points"));
-        assert!(points > 10, "only {points} points");
+        say(&format!("sweep-timeouts was killed at {points} of its points"));
+        assert!(points > 2, "only {points} points");
     }
 
     fn collect_outcomes_killed_at_every_point(db) {
@@ -63,7 +120,32 @@ on_both_databases! {
             stage.wait(TimeDelta::minutes(2));
         };
         let points = killed_at_every_point(&template, prepare, &["collect-outcomes"]);
-        say(&format!("collect-outcomes was killed at each of its {points} points"));
-        assert!(points > 3, "only {points} points");
+        say(&format!("collect-outcomes was killed at {points} of its points"));
+        assert!(points > 1, "only {points} points");
+    }
+
+    fn process_calls_frozen_between_its_steps(db) {
+        let template = Template::new(db.backend(), mixed(), 1000);
+        let stage = template.stage();
+        let log = stage.file("points");
+        stage.run_with(&stage.callops().env("CALLOPS_FAIL_LOG", &log), &["process-calls", "--concurrency", "2"]);
+        let points = std::fs::read_to_string(&log).expect("the points");
+        drop(stage);
+        let points: Vec<&str> = points.lines().collect();
+        // The short form takes each kind of step once: a point, and the one before it.
+        let mut seen = BTreeSet::new();
+        let chosen: Vec<u64> = (0..points.len())
+            .filter(|index| size(seen.insert((index.checked_sub(1).map(|before| points[before]), points[*index])), true))
+            .map(|index| index as u64 + 1)
+            .collect();
+        let cases = every(6, chosen.len() as u64, |index| {
+            match frozen_at(&template, chosen[usize::try_from(index).expect("a small number") - 1]) {
+                // The number of points differs a little between runs.
+                Case::Last => Case::Done(String::new()),
+                done @ Case::Done(_) => done,
+            }
+        });
+        say(&format!("process-calls was frozen at {cases} of its {} points", points.len()));
+        assert!(cases > 10, "only {cases} points: {points:?}");
     }
 }

@@ -37,8 +37,7 @@ on_both_databases! {
                 drop(two);
                 stage.wait(TimeDelta::seconds(random.i64(0..20)));
             }
-            stage.settle();
-            let wrong = stage.verdict();
+            let wrong = stage.settle();
             if wrong.is_empty() {
                 return Case::Done(wrong);
             }
