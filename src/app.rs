@@ -67,12 +67,10 @@ impl App {
                 if let (Some(theirs), Ok(mut first_look)) = (theirs, self.first_look.lock()) {
                     *first_look = Some((theirs, self.clock.now()));
                 }
-                if self.clock.is_shifted() && !self.dry_run {
-                    if !control::is_rehearsal(&mut tx).await? {
-                        return Err(Failure::usage("--now moves the clock, and this is no rehearsal database")
-                            .hint("give --dry-run, or use a database made by `callops init --rehearsal`")
-                            .into());
-                    }
+                if self.clock.is_shifted() && !self.dry_run && !control::is_rehearsal(&mut tx).await? {
+                    return Err(Failure::usage("--now moves the clock, and this is no rehearsal database")
+                        .hint("give --dry-run, or use a database made by `callops init --rehearsal`")
+                        .into());
                 }
                 drop(tx);
                 Ok(db)

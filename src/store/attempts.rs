@@ -316,6 +316,7 @@ pub async fn old_unknowns(tx: &mut Tx, before: DateTime<Utc>) -> Result<i64> {
 
 /// Which attempts a sweep would have to look after. All false, and no old unknowns, when there is nothing to do.
 #[derive(Clone, Copy, Debug, FromRow, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is the answer to one question, asked in one statement")]
 pub struct Unsettled {
     /// Claims whose lease ran out.
     pub abandoned: bool,

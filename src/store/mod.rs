@@ -123,7 +123,7 @@ const KNOCK_AFTER: Duration = Duration::from_millis(300);
 /// A connection that was idle for longer is tried before it is used.
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 /// How long a transaction on PostgreSQL may wait for its client before the server ends it.
-const IDLE_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
+const IDLE_TRANSACTION_TIMEOUT: Duration = Duration::from_mins(1);
 /// How often a transaction that the database rolled back for its own reasons is run again.
 const MAX_TRIES: u32 = 8;
 

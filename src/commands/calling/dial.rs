@@ -174,7 +174,7 @@ impl Dialler<'_> {
                     let began = clock.monotonic();
                     let (seen, is_late) = send(&provider, &due, &clock, commit_time).await;
                     drop(turn);
-                    place.end(clock.monotonic() - began);
+                    place.end(clock.monotonic().saturating_sub(began));
                     let outcome = Outcome {
                         attempt_id: due.claim.attempt_id,
                         campaign_id: due.claim.campaign_id,
