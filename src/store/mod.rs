@@ -116,7 +116,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long a command waits for a connection to PostgreSQL.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a transaction on PostgreSQL may wait for its client before the server ends it.
-const IDLE_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
+const IDLE_TRANSACTION_TIMEOUT: Duration = Duration::from_mins(1);
 /// How often a transaction that the database rolled back for its own reasons is run again.
 const MAX_TRIES: u32 = 8;
 

@@ -20,7 +20,7 @@ use crate::domain::dial::RefusalClass;
 use crate::domain::evidence::{Observation, Seen};
 use crate::error::Exit;
 use crate::fail_point;
-use crate::providers::last_look::LastLook;
+use crate::providers::http::LastLook;
 use crate::store::enrollments::CheckResult;
 use crate::store::{claims, enrollments, evidence, runs, setup};
 
