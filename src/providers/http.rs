@@ -1,5 +1,7 @@
 //! The one HTTP client, and what its failures mean.
 
+mod last_look;
+
 use std::fmt;
 use std::sync::{Arc, Once, OnceLock};
 use std::time::Duration;
@@ -7,6 +9,8 @@ use std::time::Duration;
 use chrono::{DateTime, NaiveDateTime, Utc};
 use reqwest::header::{DATE, HeaderMap, HeaderName, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder};
+
+pub use self::last_look::LastLook;
 
 /// No answer of a provider is read beyond this; a page of a thousand calls with transcripts stays far below.
 const MAX_BODY_BYTES: usize = 256 * 1024 * 1024;

@@ -1,7 +1,6 @@
 //! Clients of outside services. Each turns its provider's shapes into the domain's; none knows the store.
 
 pub mod http;
-pub mod last_look;
 pub mod ping;
 pub mod vapi;
 

@@ -11,8 +11,7 @@ use serde_json::{Value, json};
 
 use self::ended_reason::ended_before_dialling;
 pub use self::ended_reason::outcome_of;
-use super::http::{Answer, Http, NoAnswer, ReadError, exchange, once, read};
-use super::last_look::LastLook;
+use super::http::{Answer, Http, LastLook, NoAnswer, ReadError, exchange, once, read};
 use crate::domain::dial::{CallReport, DialAnswer, DialRequest, DialResult, ProviderState, RefusalClass};
 use crate::domain::outcome::Outcome;
 use crate::domain::secret::Secret;

@@ -21,7 +21,7 @@ use crate::domain::dial::RefusalClass;
 use crate::domain::evidence::{Observation, Seen};
 use crate::error::Exit;
 use crate::fail_point;
-use crate::providers::last_look::LastLook;
+use crate::providers::http::LastLook;
 use crate::store::enrollments::CheckResult;
 use crate::store::{calls, claims, enrollments, evidence, runs, setup};
 

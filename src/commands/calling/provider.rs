@@ -6,8 +6,7 @@ use crate::app::App;
 use crate::domain::dial::{CallReport, DialRequest, DialResult};
 use crate::domain::secret_ref::SecretRef;
 use crate::error::Failure;
-use crate::providers::http::ReadError;
-use crate::providers::last_look::LastLook;
+use crate::providers::http::{LastLook, ReadError};
 use crate::providers::vapi::{self, ListFilter, RangeLimits, RangeListing, Vapi};
 use crate::store::setup::Account;
 

@@ -23,11 +23,11 @@ impl LastLook {
     }
 
     /// Why the body was kept back, if it was: then the request did not reach the service whole, whatever became of it.
-    pub(super) fn withheld(&self) -> Option<&str> {
+    pub(in crate::providers) fn withheld(&self) -> Option<&str> {
         self.withheld.get().map(String::as_str)
     }
 
-    pub(super) fn body(&self, content: impl Into<Bytes>) -> reqwest::Body {
+    pub(in crate::providers) fn body(&self, content: impl Into<Bytes>) -> reqwest::Body {
         reqwest::Body::wrap(Guarded { content: Some(content.into()), look: self.clone() })
     }
 }
