@@ -511,7 +511,7 @@ pub async fn abandoned_claims(tx: &mut Tx, now: DateTime<Utc>) -> Result<Vec<Str
         concat!(
             "SELECT id FROM attempts WHERE state = 'claimed' AND ",
             live!(),
-            " AND lease_until <= $1 ORDER BY id LIMIT 500"
+            " AND lease_until <= $1 LIMIT 500"
         ),
         now
     )?)
@@ -523,7 +523,7 @@ pub async fn claims_of(tx: &mut Tx, owner: &str) -> Result<Vec<String>> {
         tx,
         (String,),
         fetch_all,
-        concat!("SELECT id FROM attempts WHERE state = 'claimed' AND ", live!(), " AND owner = $1 ORDER BY id"),
+        concat!("SELECT id FROM attempts WHERE state = 'claimed' AND ", live!(), " AND owner = $1"),
         owner
     )?
     .into_iter()
