@@ -201,13 +201,13 @@ impl Bench {
         let (mut ours, mut bare, mut database) = (Vec::new(), Vec::new(), Vec::new());
         for round in 1..=self.options.rounds {
             self.say(&format!("{kind}: {calls} calls, {concurrency} at once, round {round}"));
-            let sandbox = Sandbox::start(&self.folder, self.options.latency_ms)?;
+            let sandbox = Sandbox::start(&self.folder, self.options.latency_ms).await?;
             let run = self.post(&sandbox, 0, calls, concurrency)?;
             bare.push(run.finish()?);
             ensure!(sandbox.rings().await? == calls, "the bare client did not place every call");
             drop(sandbox);
 
-            let sandbox = Sandbox::start(&self.folder, self.options.latency_ms)?;
+            let sandbox = Sandbox::start(&self.folder, self.options.latency_ms).await?;
             let place = self.place(kind)?;
             place.fill(Seed { contacts: calls, campaigns: 1, sandbox: &sandbox.url }).await?;
             let session = place.session().await?;
@@ -272,14 +272,14 @@ impl Bench {
         let (mut ours, mut bare) = (Vec::new(), Vec::new());
         for round in 1..=self.options.rounds {
             self.say(&format!("{kind}: two processes at once, round {round}"));
-            let sandbox = Sandbox::start(&self.folder, self.options.latency_ms)?;
+            let sandbox = Sandbox::start(&self.folder, self.options.latency_ms).await?;
             let half = calls / 2;
             let first = self.post(&sandbox, 0, half, CONCURRENCY)?;
             let second = self.post(&sandbox, half, calls - half, CONCURRENCY)?;
             bare.push(first.finish()?.wall.max(second.finish()?.wall));
             drop(sandbox);
 
-            let sandbox = Sandbox::start(&self.folder, self.options.latency_ms)?;
+            let sandbox = Sandbox::start(&self.folder, self.options.latency_ms).await?;
             let place = self.place(kind)?;
             place.fill(Seed { contacts: calls, campaigns: 1, sandbox: &sandbox.url }).await?;
             let mut command = place.process_calls(IN_THE_WINDOW, CONCURRENCY);

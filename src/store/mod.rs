@@ -298,12 +298,12 @@ impl Db {
     pub async fn migrate(&self) -> Result<()> {
         match self {
             Self::Sqlite(pool) => {
-                let mut connection = pool.acquire().await?;
+                let mut connection = pool.connections().acquire().await?;
                 SQLITE_MIGRATIONS.run(&mut *connection).await?;
             }
             Self::Postgres(pool, schema) => {
                 // A connection of its own: the search path is set for the session, which a pooled one must not keep.
-                let mut connection = pool.acquire().await?.detach();
+                let mut connection = pool.connections().acquire().await?.detach();
                 connection.ensure_migrations_table_schema(schema).await?;
                 POSTGRES_MIGRATIONS.run(&mut connection).await?;
                 connection.close().await?;
@@ -398,7 +398,7 @@ impl Db {
         match self {
             Self::Sqlite(_) => Ok(None),
             Self::Postgres(pool, _) => {
-                Ok(Some(sqlx::query_scalar::<_, DateTime<Utc>>("SELECT clock_timestamp()").fetch_one(&**pool).await?))
+                Ok(Some(sqlx::query_scalar::<_, DateTime<Utc>>("SELECT clock_timestamp()").fetch_one(pool.connections()).await?))
             }
         }
     }
@@ -406,8 +406,8 @@ impl Db {
     /// Closes every connection.
     pub async fn close(&self) {
         match self {
-            Self::Sqlite(pool) => pool.close().await,
-            Self::Postgres(pool, _) => pool.close().await,
+            Self::Sqlite(pool) => pool.connections().close().await,
+            Self::Postgres(pool, _) => pool.connections().close().await,
         }
     }
 }

@@ -46,7 +46,7 @@ impl<DB: Database> Pool<DB> {
 
     /// Begins a transaction by this statement.
     pub(super) async fn lend(&self, begin: SqlStr) -> sqlx::Result<Lent<DB>> {
-        let first = self.first.lock().ok().and_then(|mut first| first.take());
+        let first = self.take_first();
         if first.is_none() {
             self.wait_for_returning().await;
         }
@@ -88,17 +88,14 @@ impl<DB: Database> Clone for Pool<DB> {
 }
 
 impl<DB: Database> Pool<DB> {
-    pub(super) async fn close(&self) {
-        drop(self.first.lock().ok().and_then(|mut first| first.take()));
-        self.connections.close().await;
-    }
-}
-
-impl<DB: Database> Deref for Pool<DB> {
-    type Target = sqlx::Pool<DB>;
-
-    fn deref(&self) -> &Self::Target {
+    /// The connections themselves, for what is no transaction.
+    pub fn connections(&self) -> &sqlx::Pool<DB> {
+        drop(self.take_first());
         &self.connections
+    }
+
+    fn take_first(&self) -> Option<PoolConnection<DB>> {
+        self.first.lock().ok().and_then(|mut first| first.take())
     }
 }
 
