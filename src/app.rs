@@ -42,7 +42,15 @@ pub struct App {
 impl App {
     /// An app; `dry_run` says that the command will change nothing, which lets `--now` work on any database.
     pub fn new(clock: Clock, printer: Printer, config: Config, dry_run: bool) -> Self {
-        Self { clock, printer, config, dry_run, db: OnceCell::new(), first_look: Mutex::default(), http: OnceCell::new() }
+        Self {
+            clock,
+            printer,
+            config,
+            dry_run,
+            db: OnceCell::new(),
+            first_look: Mutex::default(),
+            http: OnceCell::new(),
+        }
     }
 
     /// The database, with the schema that this program needs.

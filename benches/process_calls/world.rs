@@ -63,7 +63,8 @@ impl Place {
         let now: DateTime<Utc> = BEFORE_THE_WINDOW.parse()?;
         let account = account(seed.sandbox)?;
         let tenant = tenant()?;
-        let campaigns: Vec<Campaign> = (0..seed.campaigns).map(|number| campaign(number, now)).collect::<Result<_>>()?;
+        let campaigns: Vec<Campaign> =
+            (0..seed.campaigns).map(|number| campaign(number, now)).collect::<Result<_>>()?;
         db.write(async |tx| {
             control::mark_rehearsal(tx).await?;
             setup::put_account(tx, &account, long_ago).await?;
@@ -157,8 +158,11 @@ async fn settle(db: &Db) -> Result<()> {
 }
 
 fn account(sandbox: &str) -> Result<Account> {
-    let settings =
-        AccountSettings { api_key: "env:BENCH_KEY".to_owned(), webhook_secret: None, base_url: Some(sandbox.to_owned()) };
+    let settings = AccountSettings {
+        api_key: "env:BENCH_KEY".to_owned(),
+        webhook_secret: None,
+        base_url: Some(sandbox.to_owned()),
+    };
     Ok(Account {
         name: "acme-vapi".to_owned(),
         provider: "vapi".to_owned(),

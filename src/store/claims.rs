@@ -508,11 +508,7 @@ pub async fn abandoned_claims(tx: &mut Tx, now: DateTime<Utc>) -> Result<Vec<Str
         tx,
         String,
         fetch_all,
-        concat!(
-            "SELECT id FROM attempts WHERE state = 'claimed' AND ",
-            live!(),
-            " AND lease_until <= $1 LIMIT 500"
-        ),
+        concat!("SELECT id FROM attempts WHERE state = 'claimed' AND ", live!(), " AND lease_until <= $1 LIMIT 500"),
         now
     )?)
 }

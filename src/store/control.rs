@@ -72,7 +72,11 @@ pub async fn placing_count(tx: &mut Tx, tenant: Option<&str>) -> Result<i64> {
         tx,
         i64,
         fetch_one,
-        concat!("SELECT count(*) FROM attempts WHERE state = 'placing' AND ", live!(), " AND ($1 IS NULL OR tenant = $1)"),
+        concat!(
+            "SELECT count(*) FROM attempts WHERE state = 'placing' AND ",
+            live!(),
+            " AND ($1 IS NULL OR tenant = $1)"
+        ),
         tenant
     )?)
 }

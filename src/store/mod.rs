@@ -397,9 +397,11 @@ impl Db {
     pub async fn clock(&self) -> Result<Option<DateTime<Utc>>> {
         match self {
             Self::Sqlite(_) => Ok(None),
-            Self::Postgres(pool, _) => {
-                Ok(Some(sqlx::query_scalar::<_, DateTime<Utc>>("SELECT clock_timestamp()").fetch_one(pool.connections()).await?))
-            }
+            Self::Postgres(pool, _) => Ok(Some(
+                sqlx::query_scalar::<_, DateTime<Utc>>("SELECT clock_timestamp()")
+                    .fetch_one(pool.connections())
+                    .await?,
+            )),
         }
     }
 

@@ -79,11 +79,7 @@ impl<DB: Database> Pool<DB> {
 
 impl<DB: Database> Clone for Pool<DB> {
     fn clone(&self) -> Self {
-        Self {
-            connections: self.connections.clone(),
-            first: Arc::clone(&self.first),
-            lent: Arc::clone(&self.lent),
-        }
+        Self { connections: self.connections.clone(), first: Arc::clone(&self.first), lent: Arc::clone(&self.lent) }
     }
 }
 
