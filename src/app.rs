@@ -183,6 +183,7 @@ impl App {
     ///
     /// # Errors
     /// When the database cannot be written.
+    #[expect(clippy::too_many_arguments, reason = "all that is recorded of a run, and where")]
     pub async fn finish_run(
         &self,
         run_id: &str,

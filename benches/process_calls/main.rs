@@ -156,15 +156,11 @@ impl Bench {
         Ok(Place { kind, url, schema: name, folder, callops: self.options.callops.clone() })
     }
 
-    fn say(&self, what: &str) {
-        let _ = writeln!(std::io::stderr(), "[bench] {what}");
-    }
-
     async fn idle(&mut self, kind: &'static str) -> Result<()> {
         let (contacts, campaigns) = (self.options.contacts, self.options.campaigns);
         for (contacts, campaigns) in [(0, 0), (contacts, campaigns)] {
             let place = self.place(kind)?;
-            self.say(&format!("{kind}: an idle tick with {contacts} contacts and {campaigns} campaigns"));
+            say(&format!("{kind}: an idle tick with {contacts} contacts and {campaigns} campaigns"));
             place.fill(Seed { contacts, campaigns, sandbox: "http://127.0.0.1:1" }).await?;
             let what = format!("idle tick, {contacts} contacts, {campaigns} campaigns");
             let all_overdue = if contacts > 0 { ", all overdue, windows closed" } else { "" };
@@ -200,7 +196,7 @@ impl Bench {
         let calls = self.options.calls;
         let (mut ours, mut bare, mut database) = (Vec::new(), Vec::new(), Vec::new());
         for round in 1..=self.options.rounds {
-            self.say(&format!("{kind}: {calls} calls, {concurrency} at once, round {round}"));
+            say(&format!("{kind}: {calls} calls, {concurrency} at once, round {round}"));
             let sandbox = Sandbox::start(&self.folder, self.options.latency_ms).await?;
             let run = self.post(&sandbox, 0, calls, concurrency)?;
             bare.push(run.finish()?);
@@ -271,7 +267,7 @@ impl Bench {
         let calls = self.options.calls;
         let (mut ours, mut bare) = (Vec::new(), Vec::new());
         for round in 1..=self.options.rounds {
-            self.say(&format!("{kind}: two processes at once, round {round}"));
+            say(&format!("{kind}: two processes at once, round {round}"));
             let sandbox = Sandbox::start(&self.folder, self.options.latency_ms).await?;
             let half = calls / 2;
             let first = self.post(&sandbox, 0, half, CONCURRENCY)?;
@@ -319,6 +315,10 @@ impl Bench {
         writeln!(std::io::stdout(), "{table}")?;
         Ok(())
     }
+}
+
+fn say(what: &str) {
+    let _ = writeln!(std::io::stderr(), "[bench] {what}");
 }
 
 /// The middle one, of the upper half where there are two.

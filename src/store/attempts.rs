@@ -316,6 +316,7 @@ pub async fn old_unknowns(tx: &mut Tx, before: DateTime<Utc>) -> Result<i64> {
 
 /// What a run might have to do; all false when there is nothing.
 #[derive(Clone, Copy, Debug, FromRow, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "the answers to independent questions, asked at once")]
 pub struct Outlook {
     /// Claims whose lease ran out.
     pub abandoned: bool,

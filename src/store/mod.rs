@@ -266,12 +266,11 @@ impl Db {
             .connect_lazy_with(connect.clone());
         // A server that lets us in does so at once, and the pool keeps the connection. Where it takes longer, the pool
         // would go on trying without a word, so the server is asked directly what is wrong.
-        let first = match tokio::time::timeout(KNOCK_AFTER, pool.acquire()).await {
-            Ok(Ok(connection)) => Some(connection),
-            Ok(Err(_)) | Err(_) => {
-                knock(&connect).await?;
-                None
-            }
+        let first = if let Ok(Ok(connection)) = tokio::time::timeout(KNOCK_AFTER, pool.acquire()).await {
+            Some(connection)
+        } else {
+            knock(&connect).await?;
+            None
         };
         Ok(Self::Postgres(Pool::new(pool, first), options.schema.clone()))
     }

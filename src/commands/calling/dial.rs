@@ -157,7 +157,7 @@ impl Dialler<'_> {
                     let began = clock.monotonic();
                     let seen = send(&provider, &due, &clock, commit_time).await;
                     drop(turn);
-                    place.end(clock.monotonic() - began);
+                    place.end(clock.monotonic().saturating_sub(began));
                     let outcome = Outcome {
                         attempt_id: due.claim.attempt_id,
                         campaign_id: due.claim.campaign_id,
