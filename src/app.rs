@@ -15,7 +15,7 @@ use crate::domain::zone::tzdata_version;
 use crate::error::{Exit, Failure, classify, hints};
 use crate::output::Printer;
 use crate::providers::http::Http;
-use crate::store::{self, Db, StoreError, control, runs};
+use crate::store::{self, Db, StoreError, Tx, runs};
 
 /// How far the clocks of two machines may be apart before no call is placed.
 pub const MAX_CLOCK_SKEW_SECONDS: i64 = 60;
@@ -59,20 +59,39 @@ impl App {
     /// Exit 6 when it is missing, has another schema, or `--now` was given for a database that is no rehearsal; exit 7
     /// when it cannot be reached.
     pub async fn db(&self) -> Result<&Db> {
+        self.open(&mut None).await
+    }
+
+    /// The database as [`App::db`] gives it, with a reading transaction: the one in which it was looked at, if this is
+    /// the first use of it. A run that does no more than look costs one connection and one transaction.
+    ///
+    /// # Errors
+    /// As [`App::db`].
+    pub async fn db_and_tx(&self) -> Result<(&Db, Tx)> {
+        let mut first = None;
+        let db = self.open(&mut first).await?;
+        let tx = match first {
+            Some(tx) => tx,
+            None => db.read().await?,
+        };
+        Ok((db, tx))
+    }
+
+    async fn open(&self, first: &mut Option<Tx>) -> Result<&Db> {
         self.db
-            .get_or_try_init(|| async {
+            .get_or_try_init(|| async move {
                 let db = self.connect(2, false).await?;
                 let mut tx = db.read().await?;
-                let theirs = tx.check_schema().await.map_err(explain_store_error)?;
-                if let (Some(theirs), Ok(mut first_look)) = (theirs, self.first_look.lock()) {
+                let greeting = tx.check_schema().await.map_err(explain_store_error)?;
+                if let (Some(theirs), Ok(mut first_look)) = (greeting.clock, self.first_look.lock()) {
                     *first_look = Some((theirs, self.clock.now()));
                 }
-                if self.clock.is_shifted() && !self.dry_run && !control::is_rehearsal(&mut tx).await? {
+                if self.clock.is_shifted() && !self.dry_run && !greeting.is_rehearsal {
                     return Err(Failure::usage("--now moves the clock, and this is no rehearsal database")
                         .hint("give --dry-run, or use a database made by `callops init --rehearsal`")
                         .into());
                 }
-                drop(tx);
+                *first = Some(tx);
                 Ok(db)
             })
             .await
@@ -171,10 +190,12 @@ impl App {
         runs::audit(tx, &entry).await
     }
 
-    /// Records the end of a recurring command: its heartbeat, and a run if it did something.
+    /// Records the end of a recurring command: its heartbeat, and a run if it did something. `tx` is a reading
+    /// transaction whose connection serves for it, if the caller has one left.
     ///
     /// # Errors
     /// When the database cannot be written.
+    #[expect(clippy::too_many_arguments, reason = "all that is recorded of a run, and where")]
     pub async fn finish_run(
         &self,
         run_id: &str,
@@ -183,20 +204,31 @@ impl App {
         exit: Exit,
         counts: &Map<String, Value>,
         did_something: bool,
+        tx: Option<Tx>,
     ) -> Result<()> {
         let run = self.run_ended_now(run_id, command, started_at, exit, counts);
-        self.db()
-            .await?
-            .write(async |tx| {
-                let counts = run.counts.as_deref().unwrap_or("{}");
-                let ended_at = run.ended_at.unwrap_or(started_at);
-                runs::beat(tx, command, started_at, ended_at, i64::from(exit.code()), counts).await?;
-                if did_something {
-                    runs::record(tx, &run).await?;
-                }
-                Ok(())
-            })
-            .await?;
+        let db = self.db().await?;
+        let write = async |tx: &mut Tx| {
+            let counts = run.counts.as_deref().unwrap_or("{}");
+            let ended_at = run.ended_at.unwrap_or(started_at);
+            runs::beat(tx, command, started_at, ended_at, i64::from(exit.code()), counts).await?;
+            if did_something {
+                runs::record(tx, &run).await?;
+            }
+            Ok(())
+        };
+        if let Some(mut tx) = tx {
+            let result = async {
+                tx.renew(db).await?;
+                write(&mut tx).await?;
+                tx.commit().await
+            };
+            match result.await {
+                Ok(()) => return Ok(()),
+                Err(error) => tracing::debug!(%error, "the heartbeat is tried again on another connection"),
+            }
+        }
+        db.write(write).await?;
         Ok(())
     }
 

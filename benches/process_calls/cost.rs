@@ -54,7 +54,7 @@ impl Measured {
         let pid = self.child.id();
         let stat = Stat::of(pid).context("a process vanished before it was waited for")?;
         if stat.is_over {
-            self.cost.wall = (self.clock.monotonic() - self.started).as_secs_f64();
+            self.cost.wall = self.clock.monotonic().saturating_sub(self.started).as_secs_f64();
             self.cost.cpu = stat.own;
             return Ok(true);
         }
@@ -69,7 +69,7 @@ impl Measured {
 pub(crate) fn wall_of(command: &mut Command, clock: &Clock) -> Result<f64> {
     let started = clock.monotonic();
     let status = command.stdin(Stdio::null()).stdout(Stdio::null()).status().context("cannot start a process")?;
-    let wall = (clock.monotonic() - started).as_secs_f64();
+    let wall = clock.monotonic().saturating_sub(started).as_secs_f64();
     ensure!(status.success(), "a measured process ended with {status}");
     Ok(wall)
 }

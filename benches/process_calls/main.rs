@@ -156,15 +156,11 @@ impl Bench {
         Ok(Place { kind, url, schema: name, folder, callops: self.options.callops.clone() })
     }
 
-    fn say(&self, what: &str) {
-        let _ = writeln!(std::io::stderr(), "[bench] {what}");
-    }
-
     async fn idle(&mut self, kind: &'static str) -> Result<()> {
         let (contacts, campaigns) = (self.options.contacts, self.options.campaigns);
         for (contacts, campaigns) in [(0, 0), (contacts, campaigns)] {
             let place = self.place(kind)?;
-            self.say(&format!("{kind}: an idle tick with {contacts} contacts and {campaigns} campaigns"));
+            say(&format!("{kind}: an idle tick with {contacts} contacts and {campaigns} campaigns"));
             place.fill(Seed { contacts, campaigns, sandbox: "http://127.0.0.1:1" }).await?;
             let what = format!("idle tick, {contacts} contacts, {campaigns} campaigns");
             let all_overdue = if contacts > 0 { ", all overdue, windows closed" } else { "" };
@@ -200,14 +196,14 @@ impl Bench {
         let calls = self.options.calls;
         let (mut ours, mut bare, mut database) = (Vec::new(), Vec::new(), Vec::new());
         for round in 1..=self.options.rounds {
-            self.say(&format!("{kind}: {calls} calls, {concurrency} at once, round {round}"));
-            let sandbox = Sandbox::start(&self.folder, self.options.latency_ms)?;
+            say(&format!("{kind}: {calls} calls, {concurrency} at once, round {round}"));
+            let sandbox = Sandbox::start(&self.folder, self.options.latency_ms).await?;
             let run = self.post(&sandbox, 0, calls, concurrency)?;
             bare.push(run.finish()?);
             ensure!(sandbox.rings().await? == calls, "the bare client did not place every call");
             drop(sandbox);
 
-            let sandbox = Sandbox::start(&self.folder, self.options.latency_ms)?;
+            let sandbox = Sandbox::start(&self.folder, self.options.latency_ms).await?;
             let place = self.place(kind)?;
             place.fill(Seed { contacts: calls, campaigns: 1, sandbox: &sandbox.url }).await?;
             let session = place.session().await?;
@@ -271,15 +267,15 @@ impl Bench {
         let calls = self.options.calls;
         let (mut ours, mut bare) = (Vec::new(), Vec::new());
         for round in 1..=self.options.rounds {
-            self.say(&format!("{kind}: two processes at once, round {round}"));
-            let sandbox = Sandbox::start(&self.folder, self.options.latency_ms)?;
+            say(&format!("{kind}: two processes at once, round {round}"));
+            let sandbox = Sandbox::start(&self.folder, self.options.latency_ms).await?;
             let half = calls / 2;
             let first = self.post(&sandbox, 0, half, CONCURRENCY)?;
             let second = self.post(&sandbox, half, calls - half, CONCURRENCY)?;
             bare.push(first.finish()?.wall.max(second.finish()?.wall));
             drop(sandbox);
 
-            let sandbox = Sandbox::start(&self.folder, self.options.latency_ms)?;
+            let sandbox = Sandbox::start(&self.folder, self.options.latency_ms).await?;
             let place = self.place(kind)?;
             place.fill(Seed { contacts: calls, campaigns: 1, sandbox: &sandbox.url }).await?;
             let mut command = place.process_calls(IN_THE_WINDOW, CONCURRENCY);
@@ -319,6 +315,10 @@ impl Bench {
         writeln!(std::io::stdout(), "{table}")?;
         Ok(())
     }
+}
+
+fn say(what: &str) {
+    let _ = writeln!(std::io::stderr(), "[bench] {what}");
 }
 
 /// The middle one, of the upper half where there are two.

@@ -144,14 +144,14 @@ impl Place {
 async fn settle(db: &Db) -> Result<()> {
     match db {
         Db::Sqlite(pool) => {
-            (&**pool).execute("ANALYZE").await?;
-            (&**pool).execute("PRAGMA wal_checkpoint(TRUNCATE)").await?;
+            pool.connections().execute("ANALYZE").await?;
+            pool.connections().execute("PRAGMA wal_checkpoint(TRUNCATE)").await?;
         }
         Db::Postgres(pool, schema) => {
             for table in ["contacts", "enrollments", "campaigns", "calls", "slots", "attempts"] {
-                (&**pool).execute(sqlx::AssertSqlSafe(format!("VACUUM ANALYZE {schema}.{table}"))).await?;
+                pool.connections().execute(sqlx::AssertSqlSafe(format!("VACUUM ANALYZE {schema}.{table}"))).await?;
             }
-            (&**pool).execute("CHECKPOINT").await?;
+            pool.connections().execute("CHECKPOINT").await?;
         }
     }
     Ok(())
@@ -247,8 +247,8 @@ pub(crate) struct Sandbox {
 }
 
 impl Sandbox {
-    /// Starts one that answers after `latency_ms`, and lets calls end at once.
-    pub(crate) fn start(folder: &Path, latency_ms: u64) -> Result<Self> {
+    /// Starts one that answers after `latency_ms`, and lets calls end at once. Its clock shows [`IN_THE_WINDOW`].
+    pub(crate) async fn start(folder: &Path, latency_ms: u64) -> Result<Self> {
         let mut child = Command::new(CALLOPS)
             .args(["sandbox", "--latency", &format!("{latency_ms}ms"), "--concurrency", "1000000", "--pace", "0"])
             .current_dir(folder)
@@ -261,20 +261,26 @@ impl Sandbox {
         let stdout = child.stdout.take().context("the sandbox has no stdout")?;
         BufReader::new(stdout).read_line(&mut line)?;
         let url = serde_json::from_str::<Value>(&line)?["url"].as_str().context("the sandbox named no URL")?.to_owned();
-        Ok(Self { child, url })
+        let sandbox = Self { child, url };
+        let clock = client()?.post(format!("{}/_sandbox/clock", sandbox.url)).json(&json!({"now": IN_THE_WINDOW}));
+        clock.send().await?.error_for_status()?;
+        Ok(sandbox)
     }
 
     /// How many phones rang, each exactly once: a second ring of any fails the bench.
-    #[expect(clippy::disallowed_methods, reason = "the sandbox's own endpoints are no provider")]
     pub(crate) async fn rings(&self) -> Result<u64> {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build()?;
-        let ledger: Value = client.get(format!("{}/_sandbox/calls", self.url)).send().await?.json().await?;
+        let ledger: Value = client()?.get(format!("{}/_sandbox/calls", self.url)).send().await?.json().await?;
         let phones = ledger["rings_by_phone"].as_object().context("the ledger lists no phones")?;
         let twice = phones.values().filter(|rings| rings.as_u64() != Some(1)).count();
         ensure!(twice == 0, "{twice} phones rang more than once");
         Ok(phones.len() as u64)
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the sandbox's own endpoints are no provider")]
+fn client() -> Result<reqwest::Client> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Ok(reqwest::Client::builder().no_proxy().tls_certs_only([]).build()?)
 }
 
 impl Drop for Sandbox {

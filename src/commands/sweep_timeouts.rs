@@ -61,7 +61,7 @@ pub async fn once(app: &App) -> Result<(Counts, Exit)> {
         Err(error) => classify(error),
     };
     let something = result.is_err() || !counts.is_idle();
-    let recorded = app.finish_run(&app.new_id(), COMMAND, started_at, exit, &counts.record(), something).await;
+    let recorded = app.finish_run(&app.new_id(), COMMAND, started_at, exit, &counts.record(), something, None).await;
     result?;
     recorded?;
     Ok((counts, exit))

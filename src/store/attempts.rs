@@ -314,10 +314,10 @@ pub async fn old_unknowns(tx: &mut Tx, before: DateTime<Utc>) -> Result<i64> {
     )?)
 }
 
-/// Which attempts a sweep would have to look after. All false, and no old unknowns, when there is nothing to do.
+/// What a run might have to do; all false when there is nothing.
 #[derive(Clone, Copy, Debug, FromRow, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is the answer to one question, asked in one statement")]
-pub struct Unsettled {
+#[expect(clippy::struct_excessive_bools, reason = "the answers to independent questions, asked at once")]
+pub struct Outlook {
     /// Claims whose lease ran out.
     pub abandoned: bool,
     /// Attempts that were being sent when their owner fell silent.
@@ -328,26 +328,28 @@ pub struct Unsettled {
     pub overdue: bool,
     /// Unknown attempts that are old enough to be findings.
     pub old_unknowns: bool,
+    /// Active campaigns whose window may be open.
+    pub open_campaigns: bool,
 }
 
-impl Unsettled {
-    /// Whether there is anything to look after.
-    pub fn is_anything(self) -> bool {
+impl Outlook {
+    /// Whether there are attempts to look after.
+    pub fn needs_sweep(self) -> bool {
         self.abandoned || self.silent || self.unknown || self.overdue || self.old_unknowns
     }
 }
 
-/// Looks for all that a sweep looks after, in one question. `silent_before` is as in [`silent`], `old_before` as in
+/// Looks for all that a run looks after, in one question. `silent_before` is as in [`silent`], `old_before` as in
 /// [`old_unknowns`].
-pub async fn unsettled(
+pub async fn outlook(
     tx: &mut Tx,
     now: DateTime<Utc>,
     silent_before: DateTime<Utc>,
     old_before: DateTime<Utc>,
-) -> Result<Unsettled> {
+) -> Result<Outlook> {
     Ok(fetch!(
         tx,
-        Unsettled,
+        Outlook,
         fetch_one,
         concat!(
             "SELECT coalesce(max(CASE WHEN state = 'claimed' AND lease_until <= $1 THEN 1 END), 0) = 1 AS abandoned,
@@ -356,7 +358,9 @@ pub async fn unsettled(
                               THEN 1 END), 0) = 1 AS \"unknown\",
                  coalesce(max(CASE WHEN state IN ('placed', 'answered') AND deadline_at <= $1
                               THEN 1 END), 0) = 1 AS overdue,
-                 coalesce(max(CASE WHEN state = 'unknown' AND placing_at < $3 THEN 1 END), 0) = 1 AS old_unknowns
+                 coalesce(max(CASE WHEN state = 'unknown' AND placing_at < $3 THEN 1 END), 0) = 1 AS old_unknowns,
+                 EXISTS (SELECT 1 FROM campaigns WHERE active AND (next_open_at IS NULL OR next_open_at <= $1))
+                     AS open_campaigns
              FROM attempts WHERE ",
             live!()
         ),

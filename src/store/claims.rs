@@ -592,11 +592,7 @@ pub async fn abandoned_claims(tx: &mut Tx, now: DateTime<Utc>) -> Result<Vec<Str
         tx,
         String,
         fetch_all,
-        concat!(
-            "SELECT id FROM attempts WHERE state = 'claimed' AND ",
-            live!(),
-            " AND lease_until <= $1 ORDER BY id LIMIT 500"
-        ),
+        concat!("SELECT id FROM attempts WHERE state = 'claimed' AND ", live!(), " AND lease_until <= $1 LIMIT 500"),
         now
     )?)
 }
@@ -607,7 +603,7 @@ pub async fn claims_of(tx: &mut Tx, owner: &str) -> Result<Vec<String>> {
         tx,
         (String,),
         fetch_all,
-        concat!("SELECT id FROM attempts WHERE state = 'claimed' AND ", live!(), " AND owner = $1 ORDER BY id"),
+        concat!("SELECT id FROM attempts WHERE state = 'claimed' AND ", live!(), " AND owner = $1"),
         owner
     )?
     .into_iter()

@@ -192,6 +192,17 @@ pub enum Db {
     Postgres(Pool<Postgres>, String),
 }
 
+/// What a database says of itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Greeting {
+    /// The version of the last migration that was applied; 0 when there is none.
+    pub schema_version: i64,
+    /// Whether it is a rehearsal.
+    pub is_rehearsal: bool,
+    /// Its own clock, if it has another than this machine's.
+    pub clock: Option<DateTime<Utc>>,
+}
+
 /// A transaction on either database. Dropped without [`Tx::commit`], it is rolled back.
 #[derive(Debug)]
 pub enum Tx {
@@ -235,7 +246,7 @@ impl Db {
                 .acquire_timeout(BUSY_TIMEOUT + ACQUIRE_TIMEOUT)
                 .connect_with(connect)
                 .await?;
-            return Ok(Self::Sqlite(Pool::new(pool)));
+            return Ok(Self::Sqlite(Pool::new(pool, None)));
         }
         let mut connect = PgConnectOptions::from_str(&options.url)?.application_name("callops");
         if !options.statement_cache {
@@ -257,11 +268,13 @@ impl Db {
             .connect_lazy_with(connect.clone());
         // A server that lets us in does so at once, and the pool keeps the connection. Where it takes longer, the pool
         // would go on trying without a word, so the server is asked directly what is wrong.
-        match tokio::time::timeout(KNOCK_AFTER, pool.acquire()).await {
-            Ok(Ok(connection)) => drop(connection),
-            Ok(Err(_)) | Err(_) => knock(&connect).await?,
-        }
-        Ok(Self::Postgres(Pool::new(pool), options.schema.clone()))
+        let first = if let Ok(Ok(connection)) = tokio::time::timeout(KNOCK_AFTER, pool.acquire()).await {
+            Some(connection)
+        } else {
+            knock(&connect).await?;
+            None
+        };
+        Ok(Self::Postgres(Pool::new(pool, first), options.schema.clone()))
     }
 
     /// Which database this is, for people.
@@ -286,12 +299,12 @@ impl Db {
     pub async fn migrate(&self) -> Result<()> {
         match self {
             Self::Sqlite(pool) => {
-                let mut connection = pool.acquire().await?;
+                let mut connection = pool.connections().acquire().await?;
                 SQLITE_MIGRATIONS.run(&mut *connection).await?;
             }
             Self::Postgres(pool, schema) => {
                 // A connection of its own: the search path is set for the session, which a pooled one must not keep.
-                let mut connection = pool.acquire().await?.detach();
+                let mut connection = pool.connections().acquire().await?.detach();
                 connection.ensure_migrations_table_schema(schema).await?;
                 POSTGRES_MIGRATIONS.run(&mut connection).await?;
                 connection.close().await?;
@@ -302,7 +315,7 @@ impl Db {
 
     /// The version of the last migration that was applied; 0 when there is none.
     pub async fn schema_version(&self) -> Result<i64> {
-        Ok(self.read().await?.schema().await?.0)
+        Ok(self.read().await?.greet().await?.schema_version)
     }
 
     /// Refuses a database whose schema is not the one that this program was built for.
@@ -385,49 +398,75 @@ impl Db {
     pub async fn clock(&self) -> Result<Option<DateTime<Utc>>> {
         match self {
             Self::Sqlite(_) => Ok(None),
-            Self::Postgres(pool, _) => {
-                Ok(Some(sqlx::query_scalar::<_, DateTime<Utc>>("SELECT clock_timestamp()").fetch_one(&**pool).await?))
-            }
+            Self::Postgres(pool, _) => Ok(Some(
+                sqlx::query_scalar::<_, DateTime<Utc>>("SELECT clock_timestamp()")
+                    .fetch_one(pool.connections())
+                    .await?,
+            )),
         }
     }
 
     /// Closes every connection.
     pub async fn close(&self) {
         match self {
-            Self::Sqlite(pool) => pool.close().await,
-            Self::Postgres(pool, _) => pool.close().await,
+            Self::Sqlite(pool) => pool.connections().close().await,
+            Self::Postgres(pool, _) => pool.connections().close().await,
         }
     }
 }
 
 impl Tx {
-    /// The version of the last migration that was applied, 0 when there is none, and the clock of a database that has
-    /// one of its own.
-    async fn schema(&mut self) -> Result<(i64, Option<DateTime<Utc>>)> {
-        let row = match self {
-            Self::Sqlite(tx) => sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success")
+    /// Asks a database what it is, in one question. To be asked first in a transaction, which is of no more use where
+    /// there is no schema.
+    async fn greet(&mut self) -> Result<Greeting> {
+        let row: sqlx::Result<(Option<i64>, bool, Option<DateTime<Utc>>)> = match self {
+            Self::Sqlite(tx) => {
+                sqlx::query_as(
+                    "SELECT max(version), EXISTS (SELECT 1 FROM meta WHERE key = 'rehearsal'), NULL
+                     FROM _sqlx_migrations WHERE success",
+                )
                 .fetch_one(&mut **tx)
                 .await
-                .map(|version: Option<i64>| (version, None)),
+            }
             Self::Postgres(tx) => {
-                sqlx::query_as("SELECT max(version), clock_timestamp() FROM _sqlx_migrations WHERE success")
-                    .fetch_one(&mut **tx)
-                    .await
-                    .map(|(version, clock): (Option<i64>, DateTime<Utc>)| (version, Some(clock)))
+                sqlx::query_as(
+                    "SELECT max(version), EXISTS (SELECT 1 FROM meta WHERE key = 'rehearsal'), clock_timestamp()
+                     FROM _sqlx_migrations WHERE success",
+                )
+                .fetch_one(&mut **tx)
+                .await
             }
         };
         match row {
-            Ok((version, clock)) => Ok((version.unwrap_or(0), clock)),
-            Err(error) if is_missing_table(&error) => Ok((0, None)),
+            Ok((version, is_rehearsal, clock)) => {
+                Ok(Greeting { schema_version: version.unwrap_or(0), is_rehearsal, clock })
+            }
+            Err(error) if is_missing_table(&error) => Ok(Greeting::default()),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Refuses a database whose schema is not the one that this program was built for; yields the database's clock, if
-    /// it has one of its own. To be asked first in a transaction, which is of no more use after a refusal.
-    pub async fn check_schema(&mut self) -> Result<Option<DateTime<Utc>>> {
-        let ((found, clock), needed) = (self.schema().await?, Db::needed_version());
-        if found == needed { Ok(clock) } else { Err(StoreError::Schema { found, needed }) }
+    /// Refuses a database whose schema is not the one that this program was built for; yields what it is. To be asked
+    /// first in a transaction, which is of no more use after a refusal.
+    pub async fn check_schema(&mut self) -> Result<Greeting> {
+        let (greeting, needed) = (self.greet().await?, Db::needed_version());
+        let found = greeting.schema_version;
+        if found == needed { Ok(greeting) } else { Err(StoreError::Schema { found, needed }) }
+    }
+
+    /// Ends this transaction, of which nothing is kept, and begins one that may write on the same connection.
+    pub async fn renew(&mut self, db: &Db) -> Result<()> {
+        match (self, db) {
+            (Self::Sqlite(tx), _) => sqlx::raw_sql("ROLLBACK; BEGIN IMMEDIATE").execute(&mut **tx).await.map(drop)?,
+            (Self::Postgres(tx), Db::Postgres(_, schema)) => {
+                let renew = AssertSqlSafe(format!("ROLLBACK; {}", begin_in(schema).as_str()));
+                sqlx::raw_sql(renew).execute(&mut **tx).await.map(drop)?;
+            }
+            (Self::Postgres(_), Db::Sqlite(_)) => {
+                return Err(StoreError::Conflict("a transaction is of another database".to_owned()));
+            }
+        }
+        Ok(())
     }
 
     /// Makes everything in this transaction durable.

@@ -1,10 +1,11 @@
 //! Connections, and transactions on them.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use sqlx::pool::PoolConnection;
 use sqlx::{Database, SqlStr, Transaction};
 
 /// How often to look at once whether a connection came back, before looking less often.
@@ -16,6 +17,8 @@ const LOOKS: u32 = LOOKS_AT_ONCE + 50;
 #[derive(Debug)]
 pub struct Pool<DB: Database> {
     connections: sqlx::Pool<DB>,
+    /// The connection by which the pool was tried, for whoever comes first.
+    first: Arc<Mutex<Option<PoolConnection<DB>>>>,
     lent: Arc<AtomicUsize>,
 }
 
@@ -37,16 +40,23 @@ impl Drop for Use {
 }
 
 impl<DB: Database> Pool<DB> {
-    pub(super) fn new(connections: sqlx::Pool<DB>) -> Self {
-        Self { connections, lent: Arc::default() }
+    pub(super) fn new(connections: sqlx::Pool<DB>, first: Option<PoolConnection<DB>>) -> Self {
+        Self { connections, first: Arc::new(Mutex::new(first)), lent: Arc::default() }
     }
 
     /// Begins a transaction by this statement.
     pub(super) async fn lend(&self, begin: SqlStr) -> sqlx::Result<Lent<DB>> {
-        self.wait_for_returning().await;
+        let first = self.take_first();
+        if first.is_none() {
+            self.wait_for_returning().await;
+        }
         self.lent.fetch_add(1, Ordering::SeqCst);
         let in_use = Use(Arc::clone(&self.lent));
-        let transaction = self.connections.begin_with(begin).await?;
+        let connection = match first {
+            Some(first) => first,
+            None => self.connections.acquire().await?,
+        };
+        let transaction = Transaction::begin(connection, Some(begin)).await?;
         Ok(Lent { transaction, _use: in_use })
     }
 
@@ -69,15 +79,19 @@ impl<DB: Database> Pool<DB> {
 
 impl<DB: Database> Clone for Pool<DB> {
     fn clone(&self) -> Self {
-        Self { connections: self.connections.clone(), lent: Arc::clone(&self.lent) }
+        Self { connections: self.connections.clone(), first: Arc::clone(&self.first), lent: Arc::clone(&self.lent) }
     }
 }
 
-impl<DB: Database> Deref for Pool<DB> {
-    type Target = sqlx::Pool<DB>;
-
-    fn deref(&self) -> &Self::Target {
+impl<DB: Database> Pool<DB> {
+    /// The connections themselves, for what is no transaction.
+    pub fn connections(&self) -> &sqlx::Pool<DB> {
+        drop(self.take_first());
         &self.connections
+    }
+
+    fn take_first(&self) -> Option<PoolConnection<DB>> {
+        self.first.lock().ok().and_then(|mut first| first.take())
     }
 }
 

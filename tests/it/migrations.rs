@@ -79,8 +79,8 @@ async fn shape(database: &TestDatabase) -> BTreeSet<String> {
     let db = Db::connect(&options).await.expect("the database can be created");
     db.migrate().await.expect("the migrations run");
     let lines: Vec<String> = match &db {
-        Db::Sqlite(pool) => sqlx::query_scalar(SQLITE_SHAPE).fetch_all(&**pool).await,
-        Db::Postgres(pool, _) => sqlx::query_scalar(POSTGRES_SHAPE).fetch_all(&**pool).await,
+        Db::Sqlite(pool) => sqlx::query_scalar(SQLITE_SHAPE).fetch_all(pool.connections()).await,
+        Db::Postgres(pool, _) => sqlx::query_scalar(POSTGRES_SHAPE).fetch_all(pool.connections()).await,
     }
     .expect("the catalogue can be read");
     db.close().await;

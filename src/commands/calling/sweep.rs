@@ -19,7 +19,7 @@ use crate::domain::settle::{self, Absence, Reading};
 use crate::error::Exit;
 use crate::fail_point;
 use crate::providers::http::ReadError;
-use crate::store::attempts::{self, Attempt, Unsettled};
+use crate::store::attempts::{self, Attempt, Outlook};
 use crate::store::{self, Tx, claims, evidence, runs, setup};
 
 /// How many reads of one provider are under way at once.
@@ -57,13 +57,13 @@ pub async fn sweep(app: &App, directory: &mut Directory, stop_at: Duration, coun
     Ok(())
 }
 
-/// What a sweep would find to do, without doing it.
+/// What a run would find to do, without doing it.
 ///
 /// # Errors
 /// When the database cannot be asked.
-pub async fn look(app: &App, tx: &mut Tx) -> store::Result<Unsettled> {
+pub async fn look(app: &App, tx: &mut Tx) -> store::Result<Outlook> {
     let now = app.clock.now();
-    attempts::unsettled(tx, now, now - patience(app), now - TimeDelta::seconds(OLD_UNKNOWN_SECONDS)).await
+    attempts::outlook(tx, now, now - patience(app), now - TimeDelta::seconds(OLD_UNKNOWN_SECONDS)).await
 }
 
 /// How long the owner of an attempt may be silent in the middle of sending.
