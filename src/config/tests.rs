@@ -137,7 +137,7 @@ fn the_file_is_found_in_the_documented_order() {
     assert_eq!(machine.load().expect("a configuration").log, "variable=info");
     let machine = Machine { variables: Vec::new(), ..machine };
     let config = machine.load().expect("a configuration");
-    assert_eq!((config.log.as_str(), config.file), ("work=info", Some(machine.path("srv/callops.toml"))));
+    assert_eq!((config.log.as_str(), config.file), ("srv=info", Some(machine.path("srv/callops.toml"))));
     fs::remove_file(machine.path("srv/callops.toml")).expect("removed");
     assert_eq!(machine.load().expect("a configuration").log, "config=info");
     fs::remove_file(machine.path("config/callops.toml")).expect("removed");

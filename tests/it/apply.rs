@@ -71,7 +71,8 @@ async fn audits(db: &Db, subject: &str) -> usize {
 
 on_both_databases! {
     fn a_first_file_makes_the_database_and_says_what_it_put_in(db: empty) {
-        assert_same_snapshot!(apply(&db, ACME, &["--format", "csv"]), @r#"
+        let url = db.url().to_owned();
+        assert_same_snapshot!(apply(&db, ACME, &["--format", "csv"]).redact(&url, "[URL]"), @r#"
         exit: 0
         --- stdout
         kind,name,change,field,before,after
@@ -98,6 +99,7 @@ on_both_databases! {
         campaign,acme/checkup,created,retry.after,,2h
         campaign,acme/checkup,created,retry.max_attempts,,3
         --- stderr
+        making the database [URL]
         acme/checkup calls nobody yet; start it with `callops start-campaign acme/checkup`
         "#);
     }

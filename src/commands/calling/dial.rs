@@ -72,6 +72,19 @@ struct Halted {
 }
 
 impl Halted {
+    /// Takes note of a refusal at once: it is recorded later.
+    fn refuse(&mut self, class: RefusalClass, account: &str, campaign_id: &str) {
+        match class {
+            RefusalClass::Number => {}
+            RefusalClass::Campaign => {
+                self.campaigns.insert(campaign_id.to_owned());
+            }
+            RefusalClass::Account | RefusalClass::Capacity => {
+                self.accounts.insert(account.to_owned());
+            }
+        }
+    }
+
     fn holds(&self, account: &str, campaign_id: &str) -> bool {
         self.everybody || self.accounts.contains(account) || self.campaigns.contains(campaign_id)
     }
@@ -167,12 +180,22 @@ impl Dialler<'_> {
                 served.insert(due.claim.campaign_id.clone());
                 let Some(provider) = self.clients.get(&due.account).cloned() else { continue };
                 let (running, sender, clock) = (Arc::clone(&running), sender.clone(), self.app.clock.clone());
+                let halted = Arc::clone(&halted);
                 let account = due.account.clone();
                 let place = ahead.take();
                 tokio::spawn(async move {
                     let turn = running.acquire().await;
                     let began = clock.monotonic();
-                    let (seen, is_late) = send(&provider, &due, &clock, commit_time).await;
+                    // What was committed ahead is not sent to a provider that has refused since.
+                    let is_held = halted.lock().map_or(true, |halted| halted.holds(&account, &due.claim.campaign_id));
+                    let (seen, is_late) = if is_held {
+                        (Seen::NotSent { reason: "its provider refused others before it".to_owned() }, true)
+                    } else {
+                        send(&provider, &due, &clock, commit_time).await
+                    };
+                    if let (Seen::Refused { class, .. }, Ok(mut halted)) = (&seen, halted.lock()) {
+                        halted.refuse(*class, &account, &due.claim.campaign_id);
+                    }
                     drop(turn);
                     place.end(clock.monotonic().saturating_sub(began));
                     let outcome = Outcome {

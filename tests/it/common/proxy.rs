@@ -114,10 +114,7 @@ where
         // The first message has no kind.
         let mut kind = None;
         loop {
-            let length = match from_client.read_u32().await {
-                Ok(length) => length,
-                Err(_) => return Ok(()),
-            };
+            let Ok(length) = from_client.read_u32().await else { return Ok(()) };
             let mut body = vec![0; usize::try_from(length).unwrap_or(4).saturating_sub(4)];
             from_client.read_exact(&mut body).await?;
             // A simple query, or the end of an extended one: whoever sent it waits for the answer.

@@ -30,7 +30,8 @@ fn connections_cut_at_every_question() {
             wrong = format!("exit code 0, and yet {}", stage.verdict());
         }
         if !matches!(output.code(), Some(0 | 7)) {
-            wrong.push_str(&format!("a lost database is exit code 7, not {output}"));
+            wrong += "a lost database is exit code 7, not ";
+            wrong += &output.to_string();
         }
         // What was cut off before it was recorded is found at the provider; the rest is rung.
         stage.wait(TimeDelta::seconds(1));

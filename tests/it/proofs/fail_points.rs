@@ -1,8 +1,9 @@
 //! A process that is killed or frozen between any two of its steps: nobody is rung twice, nobody is lost.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use callops::clock::Clock;
 use chrono::TimeDelta;
 
 use super::stage::{Case, Stage, Template, every, mixed};
@@ -51,10 +52,11 @@ fn frozen_at(template: &Template, n: u64) -> Case {
         .env("CALLOPS_FAIL_DO", "stop")
         .env("CALLOPS_FAIL_LOG", &log);
     let mut frozen = stage.spawn(&callops, &["process-calls", "--concurrency", "2"]);
+    let real = Clock::system();
     let frozen_from = loop {
         match frozen.condition() {
             Condition::Running => std::thread::sleep(Duration::from_millis(5)),
-            Condition::Stopped => break Instant::now(),
+            Condition::Stopped => break real.monotonic(),
             Condition::Over => {
                 let passed = std::fs::read_to_string(&log).unwrap_or_default().lines().count() as u64;
                 assert!(passed < n, "point {n} of {passed} froze nobody");
@@ -68,7 +70,7 @@ fn frozen_at(template: &Template, n: u64) -> Case {
     for minutes in [2, 16, 6, 2] {
         stage.wait(TimeDelta::minutes(minutes));
         let mut other = stage.spawn(&stage.callops(), &["process-calls"]);
-        while other.condition() == Condition::Running && frozen_from.elapsed() < 2 * FROZEN {
+        while other.condition() == Condition::Running && real.monotonic().saturating_sub(frozen_from) < 2 * FROZEN {
             std::thread::sleep(Duration::from_millis(5));
         }
         // The frozen one holds locks of the database, and nobody gets on before it does or its session is ended.
@@ -77,7 +79,7 @@ fn frozen_at(template: &Template, n: u64) -> Case {
             break;
         }
     }
-    std::thread::sleep(FROZEN.saturating_sub(frozen_from.elapsed()));
+    std::thread::sleep(FROZEN.saturating_sub(real.monotonic().saturating_sub(frozen_from)));
     frozen.signal("CONT");
     let revived = frozen.wait();
     if let Some(waiting) = waiting {

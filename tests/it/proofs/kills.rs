@@ -18,7 +18,7 @@ on_both_databases! {
         let stage = template.stage();
         let from = began.monotonic();
         stage.run(&["process-calls", "--concurrency", "2"]);
-        let span = began.monotonic() - from;
+        let span = began.monotonic().saturating_sub(from);
         drop(stage);
         let stages = every(2, kills / kills_a_stage, |n| {
             let mut random = fastrand::Rng::with_seed(seed.wrapping_add(n));
