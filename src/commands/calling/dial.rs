@@ -605,11 +605,11 @@ impl Consequence {
                 runs::raise(tx, "campaign_refused", &format!("campaign:{campaign_id}"), reason, now).await
             }
             Self::Release { account, campaign_id } => {
-                if setup::release_holds(tx, account, campaign_id).await? {
-                    runs::resolve_finding(tx, "account_refused", &format!("account:{account}"), now).await?;
-                    runs::resolve_finding(tx, "campaign_refused", &format!("campaign:{campaign_id}"), now).await?;
-                }
-                Ok(())
+                setup::release_holds(tx, account, campaign_id).await?;
+                // Even where nothing was held any more: an edit ends a hold, and only a call that was taken shows that
+                // the cause is gone.
+                runs::resolve_finding(tx, "account_refused", &format!("account:{account}"), now).await?;
+                runs::resolve_finding(tx, "campaign_refused", &format!("campaign:{campaign_id}"), now).await
             }
         }
     }
