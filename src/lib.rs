@@ -158,8 +158,26 @@ fn start_logging(filter: &str, global: &Global, may_color: bool) {
         .try_init();
 }
 
+/// Whether the reader of our output went away. The pipe to a database server breaks in the same words when the server
+/// goes down, which is a failure, and has a class of its own.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error
-        .chain()
-        .any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe))
+    let is_pipe = |cause: &io::Error| cause.kind() == io::ErrorKind::BrokenPipe;
+    classify(error) == Exit::Unexpected
+        && error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(is_pipe))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::StoreError;
+
+    #[test]
+    fn a_reader_that_went_away_is_no_failure_and_a_database_that_did_is_one() {
+        let broken = || io::Error::from(io::ErrorKind::BrokenPipe);
+        assert!(is_broken_pipe(&broken().into()));
+        assert!(is_broken_pipe(&anyhow::Error::new(broken()).context("cannot write the list")));
+        assert!(!is_broken_pipe(&sqlx::Error::Io(broken()).into()));
+        assert!(!is_broken_pipe(&StoreError::from(sqlx::Error::Io(broken())).into()));
+        assert!(!is_broken_pipe(&io::Error::from(io::ErrorKind::NotFound).into()));
+    }
 }
