@@ -244,6 +244,9 @@ impl Db {
             let pool = SqlitePoolOptions::new()
                 .max_connections(options.max_connections)
                 .acquire_timeout(BUSY_TIMEOUT + ACQUIRE_TIMEOUT)
+                // On a full disk SQLite ends a transaction by itself, which sqlx does not notice: no other one could
+                // begin on that connection.
+                .before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
                 .connect_with(connect)
                 .await?;
             return Ok(Self::Sqlite(Pool::new(pool, None)));
