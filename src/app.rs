@@ -10,9 +10,9 @@ use tokio::sync::OnceCell;
 use ulid::Ulid;
 
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, DatabaseUrl};
 use crate::domain::zone::tzdata_version;
-use crate::error::{Exit, Failure, classify, hints};
+use crate::error::{Exit, Failure, Loss, classify, hints, loss};
 use crate::output::Printer;
 use crate::providers::http::Http;
 use crate::store::{self, Db, StoreError, Tx, runs};
@@ -134,6 +134,9 @@ impl App {
         Db::connect(&options).await.map_err(|error| {
             let context = format!("cannot open the database {}", settings.url);
             let error = explain_store_error(error);
+            if let Some(loss @ (Loss::Full | Loss::Unwritable)) = loss(&error) {
+                return error.context(lost_database(loss, &settings.url));
+            }
             match (classify(&error), hints(&error).is_empty()) {
                 (Exit::Unreachable, true) => {
                     error.context(Failure::unreachable(context).hint("is the server running? trying again may help"))
@@ -271,6 +274,15 @@ impl App {
         }
     }
 
+    /// Says of which database it was that failed in the middle of a command, and what to do; other errors stay as they
+    /// are.
+    pub fn explain_lost_database(&self, error: anyhow::Error) -> anyhow::Error {
+        match (loss(&error), self.config.database()) {
+            (Some(loss), Ok(settings)) => error.context(lost_database(loss, &settings.url)),
+            _ => error,
+        }
+    }
+
     /// Closes the database.
     pub async fn close(&self) {
         if let Some(db) = self.db.get() {
@@ -300,6 +312,18 @@ pub fn check_skew(whose: &str, theirs: DateTime<Utc>, ours: DateTime<Utc>) -> Re
     ))
     .hint("set the clocks right (NTP)")
     .into())
+}
+
+/// What is said of a database that failed so that a later run may find it well again.
+fn lost_database(loss: Loss, url: &DatabaseUrl) -> Failure {
+    match loss {
+        Loss::Full => Failure::unreachable(format!("the disk that holds the database {url} is full"))
+            .hint("make room there: the next run goes on where this one ended"),
+        Loss::Unwritable => Failure::unreachable(format!("the database {url} cannot be read or written"))
+            .hint("is its disk full, over a quota or failing? the next run goes on where this one ended"),
+        Loss::Connection => Failure::unreachable(format!("lost the database {url}"))
+            .hint("is the server running? the next run goes on where this one ended"),
+    }
 }
 
 /// Gives an error of the store its class and hints.

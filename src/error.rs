@@ -219,6 +219,42 @@ fn classify_database(error: &sqlx::Error) -> Exit {
     }
 }
 
+/// How a database can fail in the middle of a command so that trying again later may help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// There is no room for what is to be written.
+    Full,
+    /// A file of SQLite's cannot be read or written.
+    Unwritable,
+    /// The server is not reached any more, or lets nobody in.
+    Connection,
+}
+
+/// What kind of loss an error is; none when it is another error, or one that is explained already.
+pub fn loss(error: &anyhow::Error) -> Option<Loss> {
+    if !hints(error).is_empty() || classify(error) != Exit::Unreachable {
+        return None;
+    }
+    let database = error.chain().find_map(|cause| match cause.downcast_ref::<StoreError>() {
+        Some(StoreError::Database(error) | StoreError::Migrate(MigrateError::Execute(error))) => Some(error),
+        _ => cause.downcast_ref::<sqlx::Error>(),
+    })?;
+    let sqlx::Error::Database(database) = database else { return Some(Loss::Connection) };
+    match database.code()?.as_ref() {
+        "53100" | SQLITE_FULL | SQLITE_SHARED_MEMORY => Some(Loss::Full),
+        // 40: it rolled back for its own reasons, again and again, and is there.
+        code if code.len() == 5 => (!code.starts_with("40")).then_some(Loss::Connection),
+        code => code.parse::<i32>().is_ok_and(|code| code & 0xff == SQLITE_IO).then_some(Loss::Unwritable),
+    }
+}
+
+/// No room in the file system.
+const SQLITE_FULL: &str = "13";
+/// The file that stands for shared memory cannot grow, which is how a read finds the disk full.
+const SQLITE_SHARED_MEMORY: &str = "4874";
+/// Any other failure of the file system, of which the upper bits say more.
+const SQLITE_IO: i32 = 10;
+
 /// An error with its causes in one line. A cause that the text before it ends with already is not repeated: some
 /// libraries show their source, others leave that to us.
 pub fn message(error: &anyhow::Error) -> String {

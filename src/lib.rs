@@ -101,7 +101,7 @@ async fn dispatch(cli: Cli, printer: &Printer) -> Result<Exit> {
     let app = App::new(clock, printer.clone(), config, cli.command.is_dry_run());
     let result = Box::pin(run_command(&app, cli.command)).await;
     app.close().await;
-    result
+    result.map_err(|error| app.explain_lost_database(error))
 }
 
 async fn run_command(app: &App, command: Command) -> Result<Exit> {
