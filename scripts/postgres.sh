@@ -1,5 +1,5 @@
 # A throw-away PostgreSQL server, for the scripts that source this. They define `say LINE` and `die LINE..`, call
-# `start_postgres SETTINGS`, and `remove_postgres` when they end.
+# `start_postgres SETTINGS`, and `remove_postgres` when they end; between the two they may stop and resume it.
 
 OLDEST_MAJOR=13
 
@@ -170,12 +170,25 @@ max_connections = 200
 timezone = 'UTC'
 $settings
 CONF
-        as_server "$bin_dir/pg_ctl" --pgdata="$work_dir/data" --log="$work_dir/server.log" --wait --timeout=60 --silent \
-            start >/dev/null || { as_server cat "$work_dir/server.log" >&2 && die 'PostgreSQL did not start'; }
+        resume_postgres || die 'PostgreSQL did not start'
     )
     server_started=true
     postgres_url="postgres://postgres@localhost/postgres?host=$work_dir"
 }
+
+# Starts the server on the data that are there.
+resume_postgres() (
+    cd "$work_dir"
+    # What the server inherits it keeps: it must not hold its caller's pipes open.
+    as_server "$bin_dir/pg_ctl" --pgdata="$work_dir/data" --log="$work_dir/server.log" --wait --timeout=60 --silent \
+        start >/dev/null || { as_server cat "$work_dir/server.log" >&2 && exit 1; }
+)
+
+# Stops the server in the given mode; what is in its directory stays.
+stop_postgres() (
+    cd "$work_dir"
+    as_server "$bin_dir/pg_ctl" --pgdata="$work_dir/data" --mode="$1" --wait --timeout=60 --silent stop >/dev/null
+)
 
 server_is_up() {
     (cd "$work_dir" && as_server "$bin_dir/pg_ctl" --pgdata="$work_dir/data" --silent status >/dev/null 2>&1)

@@ -1,5 +1,5 @@
-//! At most one ring for each slot, whatever happens: the real binary is killed, frozen, crowded and cut off, and the
-//! sandbox's ledger is the judge.
+//! At most one ring for each slot, whatever happens: the real binary is killed, frozen, crowded, cut off from its
+//! database and left without room on its disk, and the sandbox's ledger is the judge.
 //!
 //! `scripts/test` runs the short form. `CALLOPS_PROVE=long` (as `scripts/prove` sets it) makes every proof as large as
 //! its long form says, and `CALLOPS_PROVE_SEED=N` repeats what a failure printed.
@@ -12,6 +12,8 @@ mod fail_points;
 mod kills;
 mod late_truth;
 mod lost_answers;
+#[cfg(feature = "fail-points")]
+mod restarts;
 mod stage;
 
 use crate::common::variable;

@@ -8,7 +8,7 @@ use std::time::UNIX_EPOCH;
 
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _};
 
-use super::{Callops, Scratch, block_on, variable};
+use super::{Callops, OwnPostgres, Scratch, block_on, variable};
 
 /// The variable that names the PostgreSQL server to test on.
 const SERVER_VARIABLE: &str = "CALLOPS_TEST_POSTGRES_URL";
@@ -36,6 +36,8 @@ impl fmt::Display for Backend {
 #[derive(Debug)]
 pub(crate) struct TestDatabase {
     backend: Backend,
+    /// The server that it belongs to; SQLite has none.
+    server: Option<String>,
     url: String,
     scratch: Scratch,
 }
@@ -51,42 +53,54 @@ impl TestDatabase {
                 }
                 database
             }
-            Backend::Postgres => Self::on_postgres(Some(&POSTGRES_TEMPLATE)),
+            Backend::Postgres => Self::on_postgres(server_url(), Some(&POSTGRES_TEMPLATE)),
         }
     }
 
     /// A database in which nothing was created yet: a path at which no file is, or a database without tables.
     pub(crate) fn empty(backend: Backend) -> Self {
         match backend {
-            Backend::Sqlite => {
-                let scratch = Scratch::new();
-                let url = format!("sqlite://{}", scratch.path().join(SQLITE_FILE).display());
-                Self { backend, url, scratch }
-            }
-            Backend::Postgres => Self::on_postgres(None),
+            Backend::Sqlite => Self::in_folder(Scratch::new()),
+            Backend::Postgres => Self::on_postgres(server_url(), None),
         }
     }
 
-    fn on_postgres(template: Option<&str>) -> Self {
-        let name = create_database(template);
-        Self { backend: Backend::Postgres, url: url_of(&server_url(), &name), scratch: Scratch::new() }
+    /// A database as `callops init` leaves it, on a server of the test's own.
+    pub(crate) fn on_server(server: &OwnPostgres) -> Self {
+        let database = Self::on_postgres(server.url().to_owned(), None);
+        database.callops().run(["init"]).success();
+        database
+    }
+
+    fn on_postgres(server: String, template: Option<&str>) -> Self {
+        let name = create_database(&server, template);
+        let url = url_of(&server, &name);
+        Self { backend: Backend::Postgres, server: Some(server), url, scratch: Scratch::new() }
+    }
+
+    fn in_folder(scratch: Scratch) -> Self {
+        let url = format!("sqlite://{}", scratch.path().join(SQLITE_FILE).display());
+        Self { backend: Backend::Sqlite, server: None, url, scratch }
     }
 
     /// A database of its own with the same content. Nobody may be connected to this one meanwhile.
     pub(crate) fn copy(&self) -> Self {
-        match self.backend {
-            Backend::Sqlite => {
-                let copy = Self::empty(self.backend);
-                for name in [SQLITE_FILE.to_owned(), format!("{SQLITE_FILE}-wal")] {
-                    let (from, to) = (self.scratch.path().join(&name), copy.scratch.path().join(&name));
-                    if from.exists() {
-                        std::fs::copy(from, to).expect("the file can be copied");
-                    }
-                }
-                copy
-            }
-            Backend::Postgres => Self::on_postgres(Some(database_name(&self.url))),
+        match &self.server {
+            None => self.copy_to(Scratch::new()),
+            Some(server) => Self::on_postgres(server.clone(), Some(database_name(&self.url))),
         }
+    }
+
+    /// The files of this SQLite database in another directory: what would be left if the machine stopped now.
+    pub(crate) fn copy_to(&self, scratch: Scratch) -> Self {
+        let copy = Self::in_folder(scratch);
+        for name in [SQLITE_FILE.to_owned(), format!("{SQLITE_FILE}-wal")] {
+            let (from, to) = (self.scratch.path().join(&name), copy.scratch.path().join(&name));
+            if from.exists() {
+                std::fs::copy(from, to).expect("the file can be copied");
+            }
+        }
+        copy
     }
 
     /// Which kind it is.
@@ -112,11 +126,11 @@ impl TestDatabase {
 
 impl Drop for TestDatabase {
     fn drop(&mut self) {
-        if self.backend == Backend::Postgres {
+        if let Some(server) = &self.server {
             let name = database_name(&self.url).to_owned();
             // A server that died has taken the database with it, and the test has already failed for that.
             let _ = block_on(async || {
-                let mut server = PgConnection::connect(&server_url()).await?;
+                let mut server = PgConnection::connect(server).await?;
                 drop_database(&mut server, &name).await
             });
         }
@@ -141,8 +155,9 @@ static SQLITE_TEMPLATE: LazyLock<Vec<(String, Vec<u8>)>> = LazyLock::new(|| {
 
 /// The name of an initialised PostgreSQL database. It lives as long as the test run, and a later run drops it.
 static POSTGRES_TEMPLATE: LazyLock<String> = LazyLock::new(|| {
-    let name = create_database(None);
-    let url = url_of(&server_url(), &name);
+    let server = server_url();
+    let name = create_database(&server, None);
+    let url = url_of(&server, &name);
     let scratch = Scratch::new();
     Callops::new(&scratch).env("CALLOPS_DATABASE_URL", &url).run(["init"]).success();
     name
@@ -158,11 +173,10 @@ fn server_url() -> String {
     })
 }
 
-fn create_database(template: Option<&str>) -> String {
+fn create_database(server_url: &str, template: Option<&str>) -> String {
     static SERIAL: AtomicU32 = AtomicU32::new(0);
-    let server_url = server_url();
-    block_on(async move || {
-        let mut server = connect(&server_url).await;
+    block_on(async || {
+        let mut server = connect(server_url).await;
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
         if serial == 0 {
             drop_stale_databases(&mut server).await;
@@ -180,7 +194,7 @@ fn create_database(template: Option<&str>) -> String {
 async fn connect(url: &str) -> PgConnection {
     PgConnection::connect(url)
         .await
-        .unwrap_or_else(|error| panic!("the PostgreSQL server of {SERVER_VARIABLE} cannot be reached: {error}"))
+        .unwrap_or_else(|error| panic!("the PostgreSQL server for the tests cannot be reached at {url}: {error}"))
 }
 
 async fn drop_database(server: &mut PgConnection, name: &str) -> Result<(), sqlx::Error> {

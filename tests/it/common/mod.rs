@@ -63,6 +63,7 @@ macro_rules! assert_same_snapshot {
 pub(crate) use assert_same_snapshot;
 
 mod database;
+mod own_postgres;
 pub(crate) mod proxy;
 mod redact;
 mod run;
@@ -70,6 +71,7 @@ mod scratch;
 pub(crate) mod story;
 
 pub(crate) use database::{Backend, TestDatabase};
+pub(crate) use own_postgres::OwnPostgres;
 pub(crate) use redact::Redactor;
 pub(crate) use run::{Callops, Condition, Output, Running};
 pub(crate) use scratch::Scratch;

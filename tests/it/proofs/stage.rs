@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -16,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
 use crate::common::story::{Story, at, rules};
-use crate::common::{Backend, Callops, Output, Running, TestDatabase, block_on};
+use crate::common::{Backend, Callops, Output, Running, Scratch, TestDatabase, block_on};
 
 /// Monday, ten in the morning in New York.
 const BEGINS: &str = "2026-11-16T15:00:00Z";
@@ -52,7 +53,10 @@ pub(super) struct Template {
 
 impl Template {
     pub(super) fn new(backend: Backend, people: Vec<String>, max_concurrency: i64) -> Self {
-        let database = TestDatabase::new(backend);
+        Self::in_database(TestDatabase::new(backend), people, max_concurrency)
+    }
+
+    pub(super) fn in_database(database: TestDatabase, people: Vec<String>, max_concurrency: i64) -> Self {
         let (database, control) = block_on(async || {
             let story = Story::begin(database, BEGINS).await;
             story.campaign("checkup", &rules()).await;
@@ -70,10 +74,18 @@ impl Template {
 
     /// A copy with a sandbox of its own, half an hour after the control call.
     pub(super) fn stage(&self) -> Stage {
+        self.stage_on(self.database.copy())
+    }
+
+    /// As [`Template::stage`], with the SQLite database in this directory.
+    pub(super) fn stage_in(&self, scratch: Scratch) -> Stage {
+        self.stage_on(self.database.copy_to(scratch))
+    }
+
+    fn stage_on(&self, database: TestDatabase) -> Stage {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
         let clock = Clock::starting_at(at(BEGINS));
-        let database = self.database.copy();
         let sandbox = runtime.block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
             let organisations = vec![Organisation { concurrency: 1000, ..Organisation::default() }];
@@ -144,9 +156,19 @@ impl Stage {
         self.database.url()
     }
 
+    /// The directory of the database, if it is SQLite's, and of the configuration.
+    pub(super) fn folder(&self) -> &Path {
+        self.database.scratch().path()
+    }
+
     /// The path of a file beside the database.
     pub(super) fn file(&self, name: &str) -> String {
-        self.database.scratch().path().join(name).display().to_string()
+        self.folder().join(name).display().to_string()
+    }
+
+    /// A copy of the database as it is at this moment.
+    pub(super) fn copy(&self) -> TestDatabase {
+        self.database.copy()
     }
 
     pub(super) fn callops(&self) -> Callops<'_> {
@@ -244,9 +266,13 @@ impl Stage {
     }
 
     pub(super) fn with_db<T>(&self, work: impl AsyncFnOnce(&Db) -> T) -> T {
+        self.with_db_of(&self.database, work)
+    }
+
+    pub(super) fn with_db_of<T>(&self, database: &TestDatabase, work: impl AsyncFnOnce(&Db) -> T) -> T {
         self.runtime.block_on(async {
             let options = Options {
-                url: self.database.url().to_owned(),
+                url: database.url().to_owned(),
                 schema: "callops".to_owned(),
                 max_connections: 1,
                 statement_cache: true,
@@ -260,8 +286,12 @@ impl Stage {
     }
 
     pub(super) fn attempts(&self) -> Vec<Row> {
+        self.attempts_of(&self.database)
+    }
+
+    pub(super) fn attempts_of(&self, database: &TestDatabase) -> Vec<Row> {
         const SQL: &str = "SELECT id, phone, state, may_have_rung FROM attempts ORDER BY id";
-        let rows: Vec<Row> = self.with_db(async |db| {
+        let rows: Vec<Row> = self.with_db_of(database, async |db| {
             match &mut db.read().await.expect("a transaction") {
                 Tx::Sqlite(tx) => sqlx::query_as(SQL).fetch_all(&mut **tx).await,
                 Tx::Postgres(tx) => sqlx::query_as(SQL).fetch_all(&mut **tx).await,
