@@ -9,6 +9,7 @@ mod crowd;
 mod cut_connections;
 #[cfg(feature = "fail-points")]
 mod fail_points;
+mod full_disk;
 mod kills;
 mod late_truth;
 mod lost_answers;

@@ -68,6 +68,7 @@ pub(crate) mod proxy;
 mod redact;
 mod run;
 mod scratch;
+pub(crate) mod small_disk;
 pub(crate) mod story;
 
 pub(crate) use database::{Backend, TestDatabase};

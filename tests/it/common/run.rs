@@ -1,7 +1,7 @@
 //! The real binary, as cron and operators meet it: a cleared environment, a directory of its own, a time limit.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -21,6 +21,7 @@ pub(crate) struct Callops<'a> {
     environment: BTreeMap<String, String>,
     stdin: Vec<u8>,
     time_limit: Duration,
+    file_size_limit: Option<u64>,
 }
 
 impl<'a> Callops<'a> {
@@ -43,7 +44,7 @@ impl<'a> Callops<'a> {
                 environment.insert(name.to_owned(), value);
             }
         }
-        Self { scratch, environment, stdin: Vec::new(), time_limit: TIME_LIMIT }
+        Self { scratch, environment, stdin: Vec::new(), time_limit: TIME_LIMIT, file_size_limit: None }
     }
 
     /// Sets one more variable.
@@ -70,19 +71,32 @@ impl<'a> Callops<'a> {
         self
     }
 
+    /// Lets no file grow beyond so many blocks of 512 bytes.
+    pub(crate) fn file_size_limit(mut self, blocks: u64) -> Self {
+        self.file_size_limit = Some(blocks);
+        self
+    }
+
     /// Runs the command to its end.
     ///
     /// # Panics
     /// When it does not end within the time limit; it is killed then.
     pub(crate) fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Output {
-        self.run_program(env!("CARGO_BIN_EXE_callops"), args)
+        self.spawn(args).wait()
     }
 
     /// Starts the command and leaves it running, for servers and for what is to be killed on its way.
     pub(crate) fn spawn<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Running {
-        self.spawn_program(env!("CARGO_BIN_EXE_callops"), args)
+        let program = env!("CARGO_BIN_EXE_callops");
+        let Some(blocks) = self.file_size_limit else { return self.spawn_program(program, args) };
+        // Without the signal, a write beyond the limit fails, as it does on a full disk.
+        let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+        let mut with_limit: Vec<OsString> = vec!["-c".into(), script.into(), program.into()];
+        with_limit.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self.spawn_program("/bin/sh", with_limit)
     }
 
+    #[cfg(all(test, unix))]
     fn run_program<S: AsRef<OsStr>>(&self, program: &str, args: impl IntoIterator<Item = S>) -> Output {
         self.spawn_program(program, args).wait()
     }

@@ -4,9 +4,13 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
+use super::small_disk::Mount;
+
 /// A temporary directory with a path of constant length, so that tables that show it have constant widths.
 #[derive(Debug)]
 pub(crate) struct Scratch {
+    /// Before the directory, which cannot be removed while something is mounted over it.
+    _mount: Option<Mount>,
     dir: TempDir,
     path: PathBuf,
 }
@@ -19,7 +23,13 @@ impl Scratch {
         let dir = tempfile::Builder::new().prefix("callops-it-").rand_bytes(8).tempdir_in(base).expect("a directory");
         // The path that a child sees as its working directory, with symbolic links resolved.
         let path = dir.path().canonicalize().expect("the directory exists");
-        Self { dir, path }
+        Self { _mount: None, dir, path }
+    }
+
+    /// A new directory on a disk of its own with so many bytes, for a test that may mount.
+    pub(crate) fn on_small_disk(bytes: u64) -> Self {
+        let scratch = Self::new();
+        Self { _mount: Some(Mount::new(&scratch.path, bytes)), ..scratch }
     }
 
     /// Where it is, with symbolic links resolved.
