@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use callops::sandbox::Ring;
 use callops::store::{Db, Tx};
 use chrono::TimeDelta;
+use sqlx::AssertSqlSafe;
 
 use super::stage::{Case, Row, Stage, Template, every, ordinary};
 use super::{say, seed, size};
@@ -29,45 +30,70 @@ enum Limit {
     Disk,
     /// No file may grow any further, as with a quota, which needs no rights to set up.
     FileSize,
+    /// The server says that its disk is full.
+    Server,
 }
 
 impl Limit {
-    /// A copy of the template where there is room for so many bytes, and the binary that meets them.
+    fn template(self) -> Template {
+        let backend = if self == Self::Server { Backend::Postgres } else { Backend::Sqlite };
+        Template::new(backend, ordinary(PEOPLE), 1000)
+    }
+
+    /// How much room an undisturbed run takes: in pages, or in statements that write.
+    fn most(self, template: &Template) -> u64 {
+        if self == Self::Server { statements_of_a_run(template) } else { pages_of_a_run(template) }
+    }
+
+    /// A copy of the template where there is so much room.
     fn stage(self, template: &Template, room: u64) -> Stage {
         match self {
             Self::Disk => {
                 let stage = template.stage_in(Scratch::on_small_disk(DISK));
-                small_disk::fill(stage.folder(), room);
+                small_disk::fill(stage.folder(), room * PAGE);
                 stage
             }
             Self::FileSize => template.stage(),
+            Self::Server => {
+                let stage = template.stage();
+                refuse_writes_after(&stage, room);
+                stage
+            }
         }
     }
 
+    /// The binary that meets the limit.
     fn callops(self, stage: &Stage, room: u64) -> Callops<'_> {
         match self {
-            Self::Disk => stage.callops(),
-            Self::FileSize => stage.callops().file_size_limit(room / BLOCK),
+            Self::Disk | Self::Server => stage.callops(),
+            Self::FileSize => stage.callops().file_size_limit(room * PAGE / BLOCK),
         }
     }
 
     fn end(self, stage: &Stage) {
-        if self == Self::Disk {
-            small_disk::make_room(stage.folder());
+        match self {
+            Self::Disk => small_disk::make_room(stage.folder()),
+            Self::FileSize => {}
+            Self::Server => change(stage, "DROP FUNCTION write_or_refuse CASCADE"),
         }
     }
 
-    /// What an operator must be told.
+    /// How the database is named to an operator.
+    fn name(self, stage: &Stage) -> String {
+        if self == Self::Server { "postgres://".to_owned() } else { stage.file("callops.db") }
+    }
+
+    /// What an operator must be told, in one of these ways.
     fn message(self) -> &'static [&'static str] {
         match self {
-            Self::Disk => &[" is full"],
+            Self::Disk | Self::Server => &[" is full"],
             Self::FileSize => &[" is full", " cannot be read or written"],
         }
     }
 }
 
-/// How many bytes an undisturbed run writes to files that are gone at its end.
-fn written_by_a_run(template: &Template) -> u64 {
+/// How many pages an undisturbed run writes to files that are gone at its end.
+fn pages_of_a_run(template: &Template) -> u64 {
     let stage = template.stage();
     let size = |suffix: &str| {
         let path = PathBuf::from(stage.file(&format!("callops.db{suffix}")));
@@ -78,13 +104,56 @@ fn written_by_a_run(template: &Template) -> u64 {
         let mut before = db.read().await.expect("a transaction");
         before.check_schema().await.expect("the schema");
         stage.run(&RUN).success();
-        size("-wal") + size("-shm")
+        (size("-wal") + size("-shm")) / PAGE
     })
 }
 
-/// What is wrong with a database file, by its own check.
+/// Changes the tables of a PostgreSQL database.
+fn change(stage: &Stage, sql: &str) {
+    stage.with_db(async |db| {
+        let mut tx = db.begin().await.expect("a transaction");
+        let Tx::Postgres(postgres) = &mut tx else { panic!("another database") };
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut **postgres).await.expect("a change");
+        tx.commit().await.expect("a commit");
+    });
+}
+
+/// Lets so many statements write, and answers all others as a server does whose disk is full. The count, a sequence, is
+/// not rolled back with what is refused.
+fn refuse_writes_after(stage: &Stage, statements: u64) {
+    let sql = format!(
+        "CREATE SEQUENCE writes;
+         CREATE FUNCTION write_or_refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             IF nextval('writes') > {statements} THEN
+                 RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = 'disk_full';
+             END IF;
+             RETURN NULL;
+         END $$;
+         DO $$ DECLARE name text; BEGIN
+             FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = current_schema LOOP
+                 EXECUTE format('CREATE TRIGGER full_disk BEFORE INSERT OR UPDATE OR DELETE ON %I
+                                 FOR EACH STATEMENT EXECUTE FUNCTION write_or_refuse()', name);
+             END LOOP;
+         END $$"
+    );
+    change(stage, &sql);
+}
+
+/// How many statements of an undisturbed run write.
+fn statements_of_a_run(template: &Template) -> u64 {
+    let stage = template.stage();
+    refuse_writes_after(&stage, u64::from(u32::MAX));
+    stage.run(&RUN).success();
+    let count: i64 = stage.with_db(async |db| {
+        let Tx::Postgres(mut tx) = db.read().await.expect("a transaction") else { panic!("another database") };
+        sqlx::query_scalar("SELECT last_value FROM writes").fetch_one(&mut *tx).await.expect("a count")
+    });
+    u64::try_from(count).expect("a count")
+}
+
+/// What is wrong with a database file, by its own check. A server has none.
 async fn integrity(db: &Db) -> String {
-    let Tx::Sqlite(mut tx) = db.read().await.expect("a transaction") else { panic!("another database") };
+    let Tx::Sqlite(mut tx) = db.read().await.expect("a transaction") else { return String::new() };
     let report: Vec<String> =
         sqlx::query_scalar("PRAGMA integrity_check").fetch_all(&mut *tx).await.expect("integrity_check");
     if report == ["ok"] { String::new() } else { format!("integrity_check: {report:?}\n") }
@@ -112,7 +181,7 @@ fn ending(limit: Limit, output: &Output, stage: &Stage, left: &str) -> String {
         _ => wrong.push_str("a full disk is exit code 7\n"),
     }
     let says = |text: &str| output.stderr.contains(text);
-    if !says(&stage.file("callops.db")) {
+    if !says(&limit.name(stage)) {
         wrong.push_str("it does not say which database\n");
     }
     if !limit.message().iter().any(|text| says(text)) {
@@ -146,23 +215,23 @@ fn run_with_room(template: &Template, limit: Limit, room: u64) -> (Output, usize
 fn full_at_every_stage(limit: Limit) {
     let cases = size(6, 100);
     let seed = seed();
-    let template = Template::new(Backend::Sqlite, ordinary(PEOPLE), 1000);
-    let pages = written_by_a_run(&template) / PAGE;
+    let template = limit.template();
+    let most = limit.most(&template);
     let endings = Mutex::new(BTreeMap::<_, u64>::new());
     every(2, cases, |n| {
         let mut random = fastrand::Rng::with_seed(seed.wrapping_add(n));
         // The first has no room at all.
-        let room = PAGE * ((n - 1) * pages / cases + if n == 1 { 0 } else { random.u64(..=pages / cases) });
+        let room = (n - 1) * most / cases + if n == 1 { 0 } else { random.u64(..=most / cases) };
         let (output, rung, wrong) = run_with_room(&template, limit, room);
         *endings.lock().unwrap_or_else(PoisonError::into_inner).entry((output.code(), rung)).or_default() += 1;
         if wrong.is_empty() {
             return Case::Done(wrong);
         }
-        Case::Done(format!("CALLOPS_PROVE_SEED={seed}, room for {room} bytes: {wrong}\nthe run: {output}"))
+        Case::Done(format!("CALLOPS_PROVE_SEED={seed}, room for {room} of {most}: {wrong}\nthe run: {output}"))
     });
     let endings = endings.into_inner().unwrap_or_else(PoisonError::into_inner);
     say(&format!(
-        "{cases} runs that write {pages} pages had too little room ({limit:?}); exit codes, how many had rung, and how \
+        "{cases} runs that need room for {most} writes had too little ({limit:?}); exit codes, how many had rung, and how \
          often: {endings:?}, seed {seed}"
     ));
     let met: Vec<usize> = endings.keys().filter(|(code, _)| *code == Some(7)).map(|(_, rung)| *rung).collect();
@@ -189,4 +258,9 @@ fn disks_that_are_full() {
 #[test]
 fn files_that_may_not_grow() {
     full_at_every_stage(Limit::FileSize);
+}
+
+#[test]
+fn servers_whose_disk_is_full() {
+    full_at_every_stage(Limit::Server);
 }
