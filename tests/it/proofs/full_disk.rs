@@ -17,7 +17,7 @@ use crate::common::small_disk::{self, Mounting, PAGE};
 use crate::common::{Backend, Callops, Output, Scratch};
 
 const RUN: [&str; 3] = ["process-calls", "--concurrency", "2"];
-const PEOPLE: usize = 20;
+const PEOPLE: usize = 12;
 /// What a run needs several times over.
 const DISK: u64 = 16 << 20;
 /// The unit of the shell's limit on the size of files.
