@@ -241,8 +241,10 @@ impl Db {
                 .synchronous(SqliteSynchronous::Full)
                 .foreign_keys(true)
                 .busy_timeout(BUSY_TIMEOUT);
+            // One connection, whatever was asked for: SQLite has one writer, and whatever one connection writes takes the
+            // place of all that another one has in its cache.
             let pool = SqlitePoolOptions::new()
-                .max_connections(options.max_connections)
+                .max_connections(1)
                 .acquire_timeout(BUSY_TIMEOUT + ACQUIRE_TIMEOUT)
                 .connect_with(connect)
                 .await?;
@@ -329,7 +331,7 @@ impl Db {
     pub async fn begin(&self) -> Result<Tx> {
         Ok(match self {
             Self::Sqlite(pool) => Tx::Sqlite(pool.lend("BEGIN IMMEDIATE".into_sql_str()).await?),
-            Self::Postgres(pool, schema) => Tx::Postgres(pool.lend(begin_in(schema)).await?),
+            Self::Postgres(pool, schema) => Tx::Postgres(pool.lend(begin_writing_in(schema)).await?),
         })
     }
 
@@ -459,7 +461,7 @@ impl Tx {
         match (self, db) {
             (Self::Sqlite(tx), _) => sqlx::raw_sql("ROLLBACK; BEGIN IMMEDIATE").execute(&mut **tx).await.map(drop)?,
             (Self::Postgres(tx), Db::Postgres(_, schema)) => {
-                let renew = AssertSqlSafe(format!("ROLLBACK; {}", begin_in(schema).as_str()));
+                let renew = AssertSqlSafe(format!("ROLLBACK; {}", begin_writing_in(schema).as_str()));
                 sqlx::raw_sql(renew).execute(&mut **tx).await.map(drop)?;
             }
             (Self::Postgres(_), Db::Sqlite(_)) => {
@@ -531,6 +533,12 @@ fn begin_in(schema: &str) -> SqlStr {
         IDLE_TRANSACTION_TIMEOUT.as_secs()
     ))
     .into_sql_str()
+}
+
+/// As [`begin_in`]. What writes finds its rows by their keys. A server that planned a statement while the tables were
+/// still empty would go on reading them whole when they have grown, and so would its checks of foreign keys.
+fn begin_writing_in(schema: &str) -> SqlStr {
+    AssertSqlSafe(format!("{}; SET LOCAL enable_seqscan = off", begin_in(schema).as_str())).into_sql_str()
 }
 
 fn quote_identifier(name: &str) -> String {
