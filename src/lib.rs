@@ -100,7 +100,7 @@ async fn dispatch(cli: Cli, printer: &Printer) -> Result<Exit> {
     let clock = cli.global.now.map_or_else(Clock::system, Clock::starting_at);
     let app = App::new(clock, printer.clone(), config, cli.command.is_dry_run());
     let result = Box::pin(run_command(&app, cli.command)).await;
-    app.close().await;
+    app.end().await;
     result
 }
 

@@ -552,7 +552,7 @@ pub async fn commit_to_dial(tx: &mut Tx, attempts: &[String], owner: &str, now: 
         share_dialling(tx).await?;
         lock_what_dials_depend_on(tx, attempts).await?;
     }
-    let count = dynamic!(
+    let placed: Vec<String> = dynamic!(
         tx,
         |q| {
             q.push("UPDATE attempts SET state = 'placing', may_have_rung = TRUE, placing_at = ");
@@ -592,15 +592,10 @@ pub async fn commit_to_dial(tx: &mut Tx, attempts: &[String], owner: &str, now: 
             for id in attempts {
                 ids.push_bind(id);
             }
-            q.push(")");
+            q.push(") RETURNING id");
         },
-        execute
+        build_query_scalar::<String>().fetch_all
     )?;
-    let placed = if count == attempts.len() as u64 {
-        attempts.to_vec()
-    } else {
-        just_committed(tx, attempts, owner, now).await?
-    };
     if placed.is_empty() {
         return Ok(Vec::new());
     }
@@ -619,26 +614,6 @@ pub async fn commit_to_dial(tx: &mut Tx, attempts: &[String], owner: &str, now: 
         execute
     )?;
     Ok(placed)
-}
-
-/// The attempts among these that this transaction, at this moment, committed to being dialled.
-async fn just_committed(tx: &mut Tx, attempts: &[String], owner: &str, now: DateTime<Utc>) -> Result<Vec<String>> {
-    Ok(dynamic!(
-        tx,
-        |q| {
-            q.push("SELECT id FROM attempts WHERE state = 'placing' AND owner = ");
-            q.push_bind(owner);
-            q.push(" AND placing_at = ");
-            q.push_bind(now);
-            q.push(" AND id IN (");
-            let mut ids = q.separated(", ");
-            for id in attempts {
-                ids.push_bind(id);
-            }
-            q.push(")");
-        },
-        build_query_scalar::<String>().fetch_all
-    )?)
 }
 
 async fn lock_what_dials_depend_on(tx: &mut Tx, attempts: &[String]) -> Result<()> {
