@@ -1,6 +1,7 @@
 //! What every command gets: clock, configuration, printer, and the database when it asks for it.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -15,7 +16,7 @@ use crate::domain::zone::tzdata_version;
 use crate::error::{Exit, Failure, Loss, classify, hints, loss};
 use crate::output::Printer;
 use crate::providers::http::Http;
-use crate::store::{self, Db, StoreError, Tx, runs};
+use crate::store::{self, Db, Durability, StoreError, Tx, runs};
 
 /// How far the clocks of two machines may be apart before no call is placed.
 pub const MAX_CLOCK_SKEW_SECONDS: i64 = 60;
@@ -37,6 +38,8 @@ pub struct App {
     /// The database's clock and ours when it was opened, until somebody has compared them.
     first_look: Mutex<Option<(DateTime<Utc>, DateTime<Utc>)>>,
     http: OnceCell<Http>,
+    /// The last thing that was written is the heartbeat of a run that found nothing to do.
+    was_idle: AtomicBool,
 }
 
 impl App {
@@ -50,6 +53,7 @@ impl App {
             db: OnceCell::new(),
             first_look: Mutex::default(),
             http: OnceCell::new(),
+            was_idle: AtomicBool::new(false),
         }
     }
 
@@ -221,13 +225,17 @@ impl App {
             Ok(())
         };
         if let Some(mut tx) = tx {
+            let durability = if did_something { Durability::Durable } else { Durability::Passing };
             let result = async {
-                tx.renew(db).await?;
+                tx.renew(db, durability).await?;
                 write(&mut tx).await?;
                 tx.commit().await
             };
             match result.await {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    self.was_idle.store(!did_something, Ordering::Relaxed);
+                    return Ok(());
+                }
                 Err(error) => tracing::debug!(%error, "the heartbeat is tried again on another connection"),
             }
         }
@@ -280,6 +288,16 @@ impl App {
         match (loss(&error), self.config.database()) {
             (Some(loss), Ok(settings)) => error.context(lost_database(loss, &settings.url)),
             _ => error,
+        }
+    }
+
+    /// Ends the use of the database together with the process.
+    pub async fn end(self) {
+        let was_idle = self.was_idle.load(Ordering::Relaxed);
+        match self.db.into_inner() {
+            Some(db) if was_idle && matches!(db, Db::Sqlite(_)) => db.leave_open(),
+            Some(db) => db.close().await,
+            None => {}
         }
     }
 

@@ -100,8 +100,9 @@ async fn dispatch(cli: Cli, printer: &Printer) -> Result<Exit> {
     let clock = cli.global.now.map_or_else(Clock::system, Clock::starting_at);
     let app = App::new(clock, printer.clone(), config, cli.command.is_dry_run());
     let result = Box::pin(run_command(&app, cli.command)).await;
-    app.close().await;
-    result.map_err(|error| app.explain_lost_database(error))
+    let result = result.map_err(|error| app.explain_lost_database(error));
+    app.end().await;
+    result
 }
 
 async fn run_command(app: &App, command: Command) -> Result<Exit> {

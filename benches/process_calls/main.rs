@@ -173,12 +173,14 @@ impl Bench {
     fn tick(&mut self, place: &Place, what: &str) -> Result<()> {
         let me = std::env::current_exe()?;
         let (mut ours, mut bare) = (Vec::new(), Vec::new());
+        // A copy of its own: neither shall put away, or read, what the other left in a file.
+        let limit_url = place.copy_of_file()?;
         // The first tick puts away what is not due until the window opens; it is paid once a day.
         let mut tick = place.process_calls(BEFORE_THE_WINDOW, 50);
         let first = wall_of(&mut tick, &self.clock)?;
         for _ in 0..self.options.ticks {
             let mut limit = Command::new(&me);
-            bare.push(wall_of(limit.args(["connect-and-select", &place.url, &place.schema]), &self.clock)?);
+            bare.push(wall_of(limit.args(["connect-and-select", &limit_url, &place.schema]), &self.clock)?);
             ours.push(wall_of(&mut tick, &self.clock)?);
         }
         let (ours, bare) = (median(&mut ours), median(&mut bare));
@@ -187,7 +189,7 @@ impl Bench {
             figure: format!("{:.1} ms (the day's first {:.1})", ours * 1e3, first * 1e3),
             limit: format!("{:.1} ms, sqlx connect and select", bare * 1e3),
             share: format!("{:.2} times", ours / bare),
-            bound_by: "starting a process and connecting; the heartbeat's commit waits for the disk once".to_owned(),
+            bound_by: "starting a process and connecting".to_owned(),
         });
         Ok(())
     }

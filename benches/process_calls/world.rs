@@ -101,6 +101,14 @@ impl Place {
         Ok(())
     }
 
+    /// The URL of the same database: of a copy of its file on SQLite, whose log is empty.
+    pub(crate) fn copy_of_file(&self) -> Result<String> {
+        let Some(path) = callops::store::sqlite_path(&self.url) else { return Ok(self.url.clone()) };
+        let copy = path.with_extension("copy.db");
+        std::fs::copy(path, &copy)?;
+        Ok(format!("sqlite:{}", copy.display()))
+    }
+
     /// The process id of a session at the server.
     pub(crate) async fn session(&self) -> Result<Option<(sqlx::PgConnection, i32)>> {
         use sqlx::Connection as _;

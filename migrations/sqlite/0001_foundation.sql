@@ -109,10 +109,11 @@ CREATE INDEX enrollments_missed ON enrollments (campaign_id)
 
 CREATE TABLE calls (
     id TEXT PRIMARY KEY,
-    tenant TEXT NOT NULL REFERENCES tenants (name),
-    campaign_id TEXT NOT NULL REFERENCES campaigns (id),
+    -- Tenant, campaign and contact are copies of what the enrollment refers to, kept here for the indexes.
+    tenant TEXT NOT NULL,
+    campaign_id TEXT NOT NULL,
     enrollment_id TEXT NOT NULL REFERENCES enrollments (id),
-    contact_id TEXT NOT NULL REFERENCES contacts (id),
+    contact_id TEXT NOT NULL,
     purpose TEXT NOT NULL,
     phone TEXT NOT NULL,
     slot_key TEXT NOT NULL,
@@ -132,7 +133,6 @@ CREATE INDEX calls_waiting ON calls (campaign_id, next_attempt_at) WHERE status 
 CREATE INDEX calls_phone ON calls (tenant, phone, created_at);
 CREATE INDEX calls_campaign ON calls (campaign_id, created_at);
 CREATE INDEX calls_enrollment ON calls (enrollment_id);
-CREATE INDEX calls_contact ON calls (contact_id);
 CREATE INDEX calls_ended ON calls (campaign_id, ended_at) WHERE ended_at IS NOT NULL;
 
 CREATE TABLE slots (
@@ -150,17 +150,19 @@ CREATE INDEX slots_call ON slots (call_id);
 
 CREATE TABLE attempts (
     id TEXT PRIMARY KEY,
+    -- What else refers to other tables is a copy of what the call, or its campaign, refers to.
     call_id TEXT NOT NULL REFERENCES calls (id),
     number INTEGER NOT NULL,
     tenant TEXT NOT NULL,
     phone TEXT NOT NULL,
     purpose TEXT NOT NULL,
-    contact_id TEXT NOT NULL REFERENCES contacts (id),
+    contact_id TEXT NOT NULL,
     contact_version INTEGER NOT NULL,
-    campaign_id TEXT NOT NULL REFERENCES campaigns (id),
+    campaign_id TEXT NOT NULL,
     rules_version INTEGER NOT NULL,
-    account TEXT NOT NULL REFERENCES accounts (name),
+    account TEXT NOT NULL,
     state TEXT NOT NULL,
+    live INTEGER NOT NULL GENERATED ALWAYS AS (state IN ('claimed', 'placing', 'placed', 'answered', 'unknown')) STORED,
     owner TEXT NOT NULL,
     lease_until TEXT NOT NULL,
     window_closes_at TEXT NOT NULL,
@@ -197,16 +199,14 @@ CREATE TABLE attempts (
     UNIQUE (call_id, number)
 ) STRICT;
 -- At most one attempt to one phone of a tenant is live at a time, whoever asked for it.
-CREATE UNIQUE INDEX attempts_live_phone ON attempts (tenant, phone)
-    WHERE state IN ('claimed', 'placing', 'placed', 'answered', 'unknown');
-CREATE INDEX attempts_live_account ON attempts (account, state)
-    WHERE state IN ('claimed', 'placing', 'placed', 'answered', 'unknown');
+CREATE UNIQUE INDEX attempts_live_phone ON attempts (tenant, phone) WHERE live;
+-- No index but that of the provider's id holds what moves while an attempt is under way: its updates stay cheap.
+CREATE INDEX attempts_live_account ON attempts (account) WHERE live;
 CREATE UNIQUE INDEX attempts_provider_call ON attempts (account, provider_call_id)
     WHERE provider_call_id IS NOT NULL;
-CREATE INDEX attempts_phone ON attempts (tenant, phone, placing_at);
-CREATE INDEX attempts_contact ON attempts (contact_id, placing_at);
-CREATE INDEX attempts_pace ON attempts (account, placing_at);
-CREATE INDEX attempts_campaign ON attempts (campaign_id, placing_at);
+CREATE INDEX attempts_phone ON attempts (tenant, phone);
+CREATE INDEX attempts_contact ON attempts (contact_id);
+CREATE INDEX attempts_pace ON attempts (account, claimed_at);
 
 CREATE TABLE suppressions (
     id TEXT PRIMARY KEY,

@@ -1,8 +1,9 @@
 //! Attempts as stored, and which of them somebody has to look after.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::FromRow;
 
+use super::claims::LONGEST_CLAIM_SECONDS;
 use super::{Result, Tx, dynamic, execute, fetch, scalar};
 use crate::domain::call::{AttemptState, Evidence};
 use crate::domain::outcome::Outcome;
@@ -102,15 +103,6 @@ macro_rules! columns {
     };
 }
 
-/// The condition of the index of live attempts, word for word: SQLite uses it only where it finds it so. Live attempts
-/// are few; those that ended are all that ever were.
-macro_rules! live {
-    () => {
-        "state IN ('claimed', 'placing', 'placed', 'answered', 'unknown')"
-    };
-}
-pub(super) use live;
-
 /// One attempt by id.
 pub async fn attempt(tx: &mut Tx, id: &str) -> Result<Option<Attempt>> {
     Ok(fetch!(tx, Attempt, fetch_optional, concat!("SELECT ", columns!(), " FROM attempts WHERE id = $1"), id)?)
@@ -156,9 +148,7 @@ pub async fn silent(tx: &mut Tx, before: DateTime<Utc>) -> Result<Vec<Attempt>> 
         concat!(
             "SELECT ",
             columns!(),
-            " FROM attempts WHERE state = 'placing' AND ",
-            live!(),
-            " AND placing_at <= $1 ORDER BY placing_at LIMIT 1000"
+            " FROM attempts WHERE state = 'placing' AND live AND placing_at <= $1 ORDER BY placing_at LIMIT 1000"
         ),
         before
     )?)
@@ -173,9 +163,7 @@ pub async fn unknown_due(tx: &mut Tx, now: DateTime<Utc>) -> Result<Vec<Attempt>
         concat!(
             "SELECT ",
             columns!(),
-            " FROM attempts WHERE state = 'unknown' AND ",
-            live!(),
-            " AND (next_poll_at IS NULL OR next_poll_at <= $1)
+            " FROM attempts WHERE state = 'unknown' AND live AND (next_poll_at IS NULL OR next_poll_at <= $1)
               ORDER BY placing_at LIMIT 5000"
         ),
         now
@@ -191,9 +179,7 @@ pub async fn overdue(tx: &mut Tx, now: DateTime<Utc>) -> Result<Vec<Attempt>> {
         concat!(
             "SELECT ",
             columns!(),
-            " FROM attempts WHERE state IN ('placed', 'answered') AND ",
-            live!(),
-            " AND deadline_at <= $1
+            " FROM attempts WHERE state IN ('placed', 'answered') AND live AND deadline_at <= $1
               ORDER BY deadline_at LIMIT 1000"
         ),
         now
@@ -209,9 +195,7 @@ pub async fn polls_due(tx: &mut Tx, now: DateTime<Utc>, limit: i64) -> Result<Ve
         concat!(
             "SELECT ",
             columns!(),
-            " FROM attempts WHERE state IN ('placed', 'answered') AND ",
-            live!(),
-            " AND next_poll_at <= $1
+            " FROM attempts WHERE state IN ('placed', 'answered') AND live AND next_poll_at <= $1
               ORDER BY next_poll_at LIMIT $2"
         ),
         now,
@@ -235,6 +219,7 @@ pub async fn control_calls(
         fetch_all,
         "SELECT provider_call_id FROM attempts
          WHERE account = $1 AND provider_call_id IS NOT NULL AND placing_at > $2 AND placing_at < $3
+           AND claimed_at > $6 AND claimed_at < $3
            AND (line = $4 OR (line IS NULL AND $4 IS NULL)) AND (agent = $5 OR (agent IS NULL AND $5 IS NULL))
            AND NOT (outcome IS NOT NULL AND outcome = 'cancelled')
          ORDER BY placing_at LIMIT 50",
@@ -242,7 +227,8 @@ pub async fn control_calls(
         from,
         to,
         line,
-        agent
+        agent,
+        from - TimeDelta::seconds(LONGEST_CLAIM_SECONDS)
     )?)
 }
 
@@ -309,7 +295,7 @@ pub async fn old_unknowns(tx: &mut Tx, before: DateTime<Utc>) -> Result<i64> {
         tx,
         i64,
         fetch_one,
-        concat!("SELECT count(*) FROM attempts WHERE state = 'unknown' AND ", live!(), " AND placing_at < $1"),
+        "SELECT count(*) FROM attempts WHERE state = 'unknown' AND live AND placing_at < $1",
         before
     )?)
 }
@@ -351,8 +337,7 @@ pub async fn outlook(
         tx,
         Outlook,
         fetch_one,
-        concat!(
-            "SELECT coalesce(max(CASE WHEN state = 'claimed' AND lease_until <= $1 THEN 1 END), 0) = 1 AS abandoned,
+        "SELECT coalesce(max(CASE WHEN state = 'claimed' AND lease_until <= $1 THEN 1 END), 0) = 1 AS abandoned,
                  coalesce(max(CASE WHEN state = 'placing' AND placing_at <= $2 THEN 1 END), 0) = 1 AS silent,
                  coalesce(max(CASE WHEN state = 'unknown' AND (next_poll_at IS NULL OR next_poll_at <= $1)
                               THEN 1 END), 0) = 1 AS \"unknown\",
@@ -361,9 +346,7 @@ pub async fn outlook(
                  coalesce(max(CASE WHEN state = 'unknown' AND placing_at < $3 THEN 1 END), 0) = 1 AS old_unknowns,
                  EXISTS (SELECT 1 FROM campaigns WHERE active AND (next_open_at IS NULL OR next_open_at <= $1))
                      AS open_campaigns
-             FROM attempts WHERE ",
-            live!()
-        ),
+             FROM attempts WHERE live",
         now,
         silent_before,
         old_before

@@ -242,7 +242,8 @@ pub async fn open_of_contact(tx: &mut Tx, campaign_id: &str, contact_id: &str) -
         tx,
         String,
         fetch_all,
-        "SELECT id FROM calls WHERE campaign_id = $1 AND contact_id = $2
+        "SELECT id FROM calls WHERE campaign_id = $1
+           AND enrollment_id IN (SELECT e.id FROM enrollments e WHERE e.contact_id = $2)
            AND status IN ('scheduled', 'calling', 'in_progress') ORDER BY id",
         campaign_id,
         contact_id

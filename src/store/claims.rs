@@ -2,17 +2,20 @@
 //!
 //! The unique indexes forbid it whatever asked for it; what stands here makes the common races cheap and quiet.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::FromRow;
 
-use super::attempts::live;
 use super::control::share_dialling;
 use super::{Result, Tx, dynamic, execute, fetch, scalar};
 
 /// How long an unknown attempt counts against its account's capacity: nothing rings or talks longer.
 const UNKNOWN_OCCUPIES_SECONDS: i64 = 70 * 60;
+/// The span that the pace of accounts and campaigns is counted in.
+const PACE_SECONDS: i64 = 60;
+/// No claim becomes a dial later than this after it was made: its lease is over by then.
+pub(super) const LONGEST_CLAIM_SECONDS: i64 = 120;
 
 /// An attempt to be reserved, and for the first one of a call, the call and its slot.
 #[derive(Clone, Debug)]
@@ -111,7 +114,7 @@ pub async fn claim(
     let limits = lock_account(tx, account).await?;
     let free = capacity(tx, account, &limits, now).await?;
     let unchanged = unchanged_enrollments(tx, claims).await?;
-    let mut room = campaigns_room(tx, claims, now).await?;
+    let mut room = campaigns_room(tx, account, claims, now).await?;
     let mut batch: Vec<&Claim> = Vec::with_capacity(claims.len());
     for claim in claims {
         if !unchanged.contains(&claim.enrollment_id) {
@@ -182,11 +185,7 @@ pub async fn capacity(tx: &mut Tx, account: &str, limits: &AccountLimits, now: D
         tx,
         i64,
         fetch_one,
-        concat!(
-            "SELECT count(*) FROM attempts WHERE account = $1 AND ",
-            live!(),
-            " AND (state <> 'unknown' OR placing_at > $2)"
-        ),
+        "SELECT count(*) FROM attempts WHERE account = $1 AND live AND (state <> 'unknown' OR placing_at > $2)",
         account,
         now - TimeDelta::seconds(UNKNOWN_OCCUPIES_SECONDS)
     )?;
@@ -197,9 +196,10 @@ pub async fn capacity(tx: &mut Tx, account: &str, limits: &AccountLimits, now: D
             i64,
             fetch_one,
             "SELECT count(*) FROM attempts
-             WHERE account = $1 AND (placing_at > $2 OR state = 'claimed')",
+             WHERE account = $1 AND claimed_at > $2 AND (placing_at > $3 OR state = 'claimed')",
             account,
-            now - TimeDelta::seconds(60)
+            now - TimeDelta::seconds(PACE_SECONDS + LONGEST_CLAIM_SECONDS),
+            now - TimeDelta::seconds(PACE_SECONDS)
         )?;
         free = free.min(per_minute - recent);
     }
@@ -211,20 +211,33 @@ async fn unchanged_enrollments(tx: &mut Tx, claims: &[Claim]) -> Result<HashSet<
     if claims.is_empty() {
         return Ok(HashSet::new());
     }
-    let ids: Vec<String> = dynamic!(
-        tx,
-        |q| {
-            q.push(
-                "SELECT e.id FROM enrollments e JOIN contacts k ON k.id = e.contact_id \
-                 WHERE e.status = 'active' AND (e.id, k.version) IN (",
-            );
-            q.push_values(claims, |mut row, c| {
-                row.push_bind(&c.enrollment_id).push_bind(c.contact_version);
-            });
-            q.push(")");
-        },
-        build_query_scalar::<String>().fetch_all
-    )?;
+    macro_rules! unchanged {
+        ($what:literal, $($finish:tt)+) => {
+            dynamic!(
+                tx,
+                |q| {
+                    q.push(concat!(
+                        "SELECT ",
+                        $what,
+                        " FROM enrollments e JOIN contacts k ON k.id = e.contact_id \
+                         WHERE e.status = 'active' AND (e.id, k.version) IN ("
+                    ));
+                    q.push_values(claims, |mut row, c| {
+                        row.push_bind(&c.enrollment_id).push_bind(c.contact_version);
+                    });
+                    q.push(")");
+                },
+                $($finish)+
+            )?
+        };
+    }
+    // Nearly always all of them are, and to count them costs less than to fetch them.
+    let count: i64 = unchanged!("count(*)", build_query_scalar::<i64>().fetch_one);
+    let asked: HashSet<String> = claims.iter().map(|claim| claim.enrollment_id.clone()).collect();
+    if usize::try_from(count).is_ok_and(|count| count == asked.len()) {
+        return Ok(asked);
+    }
+    let ids: Vec<String> = unchanged!("e.id", build_query_scalar::<String>().fetch_all);
     Ok(ids.into_iter().collect())
 }
 
@@ -232,6 +245,7 @@ async fn unchanged_enrollments(tx: &mut Tx, claims: &[Claim]) -> Result<HashSet<
 /// stopped, paused or have other rules by now are left out.
 async fn campaigns_room<'c>(
     tx: &mut Tx,
+    account: &str,
     claims: &'c [Claim],
     now: DateTime<Utc>,
 ) -> Result<HashMap<(&'c str, i64), usize>> {
@@ -259,9 +273,13 @@ async fn campaigns_room<'c>(
                     tx,
                     i64,
                     fetch_one,
-                    "SELECT count(*) FROM attempts WHERE campaign_id = $1 AND (placing_at > $2 OR state = 'claimed')",
+                    "SELECT count(*) FROM attempts
+                     WHERE account = $1 AND campaign_id = $2 AND claimed_at > $3
+                       AND (placing_at > $4 OR state = 'claimed')",
+                    account,
                     &claim.campaign_id,
-                    now - TimeDelta::seconds(60)
+                    now - TimeDelta::seconds(PACE_SECONDS + LONGEST_CLAIM_SECONDS),
+                    now - TimeDelta::seconds(PACE_SECONDS)
                 )?;
                 usize::try_from(per_minute - recent).unwrap_or(0)
             }
@@ -293,7 +311,8 @@ async fn insert_calls(tx: &mut Tx, claims: &[&Claim], now: DateTime<Utc>) -> Res
                     .push_bind(&c.phone)
                     .push_bind(&c.slot_key)
                     .push("'scheduled'")
-                    .push("0")
+                    // The attempt that this transaction adds.
+                    .push("1")
                     .push_bind(&c.requested_by)
                     .push_bind(now)
                     .push_bind(now);
@@ -307,7 +326,7 @@ async fn insert_calls(tx: &mut Tx, claims: &[&Claim], now: DateTime<Utc>) -> Res
 /// Takes the slot of each claim; yields the calls that hold theirs. A retry of a call holds its slot already, but for
 /// a phone that was corrected since.
 async fn insert_slots(tx: &mut Tx, claims: &[&Claim], now: DateTime<Utc>) -> Result<HashSet<String>> {
-    dynamic!(
+    let inserted = dynamic!(
         tx,
         |q| {
             q.push("INSERT INTO slots (tenant, phone, purpose, key, subject, call_id, created_at) ");
@@ -324,6 +343,9 @@ async fn insert_slots(tx: &mut Tx, claims: &[&Claim], now: DateTime<Utc>) -> Res
         },
         execute
     )?;
+    if inserted == claims.len() as u64 {
+        return Ok(claims.iter().map(|c| c.call_id.clone()).collect());
+    }
     let held: Vec<(String, String)> = dynamic!(
         tx,
         |q| {
@@ -352,25 +374,12 @@ async fn insert_attempts(
     lease_until: DateTime<Utc>,
     now: DateTime<Utc>,
 ) -> Result<HashSet<String>> {
-    // A retry must find its call still waiting for exactly this attempt.
-    let waiting: HashSet<String> = dynamic!(
-        tx,
-        |q| {
-            q.push("SELECT id FROM calls WHERE status = 'scheduled' AND (id, attempt_count) IN (");
-            q.push_values(claims, |mut row, c| {
-                row.push_bind(&c.call_id).push_bind(c.number - 1);
-            });
-            q.push(")");
-        },
-        build_query_scalar::<String>().fetch_all
-    )?
-    .into_iter()
-    .collect();
-    let claims: Vec<&&Claim> = claims.iter().filter(|c| waiting.contains(&c.call_id)).collect();
+    let waiting = waiting_calls(tx, claims).await?;
+    let claims: Vec<&&Claim> = claims.iter().filter(|c| c.number == 1 || waiting.contains(&c.call_id)).collect();
     if claims.is_empty() {
         return Ok(HashSet::new());
     }
-    let ids: Vec<String> = dynamic!(
+    let inserted = dynamic!(
         tx,
         |q| {
             q.push(
@@ -402,11 +411,46 @@ async fn insert_attempts(
                     .push_bind(c.agent.as_deref())
                     .push_bind(now);
             });
-            q.push(" ON CONFLICT DO NOTHING RETURNING id");
+            q.push(" ON CONFLICT DO NOTHING");
+        },
+        execute
+    )?;
+    if inserted == claims.len() as u64 {
+        return Ok(claims.iter().map(|c| c.attempt_id.clone()).collect());
+    }
+    let ids: Vec<String> = dynamic!(
+        tx,
+        |q| {
+            q.push("SELECT id FROM attempts WHERE id IN (");
+            let mut ids = q.separated(", ");
+            for c in &claims {
+                ids.push_bind(&c.attempt_id);
+            }
+            q.push(")");
         },
         build_query_scalar::<String>().fetch_all
     )?;
     Ok(ids.into_iter().collect())
+}
+
+/// The calls among those of retries that still wait for exactly the attempt that is claimed.
+async fn waiting_calls(tx: &mut Tx, claims: &[&Claim]) -> Result<HashSet<String>> {
+    let retries: Vec<&&Claim> = claims.iter().filter(|c| c.number > 1).collect();
+    if retries.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let waiting: Vec<String> = dynamic!(
+        tx,
+        |q| {
+            q.push("SELECT id FROM calls WHERE status = 'scheduled' AND (id, attempt_count) IN (");
+            q.push_values(&retries, |mut row, c| {
+                row.push_bind(&c.call_id).push_bind(c.number - 1);
+            });
+            q.push(")");
+        },
+        build_query_scalar::<String>().fetch_all
+    )?;
+    Ok(waiting.into_iter().collect())
 }
 
 /// Takes back calls that this transaction created, with the slots they took. Calls that existed before are kept, and
@@ -429,21 +473,25 @@ async fn forget_attempts(tx: &mut Tx, claims: &[&Claim]) -> Result<()> {
 }
 
 async fn mark_claimed(tx: &mut Tx, claims: &[&Claim], now: DateTime<Utc>) -> Result<()> {
-    dynamic!(
-        tx,
-        |q| {
-            q.push("WITH due (id, number, phone) AS (");
-            q.push_values(claims, |mut row, c| {
-                row.push_bind(&c.call_id).push_bind(c.number).push_bind(&c.phone);
-            });
-            q.push(
-                ") UPDATE calls SET attempt_count = due.number, phone = due.phone, next_attempt_at = NULL, updated_at = ",
-            );
-            q.push_bind(now);
-            q.push(" FROM due WHERE calls.id = due.id");
-        },
-        execute
-    )?;
+    let retries: Vec<&&Claim> = claims.iter().filter(|c| c.number > 1).collect();
+    if !retries.is_empty() {
+        dynamic!(
+            tx,
+            |q| {
+                q.push("WITH due (id, number, phone) AS (");
+                q.push_values(&retries, |mut row, c| {
+                    row.push_bind(&c.call_id).push_bind(c.number).push_bind(&c.phone);
+                });
+                q.push(
+                    ") UPDATE calls SET attempt_count = due.number, phone = due.phone, next_attempt_at = NULL, \
+                     updated_at = ",
+                );
+                q.push_bind(now);
+                q.push(" FROM due WHERE calls.id = due.id");
+            },
+            execute
+        )?;
+    }
     dynamic!(
         tx,
         |q| {
@@ -502,27 +550,9 @@ pub async fn commit_to_dial(tx: &mut Tx, attempts: &[String], owner: &str, now: 
     // hold up those that come after until this commit is durable. SQLite has one writer.
     if matches!(tx, Tx::Postgres(_)) {
         share_dialling(tx).await?;
-        for lock in [
-            "SELECT 1 FROM campaigns WHERE id IN (SELECT campaign_id FROM attempts WHERE id IN (@)) ORDER BY id FOR SHARE",
-            "SELECT 1 FROM contacts WHERE id IN (SELECT contact_id FROM attempts WHERE id IN (@)) ORDER BY id FOR SHARE",
-            "SELECT 1 FROM calls WHERE id IN (SELECT call_id FROM attempts WHERE id IN (@)) ORDER BY id FOR UPDATE",
-        ] {
-            let (head, tail) = lock.split_once('@').unwrap_or((lock, ""));
-            dynamic!(
-                tx,
-                |q| {
-                    q.push(head);
-                    let mut ids = q.separated(", ");
-                    for id in attempts {
-                        ids.push_bind(id);
-                    }
-                    q.push(tail);
-                },
-                execute
-            )?;
-        }
+        lock_what_dials_depend_on(tx, attempts).await?;
     }
-    let placed: Vec<(String, String)> = dynamic!(
+    let placed: Vec<String> = dynamic!(
         tx,
         |q| {
             q.push("UPDATE attempts SET state = 'placing', may_have_rung = TRUE, placing_at = ");
@@ -562,9 +592,9 @@ pub async fn commit_to_dial(tx: &mut Tx, attempts: &[String], owner: &str, now: 
             for id in attempts {
                 ids.push_bind(id);
             }
-            q.push(") RETURNING id, call_id");
+            q.push(") RETURNING id");
         },
-        build_query_as::<(String, String)>().fetch_all
+        build_query_scalar::<String>().fetch_all
     )?;
     if placed.is_empty() {
         return Ok(Vec::new());
@@ -574,16 +604,56 @@ pub async fn commit_to_dial(tx: &mut Tx, attempts: &[String], owner: &str, now: 
         |q| {
             q.push("UPDATE calls SET status = 'calling', updated_at = ");
             q.push_bind(now);
-            q.push(" WHERE id IN (");
+            q.push(" WHERE id IN (SELECT call_id FROM attempts WHERE id IN (");
             let mut ids = q.separated(", ");
-            for (_, call_id) in &placed {
-                ids.push_bind(call_id);
+            for id in &placed {
+                ids.push_bind(id);
             }
-            q.push(")");
+            q.push("))");
         },
         execute
     )?;
-    Ok(placed.into_iter().map(|(id, _)| id).collect())
+    Ok(placed)
+}
+
+async fn lock_what_dials_depend_on(tx: &mut Tx, attempts: &[String]) -> Result<()> {
+    let rows: Vec<(String, String, String)> = dynamic!(
+        tx,
+        |q| {
+            q.push("SELECT campaign_id, contact_id, call_id FROM attempts WHERE id IN (");
+            let mut ids = q.separated(", ");
+            for id in attempts {
+                ids.push_bind(id);
+            }
+            q.push(")");
+        },
+        build_query_as::<(String, String, String)>().fetch_all
+    )?;
+    let campaigns: BTreeSet<&str> = rows.iter().map(|(campaign_id, _, _)| campaign_id.as_str()).collect();
+    let contacts: BTreeSet<&str> = rows.iter().map(|(_, contact_id, _)| contact_id.as_str()).collect();
+    let calls: BTreeSet<&str> = rows.iter().map(|(_, _, call_id)| call_id.as_str()).collect();
+    for (head, ids, tail) in [
+        ("SELECT 1 FROM campaigns WHERE id IN (", campaigns, ") ORDER BY id FOR SHARE"),
+        ("SELECT 1 FROM contacts WHERE id IN (", contacts, ") ORDER BY id FOR SHARE"),
+        ("SELECT 1 FROM calls WHERE id IN (", calls, ") ORDER BY id FOR UPDATE"),
+    ] {
+        if ids.is_empty() {
+            continue;
+        }
+        dynamic!(
+            tx,
+            |q| {
+                q.push(head);
+                let mut separated = q.separated(", ");
+                for id in &ids {
+                    separated.push_bind(*id);
+                }
+                q.push(tail);
+            },
+            execute
+        )?;
+    }
+    Ok(())
 }
 
 /// Claims whose owner let the lease run out without committing to dial: nothing was sent for them.
@@ -592,7 +662,7 @@ pub async fn abandoned_claims(tx: &mut Tx, now: DateTime<Utc>) -> Result<Vec<Str
         tx,
         String,
         fetch_all,
-        concat!("SELECT id FROM attempts WHERE state = 'claimed' AND ", live!(), " AND lease_until <= $1 LIMIT 500"),
+        "SELECT id FROM attempts WHERE state = 'claimed' AND live AND lease_until <= $1 LIMIT 500",
         now
     )?)
 }
@@ -603,7 +673,7 @@ pub async fn claims_of(tx: &mut Tx, owner: &str) -> Result<Vec<String>> {
         tx,
         (String,),
         fetch_all,
-        concat!("SELECT id FROM attempts WHERE state = 'claimed' AND ", live!(), " AND owner = $1"),
+        "SELECT id FROM attempts WHERE state = 'claimed' AND live AND owner = $1",
         owner
     )?
     .into_iter()

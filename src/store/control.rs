@@ -3,7 +3,6 @@
 use chrono::{DateTime, Utc};
 use sqlx::FromRow;
 
-use super::attempts::live;
 use super::{Result, Tx, execute, fetch, scalar};
 
 /// The scope of a pause that stops everybody.
@@ -72,11 +71,7 @@ pub async fn placing_count(tx: &mut Tx, tenant: Option<&str>) -> Result<i64> {
         tx,
         i64,
         fetch_one,
-        concat!(
-            "SELECT count(*) FROM attempts WHERE state = 'placing' AND ",
-            live!(),
-            " AND ($1 IS NULL OR tenant = $1)"
-        ),
+        "SELECT count(*) FROM attempts WHERE state = 'placing' AND live AND ($1 IS NULL OR tenant = $1)",
         tenant
     )?)
 }
@@ -93,11 +88,8 @@ pub async fn placing_since(
         tx,
         i64,
         fetch_one,
-        concat!(
-            "SELECT count(*) FROM attempts WHERE state = 'placing' AND ",
-            live!(),
-            " AND placing_at > $3 AND ($1 IS NULL OR tenant = $1) AND ($2 IS NULL OR campaign_id = $2)"
-        ),
+        "SELECT count(*) FROM attempts WHERE state = 'placing' AND live AND placing_at > $3
+           AND ($1 IS NULL OR tenant = $1) AND ($2 IS NULL OR campaign_id = $2)",
         tenant,
         campaign_id,
         since

@@ -246,7 +246,7 @@ pub async fn histories(
             |q| {
                 q.push("SELECT phone FROM attempts WHERE tenant = ");
                 q.push_bind(tenant);
-                q.push(" AND state IN ('claimed', 'placing', 'placed', 'answered', 'unknown') AND phone IN (");
+                q.push(" AND live AND phone IN (");
                 let mut values = q.separated(", ");
                 for (_, phone) in batch {
                     values.push_bind(phone);

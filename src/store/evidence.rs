@@ -39,6 +39,9 @@ pub struct Applied {
 struct CallRow {
     id: String,
     campaign_id: String,
+    status: CallStatus,
+    outcome: Option<Outcome>,
+    reason: Option<String>,
     decision: Option<Decision>,
     next_attempt_at: Option<DateTime<Utc>>,
     ended_at: Option<DateTime<Utc>>,
@@ -52,11 +55,11 @@ struct CallRow {
 /// # Errors
 /// When the database cannot be asked, or another transaction changed a row in spite of its lock.
 pub async fn apply(tx: &mut Tx, observations: &[Observation], now: DateTime<Utc>) -> Result<Vec<Applied>> {
-    let call_ids = calls_of(tx, observations).await?;
-    if call_ids.is_empty() {
+    let calls = lock_calls_of(tx, observations).await?;
+    if calls.is_empty() {
         return Ok(Vec::new());
     }
-    let calls = lock_calls(tx, &call_ids).await?;
+    let call_ids: Vec<String> = calls.iter().map(|call| call.id.clone()).collect();
     let mut attempts = lock_of_calls(tx, &call_ids).await?;
     let policies = retry_policies(tx, &calls).await?;
 
@@ -135,41 +138,48 @@ pub(super) async fn refresh(tx: &mut Tx, call_ids: &[String], now: DateTime<Utc>
     Ok(())
 }
 
-async fn calls_of(tx: &mut Tx, observations: &[Observation]) -> Result<Vec<String>> {
+const CALL_COLUMNS: &str = "id, campaign_id, status, outcome, reason, decision, next_attempt_at, ended_at";
+
+/// The calls that the observations are about, locked until the transaction ends.
+async fn lock_calls_of(tx: &mut Tx, observations: &[Observation]) -> Result<Vec<CallRow>> {
     if observations.is_empty() {
         return Ok(Vec::new());
     }
+    let lock = lock_clause(tx);
     Ok(dynamic!(
         tx,
         |q| {
-            q.push("SELECT DISTINCT call_id FROM attempts WHERE id IN (");
-            let mut ids = q.separated(", ");
+            q.push("SELECT ").push(CALL_COLUMNS);
+            q.push(" FROM calls WHERE id IN (SELECT call_id FROM attempts WHERE id IN (");
+            let mut separated = q.separated(", ");
             for observation in observations {
-                ids.push_bind(&observation.attempt_id);
+                separated.push_bind(&observation.attempt_id);
             }
-            q.push(")");
+            q.push(")) ORDER BY id").push(lock);
         },
-        build_query_scalar::<String>().fetch_all
+        build_query_as::<CallRow>().fetch_all
     )?)
 }
 
 async fn lock_calls(tx: &mut Tx, ids: &[String]) -> Result<Vec<CallRow>> {
-    let postgres = matches!(tx, Tx::Postgres(_));
+    let lock = lock_clause(tx);
     Ok(dynamic!(
         tx,
         |q| {
-            q.push("SELECT id, campaign_id, decision, next_attempt_at, ended_at FROM calls WHERE id IN (");
+            q.push("SELECT ").push(CALL_COLUMNS).push(" FROM calls WHERE id IN (");
             let mut separated = q.separated(", ");
             for id in ids {
                 separated.push_bind(id);
             }
-            q.push(") ORDER BY id");
-            if postgres {
-                q.push(" FOR UPDATE");
-            }
+            q.push(") ORDER BY id").push(lock);
         },
         build_query_as::<CallRow>().fetch_all
     )?)
+}
+
+/// What makes a SELECT lock its rows. On SQLite whoever writes has locked everything.
+fn lock_clause(tx: &Tx) -> &'static str {
+    if matches!(tx, Tx::Postgres(_)) { " FOR UPDATE" } else { "" }
 }
 
 async fn retry_policies(tx: &mut Tx, calls: &[CallRow]) -> Result<HashMap<String, RetryPolicy>> {
@@ -189,8 +199,7 @@ async fn phone_is_occupied(tx: &mut Tx, attempt: &Attempt) -> Result<bool> {
         tx,
         (i64,),
         fetch_one,
-        "SELECT count(*) FROM attempts WHERE tenant = $1 AND phone = $2 AND id <> $3
-           AND state IN ('claimed', 'placing', 'placed', 'answered', 'unknown')",
+        "SELECT count(*) FROM attempts WHERE tenant = $1 AND phone = $2 AND id <> $3 AND live",
         &attempt.tenant,
         &attempt.phone,
         &attempt.id
@@ -377,7 +386,10 @@ async fn write_calls(
         let next_attempt_at = next_attempt_at.filter(|_| derived.status == CallStatus::Scheduled);
         let ended_at = over.then(|| call.ended_at.unwrap_or(now));
         statuses.insert(call.id.clone(), derived.status);
-        rows.push((&call.id, derived, next_attempt_at, ended_at));
+        let as_stored = (call.status, call.outcome, &call.reason, call.next_attempt_at, call.ended_at);
+        if as_stored != (derived.status, derived.outcome, &derived.reason, next_attempt_at, ended_at) {
+            rows.push((&call.id, derived, next_attempt_at, ended_at));
+        }
     }
     for batch in rows.chunks(200) {
         let written = dynamic!(

@@ -262,7 +262,8 @@ pub async fn calls_of_contact(tx: &mut Tx, contact_id: &str, limit: i64) -> Resu
         tx,
         (String,),
         fetch_all,
-        "SELECT id FROM calls WHERE contact_id = $1 ORDER BY created_at DESC, id DESC LIMIT $2",
+        "SELECT id FROM calls WHERE enrollment_id IN (SELECT e.id FROM enrollments e WHERE e.contact_id = $1)
+         ORDER BY created_at DESC, id DESC LIMIT $2",
         contact_id,
         limit
     )?;

@@ -124,6 +124,11 @@ const KNOCK_AFTER: Duration = Duration::from_millis(300);
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 /// How long a transaction on PostgreSQL may wait for its client before the server ends it.
 const IDLE_TRANSACTION_TIMEOUT: Duration = Duration::from_mins(1);
+/// Every writing transaction on SQLite is durable once it is committed, whatever its connection did before.
+const SQLITE_BEGIN: &str = "PRAGMA synchronous = FULL; BEGIN IMMEDIATE";
+/// A transaction that a power cut may take back together with nothing else. What it leaves in the write-ahead log is
+/// put away more often than usual: whoever opens the file next has to read it.
+const SQLITE_BEGIN_PASSING: &str = "PRAGMA wal_autocheckpoint = 64; PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE";
 /// How often a transaction that the database rolled back for its own reasons is run again.
 const MAX_TRIES: u32 = 8;
 
@@ -203,6 +208,15 @@ pub struct Greeting {
     pub clock: Option<DateTime<Utc>>,
 }
 
+/// Whether a commit waits until the disk has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// It does: after a power cut, what was committed is there.
+    Durable,
+    /// It does not: a power cut may take the commit back. For what the next minute writes again.
+    Passing,
+}
+
 /// A transaction on either database. Dropped without [`Tx::commit`], it is rolled back.
 #[derive(Debug)]
 pub enum Tx {
@@ -241,15 +255,19 @@ impl Db {
                 .synchronous(SqliteSynchronous::Full)
                 .foreign_keys(true)
                 .busy_timeout(BUSY_TIMEOUT);
+            // One connection, whatever was asked for: SQLite has one writer, and whatever one connection writes takes the
+            // place of all that another one has in its cache.
             let pool = SqlitePoolOptions::new()
-                .max_connections(options.max_connections)
+                .max_connections(1)
                 .acquire_timeout(BUSY_TIMEOUT + ACQUIRE_TIMEOUT)
                 // On a full disk SQLite ends a transaction by itself, which sqlx does not notice: no other one could
                 // begin on that connection.
                 .before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
-                .connect_with(connect)
-                .await?;
-            return Ok(Self::Sqlite(Pool::new(pool, None)));
+                // A file does not go away as a server does.
+                .test_before_acquire(false)
+                .connect_lazy_with(connect);
+            let first = pool.acquire().await?;
+            return Ok(Self::Sqlite(Pool::new(pool, Some(first))));
         }
         let mut connect = PgConnectOptions::from_str(&options.url)?.application_name("callops");
         if !options.statement_cache {
@@ -331,8 +349,8 @@ impl Db {
     /// transaction cannot fail because somebody else wrote meanwhile.
     pub async fn begin(&self) -> Result<Tx> {
         Ok(match self {
-            Self::Sqlite(pool) => Tx::Sqlite(pool.lend("BEGIN IMMEDIATE".into_sql_str()).await?),
-            Self::Postgres(pool, schema) => Tx::Postgres(pool.lend(begin_in(schema)).await?),
+            Self::Sqlite(pool) => Tx::Sqlite(pool.lend(SQLITE_BEGIN.into_sql_str()).await?),
+            Self::Postgres(pool, schema) => Tx::Postgres(pool.lend(begin_writing_in(schema)).await?),
         })
     }
 
@@ -409,6 +427,13 @@ impl Db {
         }
     }
 
+    /// Leaves a SQLite file as it is when the process ends, instead of putting its write-ahead log away first. The log
+    /// is as safe as the file is, and the next one to open both reads it. To put it away and to make it anew would cost
+    /// more waiting for the disk than all else that an idle run does.
+    pub fn leave_open(self) {
+        std::mem::forget(self);
+    }
+
     /// Closes every connection.
     pub async fn close(&self) {
         match self {
@@ -458,11 +483,17 @@ impl Tx {
     }
 
     /// Ends this transaction, of which nothing is kept, and begins one that may write on the same connection.
-    pub async fn renew(&mut self, db: &Db) -> Result<()> {
+    pub async fn renew(&mut self, db: &Db, durability: Durability) -> Result<()> {
+        let is_durable = durability == Durability::Durable;
         match (self, db) {
-            (Self::Sqlite(tx), _) => sqlx::raw_sql("ROLLBACK; BEGIN IMMEDIATE").execute(&mut **tx).await.map(drop)?,
+            (Self::Sqlite(tx), _) => {
+                let begin = if is_durable { SQLITE_BEGIN } else { SQLITE_BEGIN_PASSING };
+                let renew = AssertSqlSafe(format!("ROLLBACK; {begin}"));
+                sqlx::raw_sql(renew).execute(&mut **tx).await.map(drop)?;
+            }
             (Self::Postgres(tx), Db::Postgres(_, schema)) => {
-                let renew = AssertSqlSafe(format!("ROLLBACK; {}", begin_in(schema).as_str()));
+                let lazily = if is_durable { "" } else { "; SET LOCAL synchronous_commit = off" };
+                let renew = AssertSqlSafe(format!("ROLLBACK; {}{lazily}", begin_writing_in(schema).as_str()));
                 sqlx::raw_sql(renew).execute(&mut **tx).await.map(drop)?;
             }
             (Self::Postgres(_), Db::Sqlite(_)) => {
@@ -534,6 +565,12 @@ fn begin_in(schema: &str) -> SqlStr {
         IDLE_TRANSACTION_TIMEOUT.as_secs()
     ))
     .into_sql_str()
+}
+
+/// As [`begin_in`]. What writes finds its rows by their keys. A server that planned a statement while the tables were
+/// still empty would go on reading them whole when they have grown, and so would its checks of foreign keys.
+fn begin_writing_in(schema: &str) -> SqlStr {
+    AssertSqlSafe(format!("{}; SET LOCAL enable_seqscan = off", begin_in(schema).as_str())).into_sql_str()
 }
 
 fn quote_identifier(name: &str) -> String {

@@ -157,7 +157,7 @@ pub async fn live_attempt(tx: &mut Tx, tenant: &str, phone: &str) -> Result<Opti
         LiveAttempt,
         fetch_optional,
         "SELECT id, call_id, state, claimed_at FROM attempts
-         WHERE tenant = $1 AND phone = $2 AND state IN ('claimed', 'placing', 'placed', 'answered', 'unknown')",
+         WHERE tenant = $1 AND phone = $2 AND live",
         tenant,
         phone
     )?)
@@ -250,8 +250,7 @@ pub async fn live_attempts(tx: &mut Tx) -> Result<HashMap<String, (i64, i64)>> {
         tx,
         (String, AttemptState, i64),
         fetch_all,
-        "SELECT campaign_id, state, count(*) FROM attempts
-         WHERE state IN ('claimed', 'placing', 'placed', 'answered', 'unknown') GROUP BY campaign_id, state"
+        "SELECT campaign_id, state, count(*) FROM attempts WHERE live GROUP BY campaign_id, state"
     )?;
     for (campaign, state, count) in counted {
         let (under_way, unknown) = live.entry(campaign).or_default();

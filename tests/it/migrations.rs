@@ -89,7 +89,7 @@ async fn shape(database: &TestDatabase) -> BTreeSet<String> {
 
 const SQLITE_SHAPE: &str = r#"
     SELECT t.name || '.' || c.name || ' ' || c.type || iif(c."notnull" OR c.pk > 0, ' not null', '')
-    FROM sqlite_schema t, pragma_table_info(t.name) c
+    FROM sqlite_schema t, pragma_table_xinfo(t.name) c
     WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite\_%' ESCAPE '\' AND t.name NOT LIKE '\_sqlx%' ESCAPE '\'
     UNION ALL
     SELECT t.name || '(' || (SELECT group_concat(c.name, ', ') FROM

@@ -255,6 +255,7 @@ on_both_databases! {
         "#);
         let mut tx = store.read().await.expect("a transaction");
         assert!(control::pauses(&mut tx).await.expect("pauses").is_empty());
+        drop(tx);
         assert_eq!(actions(&store, "all").await, ["pause", "resume"]);
     }
 

@@ -93,7 +93,7 @@ pub async fn run(printer: &Printer, args: Args, run_line: RunLine) -> Result<Exi
         say("\nWhat came of the calls:\n");
         printer.rows(&report::outcomes(&calls))?;
         say("\nThe latest ten:\n");
-        printer.rows(&report::latest(&calls, stage::ZONE))?;
+        printer.rows(&report::latest(&calls, stage.zone))?;
         say("");
     }
     say(&format!(

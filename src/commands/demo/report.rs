@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
-use chrono_tz::Tz;
 use indicatif::HumanCount;
 use serde_json::{Value, json};
 
 use super::Day;
 use super::stage::Stage;
+use crate::domain::zone::Zone;
 use crate::output::Rows;
 use crate::sandbox::Ring;
 use crate::store::calls::{self, Call};
@@ -116,11 +116,11 @@ pub(super) fn outcomes(calls: &[Call]) -> Rows {
 }
 
 /// The newest calls.
-pub(super) fn latest(calls: &[Call], zone: Tz) -> Rows {
+pub(super) fn latest(calls: &[Call], zone: Zone) -> Rows {
     let mut rows = Rows::new(&["placed", "campaign", "phone", "slot", "status", "outcome"]);
     for call in calls.iter().take(LATEST) {
         rows.push(vec![
-            json!(call.created_at.with_timezone(&zone).format("%a %H:%M").to_string()),
+            json!(zone.local(call.created_at).format("%a %H:%M").to_string()),
             json!(format!("{}/{}", call.tenant, call.campaign)),
             json!(call.phone),
             json!(call.slot_key),

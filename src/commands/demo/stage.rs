@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use chrono::TimeDelta;
-use chrono_tz::Tz;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -17,6 +16,7 @@ use crate::app::{App, new_id};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigArgs, Environment};
 use crate::domain::call::CallStatus;
+use crate::domain::zone::Zone;
 use crate::error::{Exit, Failure};
 use crate::output::Printer;
 use crate::sandbox::{Organisation, Running, Settings, serve};
@@ -25,7 +25,7 @@ use crate::store::{attempts, calls};
 /// A Monday, ten o'clock in New York.
 const STARTS_AT: &str = "2026-11-16T15:00:00Z";
 /// Where the demo's people live.
-pub(super) const ZONE: Tz = chrono_tz::America::New_York;
+const ZONE: &str = "America/New_York";
 const KEY: &str = "demo-key";
 const ORGANISATION: &str = "org-demo";
 /// Decides every outcome, so that the demo is the same each time.
@@ -98,6 +98,8 @@ pub(super) struct Stage {
     app: App,
     pub(super) sandbox: Running,
     pub(super) clock: Clock,
+    /// Where its people live.
+    pub(super) zone: Zone,
     folder: Folder,
     run_line: RunLine,
 }
@@ -126,7 +128,8 @@ impl Stage {
         let config = Config::load(&ConfigArgs::default(), &environment)?;
         fastrand::seed(SEED);
         let (printer, _) = Printer::captured(READ_AS);
-        Ok(Self { app: App::new(clock.clone(), printer, config, false), sandbox, clock, folder, run_line })
+        let zone = Zone::parse(ZONE)?;
+        Ok(Self { app: App::new(clock.clone(), printer, config, false), sandbox, clock, zone, folder, run_line })
     }
 
     pub(super) fn folder(&self) -> &Path {
@@ -135,7 +138,7 @@ impl Stage {
 
     /// The time that it is there.
     pub(super) fn local_time(&self, format: &str) -> String {
-        self.clock.now().with_timezone(&ZONE).format(format).to_string()
+        self.zone.local(self.clock.now()).format(format).to_string()
     }
 
     pub(super) fn app(&self) -> &App {
@@ -229,7 +232,8 @@ mod tests {
         }
         assert!(EXAMPLE.contains(&format!("max_concurrency = {LINES}\n")));
         let starts_at: DateTime<Utc> = STARTS_AT.parse().expect("an instant");
-        assert_eq!(starts_at.with_timezone(&ZONE).format("%a %H:%M").to_string(), "Mon 10:00");
+        let zone = Zone::parse(ZONE).expect("a zone");
+        assert_eq!(zone.local(starts_at).format("%a %H:%M").to_string(), "Mon 10:00");
     }
 
     #[test]
