@@ -9,16 +9,13 @@ use serde_json::{Map, Value};
 use tokio::sync::OnceCell;
 use ulid::Ulid;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, MAX_CLOCK_SKEW_SECONDS};
 use crate::config::Config;
 use crate::domain::zone::tzdata_version;
 use crate::error::{Exit, Failure, classify, hints};
 use crate::output::Printer;
 use crate::providers::http::Http;
 use crate::store::{self, Db, StoreError, Tx, runs};
-
-/// How far the clocks of two machines may be apart before no call is placed.
-pub const MAX_CLOCK_SKEW_SECONDS: i64 = 60;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -300,6 +297,15 @@ pub fn check_skew(whose: &str, theirs: DateTime<Utc>, ours: DateTime<Utc>) -> Re
     ))
     .hint("set the clocks right (NTP)")
     .into())
+}
+
+/// What to tell people of a wall clock that was moved while a run went on, if it was.
+pub fn clock_step(clock: &Clock) -> Option<String> {
+    let moved = clock.step()?.num_seconds();
+    Some(format!(
+        "this machine's clock moved by {moved:+} s in the middle of the run (somebody set it, or the machine was \
+         asleep), so no more calls are placed: see that it is right (NTP); the next run goes on"
+    ))
 }
 
 /// Gives an error of the store its class and hints.

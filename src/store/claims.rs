@@ -586,13 +586,17 @@ pub async fn commit_to_dial(tx: &mut Tx, attempts: &[String], owner: &str, now: 
     Ok(placed.into_iter().map(|(id, _)| id).collect())
 }
 
-/// Claims whose owner let the lease run out without committing to dial: nothing was sent for them.
-pub async fn abandoned_claims(tx: &mut Tx, now: DateTime<Utc>) -> Result<Vec<String>> {
-    Ok(scalar!(
+/// Claims whose owner let the lease run out without committing to dial, and when it did: nothing was sent for them.
+pub async fn abandoned_claims(tx: &mut Tx, now: DateTime<Utc>) -> Result<Vec<(String, DateTime<Utc>)>> {
+    Ok(fetch!(
         tx,
-        String,
+        (String, DateTime<Utc>),
         fetch_all,
-        concat!("SELECT id FROM attempts WHERE state = 'claimed' AND ", live!(), " AND lease_until <= $1 LIMIT 500"),
+        concat!(
+            "SELECT id, lease_until FROM attempts WHERE state = 'claimed' AND ",
+            live!(),
+            " AND lease_until <= $1 LIMIT 500"
+        ),
         now
     )?)
 }

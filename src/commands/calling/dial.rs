@@ -14,7 +14,7 @@ use super::plan::{Due, Search};
 use super::provider::Provider;
 use super::rotation::Rotation;
 use super::stop::Stop;
-use crate::app::App;
+use crate::app::{App, clock_step};
 use crate::clock::Clock;
 use crate::domain::call::Evidence;
 use crate::domain::dial::RefusalClass;
@@ -124,6 +124,9 @@ impl Dialler<'_> {
         let mut counts = recorded?;
         counts.merge(fed?);
         counts.add("given_back", given_back?);
+        if let Some(step) = clock_step(&self.app.clock) {
+            counts.problem(Exit::Configuration, step);
+        }
         Ok(counts)
     }
 
@@ -220,7 +223,7 @@ impl Dialler<'_> {
     }
 
     fn must_stop(&self) -> bool {
-        self.stop.is_asked() || self.app.clock.monotonic() >= self.limits.stop_at
+        self.stop.is_asked() || self.app.clock.monotonic() >= self.limits.stop_at || self.app.clock.step().is_some()
     }
 
     async fn gather(&self, rotation: &mut Rotation, left: u64, counts: &mut Counts) -> anyhow::Result<Vec<Due>> {
@@ -306,7 +309,8 @@ impl Dialler<'_> {
     ) -> anyhow::Result<((DateTime<Utc>, Duration), BTreeSet<String>)> {
         fail_point::hit("commit_to_dial");
         let ids: Vec<String> = batch.iter().map(|due| due.claim.attempt_id.clone()).collect();
-        let (now, monotonic) = (self.app.clock.now(), self.app.clock.monotonic());
+        let (wall, monotonic) = (self.app.clock.wall(), self.app.clock.monotonic());
+        let now = self.app.clock.now();
         let may_dial: BTreeSet<String> = self
             .app
             .db()
@@ -325,7 +329,7 @@ impl Dialler<'_> {
             .into_iter()
             .collect();
         counts.add("given_back", (ids.len() - may_dial.len()) as u64);
-        Ok(((now, monotonic), may_dial))
+        Ok(((wall, monotonic), may_dial))
     }
 
     async fn record(
@@ -645,7 +649,10 @@ async fn send(provider: &Provider, due: &Due, clock: &Clock, committed: (DateTim
 }
 
 fn look_at_clocks(clock: &Clock, committed: (DateTime<Utc>, Duration)) -> Result<(), String> {
-    let wall = (clock.now() - committed.0).abs().to_std().unwrap_or(Duration::MAX);
+    if let Some(step) = clock_step(clock) {
+        return Err(step);
+    }
+    let wall = (clock.wall() - committed.0).abs().to_std().unwrap_or(Duration::MAX);
     let elapsed = wall.max(clock.monotonic().saturating_sub(committed.1));
     if elapsed > MAX_COMMIT_AGE {
         return Err(format!("{} s went by between commit and sending", elapsed.as_secs()));

@@ -10,7 +10,7 @@ use super::counts::Counts;
 use super::dial::LEASE_SECONDS;
 use super::directory::{Directory, held_until};
 use super::provider::Provider;
-use crate::app::App;
+use crate::app::{App, clock_step};
 use crate::domain::call::Evidence;
 use crate::domain::dial::CallReport;
 use crate::domain::evidence::{Ending, Observation, Seen};
@@ -35,7 +35,8 @@ const GONE_AFTER_MINUTES: i64 = 10;
 /// Unknown attempts older than this are findings.
 pub const OLD_UNKNOWN_SECONDS: i64 = 15 * 60;
 
-/// Settles everything that is past a deadline or unknown. What cannot be asked is left as it is.
+/// Settles everything that is past a deadline or unknown. What cannot be asked is left as it is, and no timer decides
+/// before our clock was compared with that of the provider.
 ///
 /// # Errors
 /// When the database cannot be asked or written.
@@ -53,6 +54,9 @@ pub async fn sweep(app: &App, directory: &mut Directory, stop_at: Duration, coun
     let old = attempts::old_unknowns(&mut tx, app.clock.now() - TimeDelta::seconds(OLD_UNKNOWN_SECONDS)).await?;
     if old > 0 {
         counts.problem(Exit::Findings, format!("{old} attempts are unknown for more than 15 minutes"));
+    }
+    if let Some(step) = clock_step(&app.clock) {
+        counts.problem(Exit::Configuration, step);
     }
     Ok(())
 }
@@ -95,10 +99,11 @@ async fn void_abandoned(app: &App, counts: &mut Counts) -> anyhow::Result<()> {
     drop(tx);
     let observations: Vec<Observation> = abandoned
         .into_iter()
-        .map(|attempt_id| Observation {
+        .map(|(attempt_id, lease_until)| Observation {
             attempt_id,
             by: Evidence::Timer,
-            at: now,
+            // By its owner's clock, which was compared with others; ours may be wrong still.
+            at: lease_until,
             seen: Seen::Void { reason: "the lease of its run ended".to_owned() },
         })
         .collect();
@@ -145,7 +150,7 @@ async fn settle_unknown(
         if app.clock.monotonic() >= stop_at {
             break;
         }
-        let Some(client) = directory.client(app, &account, counts).await? else { continue };
+        let Some(client) = directory.probed(app, &account, counts).await? else { continue };
         for cluster in clusters(group) {
             if app.clock.monotonic() >= stop_at {
                 return Ok(());
@@ -323,7 +328,7 @@ async fn settle_overdue(
 async fn take_back(app: &App, directory: &mut Directory, attempt: &Attempt, counts: &mut Counts) -> anyhow::Result<()> {
     let now = app.clock.now();
     let (Some(client), Some(id)) =
-        (directory.client(app, &attempt.account, counts).await?, attempt.provider_call_id.as_deref())
+        (directory.probed(app, &attempt.account, counts).await?, attempt.provider_call_id.as_deref())
     else {
         return Ok(());
     };
@@ -378,7 +383,11 @@ async fn ask(
         by_account.entry(attempt.account.clone()).or_default().push(attempt);
     }
     for (account, due) in by_account {
-        let Some(client) = directory.client(app, &account, counts).await? else { continue };
+        let client = match silence {
+            Silence::AskAgain => directory.client(app, &account, counts).await?,
+            Silence::TimeOut => directory.probed(app, &account, counts).await?,
+        };
+        let Some(client) = client else { continue };
         let questions = due.into_iter().map(|attempt| {
             let client = client.clone();
             async move {
