@@ -5,6 +5,8 @@
 //! its long form says, and `CALLOPS_PROVE_SEED=N` repeats what a failure printed.
 
 mod buttons;
+#[cfg(feature = "fail-points")]
+mod clock_steps;
 mod crowd;
 mod cut_connections;
 #[cfg(feature = "fail-points")]
