@@ -14,6 +14,7 @@ mod fail_points;
 mod kills;
 mod late_truth;
 mod lost_answers;
+mod max_runtime;
 mod stage;
 
 use crate::common::variable;

@@ -184,6 +184,7 @@ impl Dialler<'_> {
                 let Some(provider) = self.clients.get(&due.account).cloned() else { continue };
                 let (running, sender, clock) = (Arc::clone(&running), sender.clone(), self.app.clock.clone());
                 let halted = Arc::clone(&halted);
+                let stop_at = self.limits.stop_at;
                 let account = due.account.clone();
                 let place = ahead.take();
                 tokio::spawn(async move {
@@ -193,6 +194,8 @@ impl Dialler<'_> {
                     let is_held = halted.lock().map_or(true, |halted| halted.holds(&account, &due.claim.campaign_id));
                     let (seen, is_late) = if is_held {
                         (Seen::NotSent { reason: "its provider refused others before it".to_owned() }, true)
+                    } else if clock.monotonic() >= stop_at {
+                        (Seen::NotSent { reason: "the time of its run was over".to_owned() }, true)
                     } else {
                         send(&provider, &due, &clock, commit_time).await
                     };
@@ -230,6 +233,7 @@ impl Dialler<'_> {
         let most = BATCH.min(usize::try_from(left).unwrap_or(BATCH));
         let mut batch = Vec::with_capacity(most);
         while batch.len() < most
+            && !self.must_stop()
             && let Some(due) = rotation.next(self.app, self.search, counts).await?
         {
             batch.push(due);

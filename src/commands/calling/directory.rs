@@ -1,11 +1,12 @@
 //! The accounts of a run and the clients of their providers, each made when it is first needed.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::counts::Counts;
-use super::provider::Provider;
+use super::provider::{Provider, in_time};
 use crate::app::{App, check_skew};
 use crate::error::{Exit, classify};
 use crate::providers::http::ReadError;
@@ -86,11 +87,12 @@ impl Directory {
         &mut self,
         app: &App,
         names: impl IntoIterator<Item = &str>,
+        stop_at: Duration,
         counts: &mut Counts,
     ) -> anyhow::Result<HashMap<String, Provider>> {
         let mut usable = HashMap::new();
         for name in names {
-            if let Some(client) = self.probed(app, name, counts).await? {
+            if let Some(client) = self.probed(app, name, stop_at, counts).await? {
                 usable.insert(name.to_owned(), client);
             }
         }
@@ -99,16 +101,22 @@ impl Directory {
 
     /// The client of an account whose provider was asked something harmless before, once in a run: a refused key costs
     /// no slot, and a clock that is wrong is noticed before anybody is dialled and before a timer decides anything.
-    /// None when it could not be asked.
+    /// None when it could not be asked, or did not answer by `stop_at` on the monotonic clock.
     ///
     /// # Errors
     /// Exit 6 when a provider's clock and ours are too far apart; or when the database cannot be written.
-    pub async fn probed(&mut self, app: &App, name: &str, counts: &mut Counts) -> anyhow::Result<Option<Provider>> {
+    pub async fn probed(
+        &mut self,
+        app: &App,
+        name: &str,
+        stop_at: Duration,
+        counts: &mut Counts,
+    ) -> anyhow::Result<Option<Provider>> {
         let Some(client) = self.client(app, name, counts).await? else { return Ok(None) };
         if let Some(answered) = self.probed.get(name) {
             return Ok(answered.then_some(client));
         }
-        let answer = client.probe().await;
+        let answer = in_time(&app.clock, stop_at, client.probe()).await;
         self.probed.insert(name.to_owned(), answer.is_ok());
         match answer {
             Ok(probe) => {
