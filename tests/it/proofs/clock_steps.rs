@@ -52,14 +52,18 @@ impl Scene<'_> {
         std::fs::read_to_string(&log).expect("the points").lines().map(str::to_owned).collect()
     }
 
-    /// Every disturbance at every point in the long form, and so many of them in the short one, chosen by the seed.
+    /// Every disturbance at every point in the long form. The short one takes so many of them, chosen by the seed: half of
+    /// them before anybody is claimed, where a wrong clock says who is due, and half of them after.
     fn play(&self, sample: usize) {
         let points = self.points();
+        let claimed_at = points.iter().position(|point| point == "claim").unwrap_or(points.len()) as u64;
         let mut cases: Vec<Disturbance> = (1..=points.len() as u64)
             .flat_map(|at| self.disturbances.iter().map(move |&(seconds, asleep)| Disturbance { at, seconds, asleep }))
             .collect();
         fastrand::Rng::with_seed(seed()).shuffle(&mut cases);
-        cases.truncate(size(sample, cases.len()));
+        let (before, after): (Vec<_>, Vec<_>) = cases.into_iter().partition(|case| case.at <= claimed_at);
+        let of = |half: &[Disturbance]| half.len().min(size(sample.div_ceil(2), half.len()));
+        let cases = [&before[..of(&before)], &after[..of(&after)]].concat();
         let count = every(THREADS, cases.len() as u64, |n| {
             Case::Done(self.disturbed(cases[usize::try_from(n).expect("a small number") - 1], &points))
         });
