@@ -4,6 +4,7 @@
 //! `scripts/test` runs the short form. `CALLOPS_PROVE=long` (as `scripts/prove` sets it) makes every proof as large as
 //! its long form says, and `CALLOPS_PROVE_SEED=N` repeats what a failure printed.
 
+mod breakers;
 mod buttons;
 #[cfg(feature = "fail-points")]
 mod clock_steps;

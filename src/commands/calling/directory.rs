@@ -127,10 +127,8 @@ impl Directory {
                 if let Some(org_id) = probe.org_id.as_deref().filter(|org_id| known != Some(org_id)) {
                     app.db().await?.write(async |tx| setup::learn_organisation(tx, name, org_id).await).await?;
                 }
-                // Its key can be read and is taken.
-                for kind in ["account_unusable", "account_refused"] {
-                    self.gone(app, kind, &format!("account:{name}")).await?;
-                }
+                // Its key can be read; that it may call again shows only when a call is taken.
+                self.gone(app, "account_unusable", &format!("account:{name}")).await?;
                 Ok(Some(client))
             }
             Err(error) => {
@@ -185,7 +183,7 @@ impl Directory {
         app.db()
             .await?
             .write(async |tx| {
-                setup::hold_account(tx, name, until, reason, true).await?;
+                setup::hold_account(tx, name, until, reason, refusals + 1).await?;
                 runs::raise(tx, "account_refused", &format!("account:{name}"), reason, now).await
             })
             .await?;

@@ -529,7 +529,7 @@ async fn account_at_fault(
     let is_limit = reason.contains("concurrency-limit");
     if is_limit {
         let until = held_until(now, 0);
-        app.db().await?.write(async |tx| setup::hold_account(tx, account, until, reason, false).await).await?;
+        app.db().await?.write(async |tx| setup::hold_account(tx, account, until, reason, 0).await).await?;
     } else {
         directory.hold(app, account, reason).await?;
         counts.problem(Exit::Configuration, format!("account {account}: {reason}"));
