@@ -144,7 +144,7 @@ fn outside_the_window(stage: &Stage, open: Place, closed: Place) -> String {
         !(9..17).contains(&(at - TimeDelta::hours(place.hours_behind)).hour())
     };
     let outside = stage.rings().into_iter().filter(|ring| is_outside(&ring.phone, ring.at));
-    outside.map(|ring| format!("{} rang at {}, outside its window\n", ring.phone, ring.at)).collect()
+    lines(outside.map(|ring| format!("{} rang at {}, outside its window", ring.phone, ring.at)))
 }
 
 /// The attempts that a timer ended, each a line: here the provider knows of every call, and is always asked in time.
@@ -154,7 +154,11 @@ fn decided_by_a_timer(stage: &Stage) -> String {
         .attempts()
         .into_iter()
         .filter(|attempt| ended(&attempt.state) && attempt.evidence.as_deref() == Some("timer"));
-    by_timer.map(|attempt| format!("{attempt:?} was decided by a timer\n")).collect()
+    lines(by_timer.map(|attempt| format!("{attempt:?} was decided by a timer")))
+}
+
+fn lines(lines: impl Iterator<Item = String>) -> String {
+    lines.flat_map(|line| [line, "\n".to_owned()]).collect()
 }
 
 /// A run that left some calls unclear, and two minutes.

@@ -1,6 +1,7 @@
 //! A run ends within its `--max-runtime`, whatever the provider does: what it did is recorded, nothing stays claimed, and
 //! later runs dial the rest.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use callops::clock::Clock;
@@ -110,14 +111,14 @@ fn kept_waiting([at_noon, at_the_end]: &[Template; 2], provider: &Provider) -> S
     let rang = stage.rings().len();
     let mut wrong = String::new();
     if took > MAX_RUNTIME + AROUND_IT {
-        wrong.push_str(&format!("the run took {took:?}\n"));
+        let _ = writeln!(wrong, "the run took {took:?}");
     }
     if provider.is_cut_short && rang >= PEOPLE {
         wrong.push_str("the run was over before its time was\n");
     }
     let unrecorded = |state: &str| matches!(state, "claimed" | "placing");
     for attempt in stage.attempts().iter().filter(|attempt| unrecorded(&attempt.state)) {
-        wrong.push_str(&format!("{attempt:?} was left behind\n"));
+        let _ = writeln!(wrong, "{attempt:?} was left behind");
     }
     wrong.push_str(&stage.settle_after(&[2, 16, 6, 2, 40, 16, 15 * 60, 16, 6, 2]));
     say(&format!("a provider that {}: {took:?}, {rang} of {PEOPLE} rang in it", provider.what));

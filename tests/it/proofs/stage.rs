@@ -77,7 +77,7 @@ impl Template {
             story.campaign("checkup", &cast.rules).await;
             let zone = |zone: Option<&str>| {
                 let zone = zone.map(str::to_owned);
-                move |contact: &mut Contact| contact.timezone = zone.clone()
+                move |contact: &mut Contact| contact.timezone.clone_from(&zone)
             };
             story.contact(CONTROL, zone(cast.control_zone), &["checkup"]).await;
             story.script(CONTROL, json!(["customer-ended-call"])).await;
