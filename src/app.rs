@@ -10,16 +10,13 @@ use serde_json::{Map, Value};
 use tokio::sync::OnceCell;
 use ulid::Ulid;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, MAX_CLOCK_SKEW_SECONDS};
 use crate::config::{Config, DatabaseUrl};
 use crate::domain::zone::tzdata_version;
 use crate::error::{Exit, Failure, Loss, classify, hints, loss};
 use crate::output::Printer;
 use crate::providers::http::Http;
 use crate::store::{self, Db, Durability, StoreError, Tx, runs};
-
-/// How far the clocks of two machines may be apart before no call is placed.
-pub const MAX_CLOCK_SKEW_SECONDS: i64 = 60;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -342,6 +339,15 @@ fn lost_database(loss: Loss, url: &DatabaseUrl) -> Failure {
         Loss::Connection => Failure::unreachable(format!("lost the database {url}"))
             .hint("is the server running? the next run goes on where this one ended"),
     }
+}
+
+/// What to tell people of a wall clock that was moved while a run went on, if it was.
+pub fn clock_step(clock: &Clock) -> Option<String> {
+    let moved = clock.step()?.num_seconds();
+    Some(format!(
+        "this machine's clock moved by {moved:+} s in the middle of the run (somebody set it, or the machine was \
+         asleep), so no more calls are placed: see that it is right (NTP); the next run goes on"
+    ))
 }
 
 /// Gives an error of the store its class and hints.

@@ -9,7 +9,16 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 
+use crate::fail_point;
+
+/// How far two clocks that should agree may be apart before no call is placed.
+pub const MAX_CLOCK_SKEW_SECONDS: i64 = 60;
+
 /// Wall-clock and monotonic time, as a value that is passed in.
+///
+/// A run reads the machine's wall clock once and carries it on by the monotonic one. Somebody who sets the wall clock
+/// in the middle of the run moves nothing that it decides or writes down, and [`Clock::step`] shows it. A machine that
+/// was asleep shows the same way, since the monotonic clock stood still: then it is this clock that is behind.
 ///
 /// Wall-clock instants are truncated to microseconds, which is what PostgreSQL keeps: an instant that was
 /// stored and read back compares equal to the one that was written.
@@ -18,19 +27,26 @@ pub struct Clock(Source);
 
 #[derive(Clone, Debug)]
 enum Source {
-    System { offset: TimeDelta, origin: Instant },
+    Carried { began: DateTime<Utc>, offset: TimeDelta, origin: Instant },
+    Machine { origin: Instant },
     Manual { micros: Arc<AtomicI64> },
 }
 
 impl Clock {
-    /// The machine's clock.
+    /// The machine's clock as it is at this moment, carried on by the monotonic one: for a run.
     pub fn system() -> Self {
         Self::offset_by(TimeDelta::zero())
     }
 
-    /// The machine's clock moved so that it shows `now` at this moment and keeps running from there.
+    /// As [`Clock::system`], moved so that it shows `now` at this moment.
     pub fn starting_at(now: DateTime<Utc>) -> Self {
         Self::offset_by(now - system_now())
+    }
+
+    /// The machine's wall clock, read anew each time, with every step of it: for what goes on for days.
+    #[expect(clippy::disallowed_methods, reason = "this file is where the clock is read")]
+    pub fn machine() -> Self {
+        Self(Source::Machine { origin: Instant::now() })
     }
 
     /// A clock that stands still until [`Clock::advance`] moves it.
@@ -40,24 +56,40 @@ impl Clock {
 
     #[expect(clippy::disallowed_methods, reason = "this file is where the clock is read")]
     fn offset_by(offset: TimeDelta) -> Self {
-        Self(Source::System { offset, origin: Instant::now() })
+        Self(Source::Carried { began: system_now() + offset, offset, origin: Instant::now() })
     }
 
     /// The current instant, truncated to microseconds.
     pub fn now(&self) -> DateTime<Utc> {
         match &self.0 {
-            Source::System { offset, .. } => (system_now() + *offset).trunc_subsecs(6),
+            Source::Carried { began, .. } => (*began + self.monotonic()).trunc_subsecs(6),
+            Source::Machine { .. } => system_now().trunc_subsecs(6),
             Source::Manual { micros } => {
                 DateTime::from_timestamp_micros(micros.load(Ordering::SeqCst)).unwrap_or(DateTime::UNIX_EPOCH)
             }
         }
     }
 
+    /// What the wall clock shows, with every step of it.
+    pub fn wall(&self) -> DateTime<Utc> {
+        match &self.0 {
+            Source::Carried { offset, .. } => system_now() + *offset,
+            Source::Machine { .. } | Source::Manual { .. } => self.now(),
+        }
+    }
+
+    /// How far the wall clock was moved since this clock was made, where that is more than
+    /// [`MAX_CLOCK_SKEW_SECONDS`]: either clock may be the wrong one, so nothing may be placed by them any more.
+    pub fn step(&self) -> Option<TimeDelta> {
+        let moved = self.wall() - self.now();
+        (moved.abs() > TimeDelta::seconds(MAX_CLOCK_SKEW_SECONDS)).then_some(moved)
+    }
+
     /// Time since an arbitrary origin that no adjustment of the wall clock moves.
     #[expect(clippy::disallowed_methods, reason = "this file is where the clock is read")]
     pub fn monotonic(&self) -> Duration {
         match &self.0 {
-            Source::System { origin, .. } => Instant::now().duration_since(*origin),
+            Source::Carried { origin, .. } | Source::Machine { origin } => Instant::now().duration_since(*origin),
             Source::Manual { micros } => {
                 Duration::from_micros(u64::try_from(micros.load(Ordering::SeqCst)).unwrap_or(0))
             }
@@ -74,7 +106,8 @@ impl Clock {
     /// Whether the clock was moved away from the machine's own (`--now`, or a test).
     pub fn is_shifted(&self) -> bool {
         match &self.0 {
-            Source::System { offset, .. } => !offset.is_zero(),
+            Source::Carried { offset, .. } => !offset.is_zero(),
+            Source::Machine { .. } => false,
             Source::Manual { .. } => true,
         }
     }
@@ -82,7 +115,7 @@ impl Clock {
 
 #[expect(clippy::disallowed_methods, reason = "this file is where the clock is read")]
 fn system_now() -> DateTime<Utc> {
-    Utc::now()
+    Utc::now() + fail_point::wall_clock_step()
 }
 
 #[cfg(test)]
@@ -97,6 +130,18 @@ mod tests {
         assert!(drift >= TimeDelta::microseconds(-1) && drift < TimeDelta::seconds(5), "{drift}");
         assert!(clock.is_shifted());
         assert!(!Clock::system().is_shifted());
+    }
+
+    #[test]
+    fn a_wall_clock_that_moves_is_shown_and_moves_nothing_else() {
+        for (moved, shows) in [(3600, true), (-86_400, true), (61, true), (-59, false), (0, false)] {
+            let Clock(Source::Carried { began, offset, origin }) = Clock::system() else { panic!("a carried clock") };
+            let before = Clock(Source::Carried { began, offset, origin }).now();
+            let clock = Clock(Source::Carried { began, offset: offset + TimeDelta::seconds(moved), origin });
+            assert_eq!(clock.step().is_some(), shows, "{moved}");
+            let drift = clock.now() - before;
+            assert!(drift >= TimeDelta::zero() && drift < TimeDelta::seconds(1), "{drift}");
+        }
     }
 
     #[test]

@@ -275,7 +275,8 @@ async fn dial(app: &App, wish: Wish, run_id: &str, stop: &Stop, counts: &mut Cou
     let search = Search { requested_by: COMMAND, dry_run: false, run_interval_seconds: interval };
     let mut directory = Directory::load(app).await?;
     let account = wish.context.campaign.account.clone();
-    let clients = directory.probe(app, [account.as_str()], counts).await?;
+    let stop_at = app.clock.monotonic() + Duration::from_mins(1);
+    let clients = directory.probe(app, [account.as_str()], stop_at, counts).await?;
     if !clients.contains_key(&account) {
         let problem = counts.problems().last().unwrap_or("its provider cannot be used").to_owned();
         return Err(Failure::new(counts.exit(), format!("{} is not called: {problem}", candidate.phone)).into());

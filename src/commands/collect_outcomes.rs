@@ -49,6 +49,7 @@ pub async fn once(app: &App) -> Result<(Counts, Exit)> {
     let started_at = app.clock.now();
     let mut counts = Counts::default();
     let result = async {
+        app.check_database_clock().await?;
         let mut directory = Directory::load(app).await?;
         sweep::collect(app, &mut directory, app.clock.monotonic() + MAX_RUNTIME, &mut counts).await
     }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 
-use crate::app::{App, MAX_CLOCK_SKEW_SECONDS};
+use crate::app::App;
+use crate::clock::MAX_CLOCK_SKEW_SECONDS;
 use crate::store::control;
 
 /// A run that committed to dial sends within this many seconds, or not at all.

@@ -197,17 +197,14 @@ async fn work(
             waiting.push(source);
         }
     }
-    let clients = directory.probe(app, accounts.iter().map(String::as_str), counts).await?;
+    let timeout = app.config.request_timeout.to_std();
+    let stop_at = began + runtime.checked_sub(timeout).unwrap_or(runtime / 2).max(Duration::from_secs(1));
+    let clients = directory.probe(app, accounts.iter().map(String::as_str), stop_at, counts).await?;
     waiting.retain(|source| clients.contains_key(&source.context.account.name));
     if waiting.is_empty() {
         return Ok(());
     }
-    let timeout = app.config.request_timeout.to_std();
-    let limits = Limits {
-        concurrency: usize::from(args.concurrency),
-        calls: args.limit.unwrap_or(u64::MAX),
-        stop_at: began + runtime.checked_sub(timeout).unwrap_or(runtime / 2).max(Duration::from_secs(1)),
-    };
+    let limits = Limits { concurrency: usize::from(args.concurrency), calls: args.limit.unwrap_or(u64::MAX), stop_at };
     let dialler = Dialler { app, run_id, directory: &directory, clients, limits, search, stop };
     counts.merge(dialler.run(Rotation::new(waiting)).await?);
     // What the provider queued too late in the day must not ring after the window.

@@ -79,7 +79,7 @@ pub async fn run(printer: &Printer, args: Args) -> anyhow::Result<Exit> {
         ledger_file: args.ledger,
         organisations,
         pace: args.pace,
-        ..Settings::new(Clock::system())
+        ..Settings::new(Clock::machine())
     };
     let running = serve(settings, listener).with_context(|| match &ledger {
         Some(path) => format!("cannot open the ledger {}", path.display()),

@@ -250,7 +250,7 @@ pub fn next_attempt_at(
 ) -> Option<DateTime<Utc>> {
     let soon = now + TimeDelta::seconds(RETRY_UNSENT_SECONDS);
     match &observation.seen {
-        Seen::Void { .. } => Some(now),
+        Seen::Void { .. } => Some(observation.at),
         Seen::NotSent { .. } => Some(soon),
         Seen::Refused { class, retry_at, .. } => (*class != RefusalClass::Number).then(|| retry_at.unwrap_or(soon)),
         Seen::Ended(ending) if !observation.seen.may_have_rung() => {

@@ -656,13 +656,13 @@ async fn lock_what_dials_depend_on(tx: &mut Tx, attempts: &[String]) -> Result<(
     Ok(())
 }
 
-/// Claims whose owner let the lease run out without committing to dial: nothing was sent for them.
-pub async fn abandoned_claims(tx: &mut Tx, now: DateTime<Utc>) -> Result<Vec<String>> {
-    Ok(scalar!(
+/// Claims whose owner let the lease run out without committing to dial, and when it did: nothing was sent for them.
+pub async fn abandoned_claims(tx: &mut Tx, now: DateTime<Utc>) -> Result<Vec<(String, DateTime<Utc>)>> {
+    Ok(fetch!(
         tx,
-        String,
+        (String, DateTime<Utc>),
         fetch_all,
-        "SELECT id FROM attempts WHERE state = 'claimed' AND live AND lease_until <= $1 LIMIT 500",
+        "SELECT id, lease_until FROM attempts WHERE state = 'claimed' AND live AND lease_until <= $1 LIMIT 500",
         now
     )?)
 }

@@ -346,27 +346,33 @@ pub async fn learn_organisation(tx: &mut Tx, account: &str, org_id: &str) -> Res
     Ok(())
 }
 
-/// Holds all calls of an account back until `until`.
-pub async fn hold_account(tx: &mut Tx, name: &str, until: DateTime<Utc>, reason: &str, refused: bool) -> Result<()> {
+/// Holds all calls of an account back until `until` at least. `refusals` is how many in a row the provider's refusal
+/// makes, 0 where it was none: what many requests of one run meet is one.
+pub async fn hold_account(tx: &mut Tx, name: &str, until: DateTime<Utc>, reason: &str, refusals: i64) -> Result<()> {
     execute!(
         tx,
-        "UPDATE accounts SET held_until = $2, held_reason = $3, refusals = refusals + $4 WHERE name = $1",
+        "UPDATE accounts SET held_until = CASE WHEN held_until > $2 THEN held_until ELSE $2 END, held_reason = $3,
+             refusals = CASE WHEN refusals > $4 THEN refusals ELSE $4 END
+         WHERE name = $1",
         name,
         until,
         reason,
-        i64::from(refused)
+        refusals
     )?;
     Ok(())
 }
 
-/// Holds all calls of a campaign back until `until`.
-pub async fn hold_campaign(tx: &mut Tx, id: &str, until: DateTime<Utc>, reason: &str) -> Result<()> {
+/// Holds all calls of a campaign back, as [`hold_account`] those of an account.
+pub async fn hold_campaign(tx: &mut Tx, id: &str, until: DateTime<Utc>, reason: &str, refusals: i64) -> Result<()> {
     execute!(
         tx,
-        "UPDATE campaigns SET held_until = $2, held_reason = $3, refusals = refusals + 1 WHERE id = $1",
+        "UPDATE campaigns SET held_until = CASE WHEN held_until > $2 THEN held_until ELSE $2 END, held_reason = $3,
+             refusals = CASE WHEN refusals > $4 THEN refusals ELSE $4 END
+         WHERE id = $1",
         id,
         until,
-        reason
+        reason,
+        refusals
     )?;
     Ok(())
 }

@@ -98,7 +98,7 @@ on_both_databases! {
         world.observe(&attempt, seen, at("2026-11-20T14:31:00Z")).await;
         let mut tx = world.db.begin().await.expect("a transaction");
         control::pause(&mut tx, "all", Some("fire drill"), at("2026-11-20T14:00:00Z")).await.expect("a pause");
-        setup::hold_campaign(&mut tx, CHECKUP, at("2026-11-20T16:00:00Z"), "no such agent").await.expect("a hold");
+        setup::hold_campaign(&mut tx, CHECKUP, at("2026-11-20T16:00:00Z"), "no such agent", 1).await.expect("a hold");
         runs::raise(&mut tx, "account_refused", "account:acme-vapi", "401", at(FRIDAY)).await.expect("a finding");
         tx.commit().await.expect("a commit");
 

@@ -299,6 +299,40 @@ on_both_databases! {
         statuses_follow(&story).await;
     }
 
+    async fn an_answer_that_comes_while_the_retry_rings_leaves_it_alone_and_is_the_last_word(db) {
+        let story = begin(db).await;
+        // Attempt 2 comes to this, before or after attempt 1 turns out to have been answered.
+        for (n, (outcome, told_after)) in [Outcome::NoAnswer, Outcome::Busy].into_iter().zip([false, true]).enumerate() {
+            story.contact(&phone(n), |_| {}, &["checkup"]).await;
+            let first = placing(&story).await.remove(0);
+            let now = story.now();
+            apply(&story, &[seen(&first, Evidence::Operator, now, ended(&first, Outcome::NoAnswer, now))]).await;
+            story.wait(TimeDelta::hours(2));
+            let second = placing(&story).await.remove(0);
+            let now = story.now();
+            apply(&story, &[seen(&second, Evidence::Owner, now, accepted(&second))]).await;
+            let reached = seen(&first, Evidence::Provider, now, ended(&first, Outcome::Answered, now));
+            let over = seen(&second, Evidence::Provider, now, ended(&second, outcome, now));
+            if told_after {
+                apply(&story, &[over]).await;
+                apply(&story, &[reached]).await;
+            } else {
+                apply(&story, &[reached]).await;
+                let ringing = attempt(&story, &second).await;
+                assert_eq!(ringing.state, AttemptState::Placed, "it rings, whatever was said of the first");
+                assert!(ringing.next_poll_at.is_some() && ringing.deadline_at.is_some(), "and is looked after");
+                apply(&story, &[over]).await;
+            }
+            let call_id = attempt(&story, &first).await.call_id;
+            let call = story.write(async |tx| Ok(calls::call(tx, &call_id).await?.expect("a call"))).await;
+            let verdict = (call.status, call.outcome, call.next_attempt_at);
+            assert_eq!(verdict, (CallStatus::Completed, Some(Outcome::Answered), None), "told after: {told_after}");
+            story.wait(TimeDelta::hours(2));
+            assert!(plans(&story).await.is_empty(), "whoever was reached is not called again");
+            statuses_follow(&story).await;
+        }
+    }
+
     async fn a_lost_attempt_that_turns_out_to_be_live_beside_another_is_a_finding(db) {
         let story = begin(db).await;
         story.contact(ADA, |_| {}, &["checkup"]).await;

@@ -330,7 +330,7 @@ on_both_databases! {
         let world = World::new(&db).await;
         let mut tx = world.db.begin().await.expect("a transaction");
         control::pause(&mut tx, "tenant:acme", Some("fire drill"), at("2026-11-20T14:00:00Z")).await.expect("a pause");
-        setup::hold_account(&mut tx, "acme-vapi", at("2026-11-20T16:00:00Z"), "no credits", true).await.expect("a hold");
+        setup::hold_account(&mut tx, "acme-vapi", at("2026-11-20T16:00:00Z"), "no credits", 1).await.expect("a hold");
         tx.commit().await.expect("a commit");
         world.put_tenant("acme", &json!({"allow_only": ["+14155550199"]})).await;
         let campaign = explained(&db, at(FRIDAY));

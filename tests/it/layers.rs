@@ -108,7 +108,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: "config", sees: &["error", "domain"], crates: None, banned: &[] },
     Layer { name: "output", sees: &["error", "domain"], crates: None, banned: NO_ENVIRONMENT },
     Layer { name: "error", sees: &["store", "domain"], crates: None, banned: NO_ENVIRONMENT },
-    Layer { name: "clock", sees: &[], crates: None, banned: &[] },
+    Layer { name: "clock", sees: &["fail_point"], crates: None, banned: &[] },
     // Compiled to nothing but for tests.
     Layer { name: "fail_point", sees: &[], crates: None, banned: &[] },
     Layer {

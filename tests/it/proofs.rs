@@ -4,7 +4,10 @@
 //! `scripts/test` runs the short form. `CALLOPS_PROVE=long` (as `scripts/prove` sets it) makes every proof as large as
 //! its long form says, and `CALLOPS_PROVE_SEED=N` repeats what a failure printed.
 
+mod breakers;
 mod buttons;
+#[cfg(feature = "fail-points")]
+mod clock_steps;
 mod crowd;
 mod cut_connections;
 #[cfg(feature = "fail-points")]
@@ -13,6 +16,7 @@ mod full_disk;
 mod kills;
 mod late_truth;
 mod lost_answers;
+mod max_runtime;
 #[cfg(feature = "fail-points")]
 mod restarts;
 mod stage;

@@ -60,7 +60,7 @@ on_both_databases! {
         };
         enrollments::record_checks(&mut tx, &[missed], 99, at(FRIDAY)).await.expect("an update");
         control::pause(&mut tx, "all", Some("fire drill"), at("2026-11-20T14:00:00Z")).await.expect("a pause");
-        setup::hold_account(&mut tx, "acme-vapi", at("2026-11-20T16:00:00Z"), "no credits", true).await.expect("a hold");
+        setup::hold_account(&mut tx, "acme-vapi", at("2026-11-20T16:00:00Z"), "no credits", 1).await.expect("a hold");
         let counts = json!({"placed": 3}).to_string();
         runs::beat(&mut tx, "process-calls", at("2026-11-20T14:59:00Z"), at("2026-11-20T14:59:02Z"), 0, &counts)
             .await

@@ -14,7 +14,7 @@ use super::plan::{Due, Search};
 use super::provider::Provider;
 use super::rotation::Rotation;
 use super::stop::Stop;
-use crate::app::App;
+use crate::app::{App, clock_step};
 use crate::clock::Clock;
 use crate::domain::call::Evidence;
 use crate::domain::dial::RefusalClass;
@@ -118,12 +118,16 @@ impl Dialler<'_> {
     pub async fn run(&self, rotation: Rotation) -> anyhow::Result<Counts> {
         let (sender, receiver) = mpsc::unbounded_channel();
         let halted = Arc::new(Mutex::new(Halted::default()));
+        let refusals = rotation.refusals();
         let (fed, recorded) =
-            tokio::join!(self.feed(rotation, sender, Arc::clone(&halted)), self.record(receiver, halted));
+            tokio::join!(self.feed(rotation, sender, Arc::clone(&halted)), self.record(receiver, halted, &refusals));
         let given_back = self.give_back().await;
         let mut counts = recorded?;
         counts.merge(fed?);
         counts.add("given_back", given_back?);
+        if let Some(step) = clock_step(&self.app.clock) {
+            counts.problem(Exit::Configuration, step);
+        }
         Ok(counts)
     }
 
@@ -181,6 +185,7 @@ impl Dialler<'_> {
                 let Some(provider) = self.clients.get(&due.account).cloned() else { continue };
                 let (running, sender, clock) = (Arc::clone(&running), sender.clone(), self.app.clock.clone());
                 let halted = Arc::clone(&halted);
+                let stop_at = self.limits.stop_at;
                 let account = due.account.clone();
                 let place = ahead.take();
                 tokio::spawn(async move {
@@ -190,6 +195,8 @@ impl Dialler<'_> {
                     let is_held = halted.lock().map_or(true, |halted| halted.holds(&account, &due.claim.campaign_id));
                     let (seen, is_late) = if is_held {
                         (Seen::NotSent { reason: "its provider refused others before it".to_owned() }, true)
+                    } else if clock.monotonic() >= stop_at {
+                        (Seen::NotSent { reason: "the time of its run was over".to_owned() }, true)
                     } else {
                         send(&provider, &due, &clock, commit_time).await
                     };
@@ -220,13 +227,14 @@ impl Dialler<'_> {
     }
 
     fn must_stop(&self) -> bool {
-        self.stop.is_asked() || self.app.clock.monotonic() >= self.limits.stop_at
+        self.stop.is_asked() || self.app.clock.monotonic() >= self.limits.stop_at || self.app.clock.step().is_some()
     }
 
     async fn gather(&self, rotation: &mut Rotation, left: u64, counts: &mut Counts) -> anyhow::Result<Vec<Due>> {
         let most = BATCH.min(usize::try_from(left).unwrap_or(BATCH));
         let mut batch = Vec::with_capacity(most);
         while batch.len() < most
+            && !self.must_stop()
             && let Some(due) = rotation.next(self.app, self.search, counts).await?
         {
             batch.push(due);
@@ -306,7 +314,8 @@ impl Dialler<'_> {
     ) -> anyhow::Result<((DateTime<Utc>, Duration), BTreeSet<String>)> {
         fail_point::hit("commit_to_dial");
         let ids: Vec<String> = batch.iter().map(|due| due.claim.attempt_id.clone()).collect();
-        let (now, monotonic) = (self.app.clock.now(), self.app.clock.monotonic());
+        let (wall, monotonic) = (self.app.clock.wall(), self.app.clock.monotonic());
+        let now = self.app.clock.now();
         let may_dial: BTreeSet<String> = self
             .app
             .db()
@@ -325,15 +334,16 @@ impl Dialler<'_> {
             .into_iter()
             .collect();
         counts.add("given_back", (ids.len() - may_dial.len()) as u64);
-        Ok(((now, monotonic), may_dial))
+        Ok(((wall, monotonic), may_dial))
     }
 
     async fn record(
         &self,
         receiver: mpsc::UnboundedReceiver<Outcome>,
         halted: Arc<Mutex<Halted>>,
+        refusals: &HashMap<String, i64>,
     ) -> anyhow::Result<Counts> {
-        let result = self.record_all(receiver, &halted).await;
+        let result = self.record_all(receiver, &halted, refusals).await;
         if result.is_err()
             && let Ok(mut halted) = halted.lock()
         {
@@ -346,6 +356,7 @@ impl Dialler<'_> {
         &self,
         mut receiver: mpsc::UnboundedReceiver<Outcome>,
         halted: &Mutex<Halted>,
+        refusals: &HashMap<String, i64>,
     ) -> anyhow::Result<Counts> {
         let mut counts = Counts::default();
         let mut silent: HashMap<String, u32> = HashMap::new();
@@ -362,7 +373,7 @@ impl Dialler<'_> {
                     seen: outcome.seen.clone(),
                 })
                 .collect();
-            let consequences = self.consequences(&outcomes, &mut silent, &mut counts);
+            let consequences = self.consequences(&outcomes, halted, refusals, &mut silent, &mut counts);
             // Before the database knows: each moment that the feeder does not know may be another request.
             if let Ok(mut halted) = halted.lock() {
                 for consequence in &consequences {
@@ -393,10 +404,13 @@ impl Dialler<'_> {
         Ok(counts)
     }
 
-    /// What outcomes mean for accounts and campaigns beyond the attempts themselves.
+    /// What outcomes mean for accounts and campaigns beyond the attempts themselves. `campaign_refusals` counts
+    /// those before this run.
     fn consequences(
         &self,
         outcomes: &[Outcome],
+        halted: &Mutex<Halted>,
+        campaign_refusals: &HashMap<String, i64>,
         silent: &mut HashMap<String, u32>,
         counts: &mut Counts,
     ) -> Vec<Consequence> {
@@ -410,8 +424,10 @@ impl Dialler<'_> {
                     *streak = 0;
                     counts.add(if *queued { "queued" } else { "placed" }, 1);
                     let release = Consequence::Release { account: account(), campaign_id: outcome.campaign_id.clone() };
+                    // What was sent before a refusal and is taken after it does not show that its cause is gone.
+                    let is_held = halted.lock().is_ok_and(|h| h.holds(&outcome.account, &outcome.campaign_id));
                     // Once is enough, unless the provider refused something of theirs in between.
-                    if consequences.iter().rev().find(|known| known.is_about(&release)) != Some(&release) {
+                    if !is_held && consequences.iter().rev().find(|known| known.is_about(&release)) != Some(&release) {
                         consequences.push(release);
                     }
                 }
@@ -424,7 +440,7 @@ impl Dialler<'_> {
                             account: account(),
                             until: retry_at.unwrap_or(outcome.at + TimeDelta::seconds(SLOW_DOWN_SECONDS)),
                             reason: reason.clone(),
-                            finding: None,
+                            refusals: 0,
                         }),
                         RefusalClass::Account => {
                             let sentence = format!("account {}: {reason}", outcome.account);
@@ -433,15 +449,17 @@ impl Dialler<'_> {
                                 account: account(),
                                 until: held_until(outcome.at, refusals),
                                 reason: reason.clone(),
-                                finding: Some("account_refused"),
+                                refusals: refusals + 1,
                             });
                         }
                         RefusalClass::Campaign => {
                             counts.problem(Exit::Partial, format!("a campaign is refused by its provider: {reason}"));
+                            let refusals = campaign_refusals.get(&outcome.campaign_id).copied().unwrap_or(0);
                             consequences.push(Consequence::HoldCampaign {
                                 campaign_id: outcome.campaign_id.clone(),
                                 until: held_until(outcome.at, refusals),
                                 reason: reason.clone(),
+                                refusals: refusals + 1,
                             });
                         }
                     }
@@ -459,7 +477,7 @@ impl Dialler<'_> {
                             account: account(),
                             until: held_until(outcome.at, 0),
                             reason: reason.clone(),
-                            finding: None,
+                            refusals: 0,
                         });
                     }
                 }
@@ -574,9 +592,23 @@ async fn receive(receiver: &mut mpsc::UnboundedReceiver<Outcome>, outcomes: &mut
 /// What an outcome means for others.
 #[derive(Debug, PartialEq)]
 enum Consequence {
-    HoldAccount { account: String, until: DateTime<Utc>, reason: String, finding: Option<&'static str> },
-    HoldCampaign { campaign_id: String, until: DateTime<Utc>, reason: String },
-    Release { account: String, campaign_id: String },
+    /// `refusals` in a row by its provider; 0 where it asked for patience only.
+    HoldAccount {
+        account: String,
+        until: DateTime<Utc>,
+        reason: String,
+        refusals: i64,
+    },
+    HoldCampaign {
+        campaign_id: String,
+        until: DateTime<Utc>,
+        reason: String,
+        refusals: i64,
+    },
+    Release {
+        account: String,
+        campaign_id: String,
+    },
 }
 
 impl Consequence {
@@ -593,15 +625,15 @@ impl Consequence {
 
     async fn write(&self, tx: &mut crate::store::Tx, now: DateTime<Utc>) -> crate::store::Result<()> {
         match self {
-            Self::HoldAccount { account, until, reason, finding } => {
-                setup::hold_account(tx, account, *until, reason, finding.is_some()).await?;
-                if let Some(kind) = finding {
-                    runs::raise(tx, kind, &format!("account:{account}"), reason, now).await?;
+            Self::HoldAccount { account, until, reason, refusals } => {
+                setup::hold_account(tx, account, *until, reason, *refusals).await?;
+                if *refusals > 0 {
+                    runs::raise(tx, "account_refused", &format!("account:{account}"), reason, now).await?;
                 }
                 Ok(())
             }
-            Self::HoldCampaign { campaign_id, until, reason } => {
-                setup::hold_campaign(tx, campaign_id, *until, reason).await?;
+            Self::HoldCampaign { campaign_id, until, reason, refusals } => {
+                setup::hold_campaign(tx, campaign_id, *until, reason, *refusals).await?;
                 runs::raise(tx, "campaign_refused", &format!("campaign:{campaign_id}"), reason, now).await
             }
             Self::Release { account, campaign_id } => {
@@ -645,7 +677,10 @@ async fn send(provider: &Provider, due: &Due, clock: &Clock, committed: (DateTim
 }
 
 fn look_at_clocks(clock: &Clock, committed: (DateTime<Utc>, Duration)) -> Result<(), String> {
-    let wall = (clock.now() - committed.0).abs().to_std().unwrap_or(Duration::MAX);
+    if let Some(step) = clock_step(clock) {
+        return Err(step);
+    }
+    let wall = (clock.wall() - committed.0).abs().to_std().unwrap_or(Duration::MAX);
     let elapsed = wall.max(clock.monotonic().saturating_sub(committed.1));
     if elapsed > MAX_COMMIT_AGE {
         return Err(format!("{} s went by between commit and sending", elapsed.as_secs()));

@@ -1,11 +1,12 @@
 //! The accounts of a run and the clients of their providers, each made when it is first needed.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::counts::Counts;
-use super::provider::Provider;
+use super::provider::{Provider, in_time};
 use crate::app::{App, check_skew};
 use crate::error::{Exit, classify};
 use crate::providers::http::ReadError;
@@ -22,6 +23,8 @@ const MAX_HOLD_SECONDS: i64 = 3600;
 pub struct Directory {
     accounts: HashMap<String, Account>,
     clients: HashMap<String, Option<Provider>>,
+    /// The accounts whose providers have been asked for the time, and whether they could be.
+    probed: HashMap<String, bool>,
     is_rehearsal: bool,
     /// The findings that stand, by kind and subject.
     standing: HashSet<(String, String)>,
@@ -46,7 +49,7 @@ impl Directory {
         let is_rehearsal = control::is_rehearsal(tx).await?;
         let standing =
             runs::standing_findings(tx).await?.into_iter().map(|finding| (finding.kind, finding.subject)).collect();
-        Ok(Self { accounts, clients: HashMap::new(), is_rehearsal, standing })
+        Ok(Self { accounts, clients: HashMap::new(), probed: HashMap::new(), is_rehearsal, standing })
     }
 
     /// An account as it was read.
@@ -76,39 +79,63 @@ impl Directory {
         Ok(client)
     }
 
-    /// Asks every named account's provider something harmless before its first dial: a refused key costs no slot, and
-    /// a clock that is wrong is noticed. Yields the clients that may dial.
+    /// The clients of these accounts that may dial, each as [`Directory::probed`] gives it.
     ///
     /// # Errors
-    /// Exit 6 when a provider's clock and ours are too far apart; or when the database cannot be written.
+    /// As [`Directory::probed`].
     pub async fn probe(
         &mut self,
         app: &App,
         names: impl IntoIterator<Item = &str>,
+        stop_at: Duration,
         counts: &mut Counts,
     ) -> anyhow::Result<HashMap<String, Provider>> {
         let mut usable = HashMap::new();
         for name in names {
-            let Some(client) = self.client(app, name, counts).await? else { continue };
-            match client.probe().await {
-                Ok(probe) => {
-                    if let Some(date) = probe.date {
-                        check_skew(&format!("the provider of account {name}"), date, app.clock.now())?;
-                    }
-                    let known = self.accounts.get(name).and_then(|account| account.org_id.as_deref());
-                    if let Some(org_id) = probe.org_id.as_deref().filter(|org_id| known != Some(org_id)) {
-                        app.db().await?.write(async |tx| setup::learn_organisation(tx, name, org_id).await).await?;
-                    }
-                    // Its key can be read and is taken.
-                    for kind in ["account_unusable", "account_refused"] {
-                        self.gone(app, kind, &format!("account:{name}")).await?;
-                    }
-                    usable.insert(name.to_owned(), client);
-                }
-                Err(error) => self.read_failed(app, name, &error, counts).await?,
+            if let Some(client) = self.probed(app, name, stop_at, counts).await? {
+                usable.insert(name.to_owned(), client);
             }
         }
         Ok(usable)
+    }
+
+    /// The client of an account whose provider was asked something harmless before, once in a run: a refused key costs
+    /// no slot, and a clock that is wrong is noticed before anybody is dialled and before a timer decides anything.
+    /// None when it could not be asked, or did not answer by `stop_at` on the monotonic clock.
+    ///
+    /// # Errors
+    /// Exit 6 when a provider's clock and ours are too far apart; or when the database cannot be written.
+    pub async fn probed(
+        &mut self,
+        app: &App,
+        name: &str,
+        stop_at: Duration,
+        counts: &mut Counts,
+    ) -> anyhow::Result<Option<Provider>> {
+        let Some(client) = self.client(app, name, counts).await? else { return Ok(None) };
+        if let Some(answered) = self.probed.get(name) {
+            return Ok(answered.then_some(client));
+        }
+        let answer = in_time(&app.clock, stop_at, client.probe()).await;
+        self.probed.insert(name.to_owned(), answer.is_ok());
+        match answer {
+            Ok(probe) => {
+                if let Some(date) = probe.date {
+                    check_skew(&format!("the provider of account {name}"), date, app.clock.now())?;
+                }
+                let known = self.accounts.get(name).and_then(|account| account.org_id.as_deref());
+                if let Some(org_id) = probe.org_id.as_deref().filter(|org_id| known != Some(org_id)) {
+                    app.db().await?.write(async |tx| setup::learn_organisation(tx, name, org_id).await).await?;
+                }
+                // Its key can be read; that it may call again shows only when a call is taken.
+                self.gone(app, "account_unusable", &format!("account:{name}")).await?;
+                Ok(Some(client))
+            }
+            Err(error) => {
+                self.read_failed(app, name, &error, counts).await?;
+                Ok(None)
+            }
+        }
     }
 
     /// Takes note that the cause of a finding is gone, if it stands.
@@ -156,7 +183,7 @@ impl Directory {
         app.db()
             .await?
             .write(async |tx| {
-                setup::hold_account(tx, name, until, reason, true).await?;
+                setup::hold_account(tx, name, until, reason, refusals + 1).await?;
                 runs::raise(tx, "account_refused", &format!("account:{name}"), reason, now).await
             })
             .await?;

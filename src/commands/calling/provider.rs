@@ -1,8 +1,11 @@
 //! From an account to a client of its provider.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 
 use crate::app::App;
+use crate::clock::Clock;
 use crate::domain::dial::{CallReport, DialRequest, DialResult};
 use crate::domain::secret_ref::SecretRef;
 use crate::error::Failure;
@@ -118,6 +121,21 @@ impl Provider {
             }
         }
     }
+}
+
+/// Waits for the answer to a question that may be asked again, but no longer than until `stop_at` on the monotonic clock.
+///
+/// # Errors
+/// As the question, and when there is no answer by then.
+pub async fn in_time<T>(
+    clock: &Clock,
+    stop_at: Duration,
+    question: impl Future<Output = Result<T, ReadError>>,
+) -> Result<T, ReadError> {
+    let left = stop_at.saturating_sub(clock.monotonic());
+    tokio::time::timeout(left, question).await.unwrap_or_else(|_| {
+        Err(ReadError::Unreachable { status: None, reason: "no answer within the time of this run".to_owned() })
+    })
 }
 
 /// Whether an address leads to this machine.

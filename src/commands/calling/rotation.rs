@@ -1,6 +1,6 @@
 //! Who is served next: tenants take turns, and within a tenant its campaigns do, so that none starves.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use super::counts::Counts;
 use super::plan::{Due, Search, Source};
@@ -33,6 +33,12 @@ impl Rotation {
             (queue.iter().map(|(source, _)| source.context.campaign.last_served_at).max(), name.clone())
         });
         rotation
+    }
+
+    /// How often in a row the provider has refused each campaign, by its id.
+    pub fn refusals(&self) -> HashMap<String, i64> {
+        let sources = self.tenants.iter().flat_map(|(_, queue)| queue);
+        sources.map(|(source, _)| (source.context.campaign.id.clone(), source.context.campaign.refusals)).collect()
     }
 
     /// The next person who is due; none when nobody is left.

@@ -9,8 +9,8 @@ use futures_util::StreamExt as _;
 use super::counts::Counts;
 use super::dial::LEASE_SECONDS;
 use super::directory::{Directory, held_until};
-use super::provider::Provider;
-use crate::app::App;
+use super::provider::{Provider, in_time};
+use crate::app::{App, clock_step};
 use crate::domain::call::Evidence;
 use crate::domain::dial::CallReport;
 use crate::domain::evidence::{Ending, Observation, Seen};
@@ -32,10 +32,13 @@ const BATCH: usize = 50;
 const CLUSTER_HOURS: i64 = 2;
 /// A call that was taken back and that the provider does not show any more is over after this long.
 const GONE_AFTER_MINUTES: i64 = 10;
+/// How long a pause or a stop waits for providers to take back what they hold; a sweep goes on with the rest.
+const TAKE_BACK_WITHIN: Duration = Duration::from_secs(50);
 /// Unknown attempts older than this are findings.
 pub const OLD_UNKNOWN_SECONDS: i64 = 15 * 60;
 
-/// Settles everything that is past a deadline or unknown. What cannot be asked is left as it is.
+/// Settles everything that is past a deadline or unknown. What cannot be asked is left as it is, and no timer decides
+/// before our clock was compared with that of the provider.
 ///
 /// # Errors
 /// When the database cannot be asked or written.
@@ -53,6 +56,9 @@ pub async fn sweep(app: &App, directory: &mut Directory, stop_at: Duration, coun
     let old = attempts::old_unknowns(&mut tx, app.clock.now() - TimeDelta::seconds(OLD_UNKNOWN_SECONDS)).await?;
     if old > 0 {
         counts.problem(Exit::Findings, format!("{old} attempts are unknown for more than 15 minutes"));
+    }
+    if let Some(step) = clock_step(&app.clock) {
+        counts.problem(Exit::Configuration, step);
     }
     Ok(())
 }
@@ -95,10 +101,11 @@ async fn void_abandoned(app: &App, counts: &mut Counts) -> anyhow::Result<()> {
     drop(tx);
     let observations: Vec<Observation> = abandoned
         .into_iter()
-        .map(|attempt_id| Observation {
+        .map(|(attempt_id, lease_until)| Observation {
             attempt_id,
             by: Evidence::Timer,
-            at: now,
+            // By its owner's clock, which was compared with others; ours may be wrong still.
+            at: lease_until,
             seen: Seen::Void { reason: "the lease of its run ended".to_owned() },
         })
         .collect();
@@ -145,13 +152,13 @@ async fn settle_unknown(
         if app.clock.monotonic() >= stop_at {
             break;
         }
-        let Some(client) = directory.client(app, &account, counts).await? else { continue };
+        let Some(client) = directory.probed(app, &account, stop_at, counts).await? else { continue };
         for cluster in clusters(group) {
             if app.clock.monotonic() >= stop_at {
                 return Ok(());
             }
             let whose = (account.as_str(), line.as_deref(), agent.as_deref());
-            settle_group(app, directory, &client, whose, cluster, counts).await?;
+            settle_group(app, directory, &client, whose, cluster, stop_at, counts).await?;
         }
     }
     Ok(())
@@ -193,8 +200,9 @@ pub async fn take_back_held(
         return Ok(());
     }
     let mut directory = Directory::load(app).await?;
+    let stop_at = app.clock.monotonic() + TAKE_BACK_WITHIN;
     for attempt in held {
-        take_back(app, &mut directory, &attempt, counts).await?;
+        take_back(app, &mut directory, &attempt, stop_at, counts).await?;
     }
     Ok(())
 }
@@ -205,6 +213,7 @@ async fn settle_group(
     client: &Provider,
     (account, line, agent): (&str, Option<&str>, Option<&str>),
     group: Vec<Attempt>,
+    stop_at: Duration,
     counts: &mut Counts,
 ) -> anyhow::Result<()> {
     let timeout = app.config.request_timeout.to_delta();
@@ -212,7 +221,11 @@ async fn settle_group(
     let (Some(first), Some(last)) = (group.iter().map(sent).min(), group.iter().map(sent).max()) else { return Ok(()) };
     let (from, to) = settle::range(first, last, timeout);
     fail_point::hit("sweep.list");
-    let listing = client.list(line, agent, from, to).await;
+    let listing = match in_time(&app.clock, stop_at, async { Ok(client.list(line, agent, from, to).await) }).await {
+        Ok(listing) => listing,
+        // They are asked about again by the next run.
+        Err(error) => return directory.read_failed(app, account, &error, counts).await,
+    };
     fail_point::hit("sweep.listed");
     let now = app.clock.now();
     if let Some(error) = &listing.gap {
@@ -310,25 +323,31 @@ async fn settle_overdue(
     drop(tx);
     let (queued, silent): (Vec<Attempt>, Vec<Attempt>) = overdue.into_iter().partition(|attempt| attempt.queued);
     for attempt in queued {
-        take_back(app, directory, &attempt, counts).await?;
         if app.clock.monotonic() >= stop_at {
             return Ok(());
         }
+        take_back(app, directory, &attempt, stop_at, counts).await?;
     }
     ask(app, directory, silent, Silence::TimeOut, stop_at, counts).await
 }
 
 /// Takes back a call that the provider holds, since it could ring after the window. It stays placed until a reading
 /// confirms what became of it.
-async fn take_back(app: &App, directory: &mut Directory, attempt: &Attempt, counts: &mut Counts) -> anyhow::Result<()> {
+async fn take_back(
+    app: &App,
+    directory: &mut Directory,
+    attempt: &Attempt,
+    stop_at: Duration,
+    counts: &mut Counts,
+) -> anyhow::Result<()> {
     let now = app.clock.now();
     let (Some(client), Some(id)) =
-        (directory.client(app, &attempt.account, counts).await?, attempt.provider_call_id.as_deref())
+        (directory.probed(app, &attempt.account, stop_at, counts).await?, attempt.provider_call_id.as_deref())
     else {
         return Ok(());
     };
     // It may have begun to ring since it was last looked at; then it is no longer to be taken back.
-    match client.fetch(id).await {
+    match in_time(&app.clock, stop_at, client.fetch(id)).await {
         Ok(Some(report)) => match Seen::from_report(&report, now) {
             Some(Seen::Live { queued: true, .. }) | None => {}
             Some(_) => return learn(app, directory, attempt, report, counts).await,
@@ -338,11 +357,11 @@ async fn take_back(app: &App, directory: &mut Directory, attempt: &Attempt, coun
     }
     app.db().await?.write(async |tx| attempts::cancel_requested(tx, &attempt.id, now).await).await?;
     fail_point::hit("sweep.take_back");
-    if let Err(error) = client.take_back(id).await {
+    if let Err(error) = in_time(&app.clock, stop_at, client.take_back(id)).await {
         directory.read_failed(app, &attempt.account, &error, counts).await?;
     }
     counts.add("taken_back", 1);
-    match client.fetch(id).await {
+    match in_time(&app.clock, stop_at, client.fetch(id)).await {
         // Taken back and not shown for a while: that it never rang is likely, but nobody has seen it.
         Ok(None) if attempt.cancel_requested_at.is_some_and(|at| now - at > TimeDelta::minutes(GONE_AFTER_MINUTES)) => {
             let seen = Seen::Ended(Ending::timeout(now));
@@ -378,12 +397,19 @@ async fn ask(
         by_account.entry(attempt.account.clone()).or_default().push(attempt);
     }
     for (account, due) in by_account {
-        let Some(client) = directory.client(app, &account, counts).await? else { continue };
+        if app.clock.monotonic() >= stop_at {
+            return Ok(());
+        }
+        let client = match silence {
+            Silence::AskAgain => directory.client(app, &account, counts).await?,
+            Silence::TimeOut => directory.probed(app, &account, stop_at, counts).await?,
+        };
+        let Some(client) = client else { continue };
         let questions = due.into_iter().map(|attempt| {
             let client = client.clone();
             async move {
                 let answer = match attempt.provider_call_id.as_deref() {
-                    Some(id) => client.fetch(id).await,
+                    Some(id) => in_time(&app.clock, stop_at, client.fetch(id)).await,
                     None => Ok(None),
                 };
                 (attempt, answer)
@@ -503,7 +529,7 @@ async fn account_at_fault(
     let is_limit = reason.contains("concurrency-limit");
     if is_limit {
         let until = held_until(now, 0);
-        app.db().await?.write(async |tx| setup::hold_account(tx, account, until, reason, false).await).await?;
+        app.db().await?.write(async |tx| setup::hold_account(tx, account, until, reason, 0).await).await?;
     } else {
         directory.hold(app, account, reason).await?;
         counts.problem(Exit::Configuration, format!("account {account}: {reason}"));

@@ -2,7 +2,7 @@
 
 use callops::domain::call::{AttemptState, CallStatus};
 use callops::domain::outcome::Outcome;
-use callops::error::Exit;
+use callops::error::{Exit, classify};
 use callops::sandbox::Organisation;
 use chrono::TimeDelta;
 use serde_json::json;
@@ -157,6 +157,39 @@ on_both_databases! {
         }
         assert_eq!(story.rings(), 30, "all are called once the account pays");
         assert!(story.write(async |tx| callops::store::runs::standing_findings(tx).await).await.is_empty());
+    }
+
+    async fn a_sweep_by_a_clock_that_is_wrong_from_the_start_lets_no_timer_decide(db) {
+        let (carol, dan) = ("+12025550103", "+12025550104");
+        let story = Story::begin(db, MONDAY_TEN).await;
+        with_a_known_call(&story).await;
+        story.fault(json!([
+            {"kind": "refuse_and_drop", "match": {"phone_prefix": ADA}},
+            {"kind": "list_lag", "seconds": 1200, "match": {"phone_prefix": carol}},
+        ]));
+        story.contact(carol, |_| {}, &["checkup"]).await;
+        story.script(carol, json!(["customer-ended-call"])).await;
+        story.process(&[]).await;
+        story.contact(dan, |_| {}, &["checkup"]).await;
+        story.claim_first("a run that died").await;
+        story.sandbox.clear_faults();
+        let ahead = TimeDelta::hours(25);
+        story.clock.advance(ahead);
+        story.sandbox.advance(-ahead);
+        let error = callops::commands::sweep_timeouts::once(&story.app).await.expect_err("the clocks are compared");
+        assert_eq!(classify(&error), Exit::Configuration, "{error:#}");
+        assert_eq!(state_of(&story, ADA).await.1, [AttemptState::Unknown]);
+        assert_eq!(state_of(&story, carol).await.1, [AttemptState::Placed]);
+        story.clock.advance(-ahead);
+        story.sandbox.advance(ahead);
+        for _ in 0..30 {
+            story.wait(TimeDelta::minutes(1));
+            story.process(&[]).await;
+        }
+        assert_eq!(state_of(&story, carol).await.1, [AttemptState::Ended], "the provider tells how it ended");
+        for phone in [ADA, carol, dan] {
+            assert_eq!(story.rings_of(phone), 1, "{phone}");
+        }
     }
 
     async fn an_unreachable_provider_leaves_everything_as_it_is(db) {

@@ -15,7 +15,65 @@ use super::{say, size};
 use crate::common::on_both_databases;
 use crate::common::story::{Story, rules};
 
+/// Tells how each phone's call ended as soon as it rings, until this many have rung.
+async fn tell_at_once(story: &Story, rings: usize) {
+    // A connection of its own, as a webhook has.
+    let db = story.app.connect(1, false).await.expect("the database");
+    let mut told = 0;
+    while told < rings {
+        let ledger = story.sandbox.rings();
+        let now = story.now();
+        let observations: Vec<Observation> = ledger[told..]
+            .iter()
+            .map(|ring| Observation {
+                attempt_id: ring.name.clone().expect("a name"),
+                by: Evidence::Provider,
+                at: now,
+                seen: Seen::Ended(Ending {
+                    provider_call_id: Some(ring.id.clone()),
+                    outcome: Outcome::Answered,
+                    reason: None,
+                    ..Ending::timeout(now)
+                }),
+            })
+            .collect();
+        told = ledger.len();
+        let applied = db.write(async |tx| evidence::apply(tx, &observations, now).await).await.expect("recorded");
+        assert!(applied.iter().all(|applied| applied.moved), "{applied:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
+    db.close().await;
+}
+
 on_both_databases! {
+    /// The answers to the requests come later than the ends of the calls, or are lost.
+    async fn an_end_that_is_known_before_the_answer_to_the_request(db) {
+        let people = ordinary(size(20, 200));
+        let story = Story::begin(db, "2026-11-16T15:00:00Z").await;
+        story.campaign("checkup", &rules()).await;
+        story.people(&people, "checkup").await;
+        story.fault(json!([
+            {"kind": "delay_answer", "ms": 700, "match": {"every": 2}},
+            // Longer than the client waits.
+            {"kind": "delay_answer", "ms": 3000, "match": {"every": 5}},
+        ]));
+        let (_, ()) = tokio::join!(story.process(&[]), tell_at_once(&story, people.len()));
+        for call in story.calls().await {
+            let attempts = story.attempts(&call).await;
+            assert_eq!(attempts.len(), 1, "{attempts:?}");
+            assert_eq!((attempts[0].state, attempts[0].outcome), (AttemptState::Ended, Some(Outcome::Answered)));
+            assert_eq!((call.status, attempts[0].evidence), (CallStatus::Completed, Some(Evidence::Provider)));
+            assert!(attempts[0].provider_call_id.is_some(), "{attempts:?}");
+        }
+        story.sandbox.clear_faults();
+        for _ in 0..5 {
+            story.wait(TimeDelta::minutes(40));
+            story.process(&[]).await;
+        }
+        assert_eq!(story.rings(), people.len(), "nobody is rung again");
+        say(&format!("{} ends were known before the answers to their requests", people.len()));
+    }
+
     async fn an_outcome_and_a_timeout_at_the_same_instant(db) {
         let races = size(40, 1000);
         let story = Arc::new(Story::begin(db, "2026-11-16T15:00:00Z").await);

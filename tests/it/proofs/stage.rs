@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use callops::clock::Clock;
-use callops::domain::campaign::AccountSettings;
+use callops::domain::campaign::{AccountSettings, Rules};
 use callops::sandbox::{self, Organisation, Ring, Settings};
+use callops::store::contacts::Contact;
 use callops::store::setup::{self, Account};
 use callops::store::{Db, Options, Tx};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
@@ -20,7 +21,7 @@ use crate::common::story::{Story, at, rules};
 use crate::common::{Backend, Callops, Output, Running, Scratch, TestDatabase, block_on};
 
 /// Monday, ten in the morning in New York.
-const BEGINS: &str = "2026-11-16T15:00:00Z";
+pub(super) const BEGINS: &str = "2026-11-16T15:00:00Z";
 /// Somebody who was called half an hour before, so that the organisation is known and readings have a call to show.
 const CONTROL: &str = "+12025550100";
 /// Phones whose calls are accepted without an answer, and phones whose first call is neither taken nor answered.
@@ -47,8 +48,21 @@ pub(super) fn mixed() -> Vec<String> {
 pub(super) struct Template {
     database: TestDatabase,
     people: Vec<String>,
+    begins: DateTime<Utc>,
     control: Ring,
     max_concurrency: i64,
+}
+
+/// Who is called, by which rules, from when on.
+pub(super) struct Cast<'a> {
+    /// When the control call is placed; the stage opens half an hour later.
+    pub(super) begins: &'a str,
+    pub(super) rules: Rules,
+    /// The zone of the one who is called first.
+    pub(super) control_zone: Option<&'a str>,
+    /// Phones, with their zones where the rules ask for them.
+    pub(super) people: Vec<(String, Option<&'a str>)>,
+    pub(super) max_concurrency: i64,
 }
 
 impl Template {
@@ -57,19 +71,36 @@ impl Template {
     }
 
     pub(super) fn in_database(database: TestDatabase, people: Vec<String>, max_concurrency: i64) -> Self {
+        let people = people.into_iter().map(|phone| (phone, None)).collect();
+        Self::of(database, Cast { begins: BEGINS, rules: rules(), control_zone: None, people, max_concurrency })
+    }
+
+    pub(super) fn of(database: TestDatabase, cast: Cast<'_>) -> Self {
         let (database, control) = block_on(async || {
-            let story = Story::begin(database, BEGINS).await;
-            story.campaign("checkup", &rules()).await;
-            story.contact(CONTROL, |_| {}, &["checkup"]).await;
+            let story = Story::begin(database, cast.begins).await;
+            story.campaign("checkup", &cast.rules).await;
+            let zone = |zone: Option<&str>| {
+                let zone = zone.map(str::to_owned);
+                move |contact: &mut Contact| contact.timezone.clone_from(&zone)
+            };
+            story.contact(CONTROL, zone(cast.control_zone), &["checkup"]).await;
             story.script(CONTROL, json!(["customer-ended-call"])).await;
             story.process(&[]).await;
             story.wait(TimeDelta::minutes(30));
             story.collect().await;
-            story.people(&people, "checkup").await;
+            for group in cast.people.chunk_by(|a, b| a.1.is_none() && b.1.is_none()) {
+                if let [(phone, Some(_))] = group {
+                    story.contact(phone, zone(group[0].1), &["checkup"]).await;
+                } else {
+                    let phones: Vec<String> = group.iter().map(|(phone, _)| phone.clone()).collect();
+                    story.people(&phones, "checkup").await;
+                }
+            }
             let control = story.sandbox.rings().pop().expect("the control call rang");
             (story.end().await, control)
         });
-        Self { database, people, control, max_concurrency }
+        let people = cast.people.into_iter().map(|(phone, _)| phone).collect();
+        Self { database, people, begins: at(cast.begins), control, max_concurrency: cast.max_concurrency }
     }
 
     /// A copy with a sandbox of its own, half an hour after the control call.
@@ -85,7 +116,7 @@ impl Template {
     fn stage_on(&self, database: TestDatabase) -> Stage {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
-        let clock = Clock::starting_at(at(BEGINS));
+        let clock = Clock::starting_at(self.begins);
         let sandbox = runtime.block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
             let organisations = vec![Organisation { concurrency: 1000, ..Organisation::default() }];
@@ -123,6 +154,7 @@ pub(super) struct Row {
     pub(super) phone: String,
     pub(super) state: String,
     pub(super) may_have_rung: bool,
+    pub(super) evidence: Option<String>,
 }
 
 impl Stage {
@@ -290,7 +322,7 @@ impl Stage {
     }
 
     pub(super) fn attempts_of(&self, database: &TestDatabase) -> Vec<Row> {
-        const SQL: &str = "SELECT id, phone, state, may_have_rung FROM attempts ORDER BY id";
+        const SQL: &str = "SELECT id, phone, state, may_have_rung, evidence FROM attempts ORDER BY id";
         let rows: Vec<Row> = self.with_db_of(database, async |db| {
             match &mut db.read().await.expect("a transaction") {
                 Tx::Sqlite(tx) => sqlx::query_as(SQL).fetch_all(&mut **tx).await,
@@ -304,10 +336,15 @@ impl Stage {
     /// Clean runs with a provider that has recovered, later in time: past the lease, past the time to settle, past the
     /// second reading, and a retry. Ends as soon as the verdict is clean; otherwise yields it with what the runs said.
     pub(super) fn settle(&self) -> String {
+        self.settle_after(&[2, 16, 6, 2])
+    }
+
+    /// As [`Stage::settle`], with a run after each of these numbers of minutes.
+    pub(super) fn settle_after(&self, minutes: &[i64]) -> String {
         self.provider_recovers();
         let mut said = String::new();
-        for minutes in [2, 16, 6, 2] {
-            self.wait(TimeDelta::minutes(minutes));
+        for minutes in minutes {
+            self.wait(TimeDelta::minutes(*minutes));
             let output = self.run(&["process-calls"]);
             if self.verdict().is_empty() {
                 return String::new();
