@@ -107,6 +107,7 @@ CREATE INDEX enrollments_contact ON enrollments (contact_id);
 CREATE INDEX enrollments_missed ON enrollments (campaign_id)
     WHERE status = 'active' AND last_reason = 'missed_preferred_time';
 
+-- Room in each page for the versions of a row while its call is under way.
 CREATE TABLE calls (
     id TEXT PRIMARY KEY,
     -- Tenant, campaign and contact are copies of what the enrollment refers to, kept here for the indexes.
@@ -128,8 +129,8 @@ CREATE TABLE calls (
     created_at TIMESTAMPTZ NOT NULL,
     updated_at TIMESTAMPTZ NOT NULL,
     ended_at TIMESTAMPTZ
-);
-CREATE INDEX calls_waiting ON calls (campaign_id, next_attempt_at) WHERE status = 'scheduled';
+) WITH (fillfactor = 50);
+CREATE INDEX calls_waiting ON calls (campaign_id, next_attempt_at) WHERE next_attempt_at IS NOT NULL;
 CREATE INDEX calls_phone ON calls (tenant, phone, created_at);
 CREATE INDEX calls_campaign ON calls (campaign_id, created_at);
 CREATE INDEX calls_enrollment ON calls (enrollment_id);

@@ -129,7 +129,7 @@ CREATE TABLE calls (
     updated_at TEXT NOT NULL,
     ended_at TEXT
 ) STRICT;
-CREATE INDEX calls_waiting ON calls (campaign_id, next_attempt_at) WHERE status = 'scheduled';
+CREATE INDEX calls_waiting ON calls (campaign_id, next_attempt_at) WHERE next_attempt_at IS NOT NULL;
 CREATE INDEX calls_phone ON calls (tenant, phone, created_at);
 CREATE INDEX calls_campaign ON calls (campaign_id, created_at);
 CREATE INDEX calls_enrollment ON calls (enrollment_id);

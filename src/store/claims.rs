@@ -216,16 +216,16 @@ async fn unchanged_enrollments(tx: &mut Tx, claims: &[Claim]) -> Result<HashSet<
             dynamic!(
                 tx,
                 |q| {
-                    q.push(concat!(
-                        "SELECT ",
-                        $what,
-                        " FROM enrollments e JOIN contacts k ON k.id = e.contact_id \
-                         WHERE e.status = 'active' AND (e.id, k.version) IN ("
-                    ));
+                    q.push("WITH seen (id, version) AS (");
                     q.push_values(claims, |mut row, c| {
                         row.push_bind(&c.enrollment_id).push_bind(c.contact_version);
                     });
-                    q.push(")");
+                    q.push(concat!(
+                        ") SELECT ",
+                        $what,
+                        " FROM seen JOIN enrollments e ON e.id = seen.id \
+                         JOIN contacts k ON k.id = e.contact_id AND k.version = seen.version WHERE e.status = 'active'"
+                    ));
                 },
                 $($finish)+
             )?

@@ -560,7 +560,7 @@ impl SchemaSession for sqlx::PgConnection {
 /// server holds all of it.
 fn begin_in(schema: &str) -> SqlStr {
     AssertSqlSafe(format!(
-        "BEGIN; SET LOCAL search_path TO {}; SET LOCAL idle_in_transaction_session_timeout = '{}s'",
+        "BEGIN; SET LOCAL search_path TO {}; SET LOCAL idle_in_transaction_session_timeout = '{}s'; SET LOCAL jit = off",
         quote_identifier(schema),
         IDLE_TRANSACTION_TIMEOUT.as_secs()
     ))

@@ -30,7 +30,7 @@ pub const LEASE_SECONDS: i64 = 60;
 /// A dial that is not sent this long after its commit is not sent at all: the world may have moved on.
 const MAX_COMMIT_AGE: Duration = Duration::from_secs(5);
 /// The most attempts in one transaction.
-const BATCH: usize = 50;
+const BATCH: usize = 100;
 /// The most attempts that wait committed besides those that run.
 const MOST_WAITING: usize = 2 * BATCH;
 /// How long the first outcome of a batch waits for others to be recorded with it.
