@@ -166,7 +166,6 @@ start_postgres() {
         as_server sh -c 'cat >>"$1"' sh "$work_dir/data/postgresql.conf" <<CONF
 listen_addresses = ''
 unix_socket_directories = '$work_dir'
-max_connections = 200
 timezone = 'UTC'
 $settings
 CONF

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 
 use chrono::{DateTime, Utc};
+use clap::error::ErrorKind;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands;
@@ -112,7 +113,16 @@ Try it without any account: callops demo";
 /// # Errors
 /// What is wrong with it; or the help, when that was asked for.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
-    let matches = Cli::command().mut_subcommands(with_flowing_notes).try_get_matches_from(args)?;
+    let args: Vec<OsString> = args.into_iter().collect();
+    let matches = match Cli::command().try_get_matches_from(&args) {
+        // Only help shows the notes, and to prepare those of every command takes as long as all else that is parsed.
+        Err(error)
+            if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand) =>
+        {
+            Cli::command().mut_subcommands(with_flowing_notes).try_get_matches_from(args)?
+        }
+        matches => matches?,
+    };
     Cli::from_arg_matches(&matches)
 }
 

@@ -568,9 +568,16 @@ fn begin_in(schema: &str) -> SqlStr {
 }
 
 /// As [`begin_in`]. What writes finds its rows by their keys. A server that planned a statement while the tables were
-/// still empty would go on reading them whole when they have grown, and so would its checks of foreign keys.
+/// still empty would go on reading them whole when they have grown, and so would its checks of foreign keys. And what is
+/// committed is on the disk, also where somebody told the server not to wait for it: an intent that a crash takes back
+/// is a second ring.
 fn begin_writing_in(schema: &str) -> SqlStr {
-    AssertSqlSafe(format!("{}; SET LOCAL enable_seqscan = off", begin_in(schema).as_str())).into_sql_str()
+    AssertSqlSafe(format!(
+        "{}; SET LOCAL enable_seqscan = off; \
+         SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'",
+        begin_in(schema).as_str()
+    ))
+    .into_sql_str()
 }
 
 fn quote_identifier(name: &str) -> String {

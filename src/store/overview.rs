@@ -335,7 +335,7 @@ pub async fn pragmas(db: &Db) -> Result<Vec<(&'static str, String)>> {
             }
         }
         Tx::Postgres(tx) => {
-            for name in ["server_version_num", "fsync", "synchronous_commit", "full_page_writes"] {
+            for name in ["server_version_num", "fsync", "full_page_writes"] {
                 let value = sqlx::query_scalar::<_, String>("SELECT current_setting($1)")
                     .bind(name)
                     .fetch_one(&mut **tx)

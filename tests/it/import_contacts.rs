@@ -261,6 +261,7 @@ on_both_databases! {
         let id = import(&db, [list.as_str()]).success().json()["import"].clone();
         let mut tx = store.read().await.expect("a transaction");
         let imports = store::imports::imports(&mut tx, None, 10).await.expect("imports");
+        drop(tx);
         assert_eq!(imports.len(), 1);
         assert_eq!(json!(imports[0].id), id);
         assert_eq!(imports[0].file_name, "list.csv");

@@ -102,8 +102,6 @@ fn setting(name: &str, value: &str, report: &mut Report) {
             }
             return;
         }
-        // `local`, `remote_write` and `remote_apply` flush to this server's disk as `on` does.
-        "synchronous_commit" => (value != "off", HINT_POSTGRES),
         _ => (value == "on", HINT_POSTGRES),
     };
     if sound {
@@ -183,7 +181,6 @@ mod tests {
             ("server_version_num", "130004", "120019"),
             ("fsync", "on", "off"),
             ("full_page_writes", "on", "off"),
-            ("synchronous_commit", "remote_apply", "off"),
         ] {
             let mut report = Report::new();
             setting(name, sound, &mut report);
