@@ -13,6 +13,8 @@ CREATE TABLE accounts (
     settings TEXT NOT NULL,
     max_concurrency BIGINT NOT NULL,
     calls_per_minute BIGINT,
+    -- No more attempts than this are live. Counted anew when it leaves too little room.
+    live_at_most BIGINT NOT NULL DEFAULT 0,
     org_id TEXT,
     held_until TIMESTAMPTZ,
     held_reason TEXT,
@@ -221,6 +223,7 @@ CREATE TABLE suppressions (
     expires_at TIMESTAMPTZ,
     UNIQUE (tenant, pattern, is_prefix)
 );
+CREATE INDEX suppressions_prefix ON suppressions (tenant) WHERE is_prefix;
 
 CREATE TABLE pauses (
     -- `all`, or `tenant:NAME`.

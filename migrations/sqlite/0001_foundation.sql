@@ -13,6 +13,8 @@ CREATE TABLE accounts (
     settings TEXT NOT NULL,
     max_concurrency INTEGER NOT NULL,
     calls_per_minute INTEGER,
+    -- No more attempts than this are live. Counted anew when it leaves too little room.
+    live_at_most INTEGER NOT NULL DEFAULT 0,
     org_id TEXT,
     held_until TEXT,
     held_reason TEXT,
@@ -220,6 +222,7 @@ CREATE TABLE suppressions (
     expires_at TEXT,
     UNIQUE (tenant, pattern, is_prefix)
 ) STRICT;
+CREATE INDEX suppressions_prefix ON suppressions (tenant) WHERE is_prefix;
 
 CREATE TABLE pauses (
     -- `all`, or `tenant:NAME`.

@@ -2,18 +2,19 @@
 //!
 //! The unique indexes forbid it whatever asked for it; what stands here makes the common races cheap and quiet.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+mod capacity;
+mod commit;
 
-use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::FromRow;
+use std::collections::{HashMap, HashSet};
 
-use super::control::share_dialling;
-use super::{Result, Tx, dynamic, execute, fetch, scalar};
+use chrono::{DateTime, Utc};
 
-/// How long an unknown attempt counts against its account's capacity: nothing rings or talks longer.
-const UNKNOWN_OCCUPIES_SECONDS: i64 = 70 * 60;
-/// The span that the pace of accounts and campaigns is counted in.
-const PACE_SECONDS: i64 = 60;
+pub(super) use self::capacity::count_revived;
+pub use self::capacity::{AccountLimits, capacity};
+use self::capacity::{campaigns_room, lock_account};
+pub use self::commit::commit_to_dial;
+use super::{Result, Tx, dynamic, execute, fetch};
+
 /// No claim becomes a dial later than this after it was made: its lease is over by then.
 pub(super) const LONGEST_CLAIM_SECONDS: i64 = 120;
 
@@ -87,15 +88,6 @@ pub struct Claimed {
     pub changed: Vec<String>,
 }
 
-/// How much an account may do at once.
-#[derive(Clone, Copy, Debug, FromRow)]
-pub struct AccountLimits {
-    /// The most calls live at once.
-    pub max_concurrency: i64,
-    /// The most calls to start in a minute.
-    pub calls_per_minute: Option<i64>,
-}
-
 /// Reserves attempts of one account, as many as its capacity allows, each with its call and slot.
 ///
 /// `owner` is the run that may take them to `placing` until `lease_until`.
@@ -111,8 +103,7 @@ pub async fn claim(
     now: DateTime<Utc>,
 ) -> Result<Claimed> {
     let mut result = Claimed::default();
-    let limits = lock_account(tx, account).await?;
-    let free = capacity(tx, account, &limits, now).await?;
+    let room_of_account = lock_account(tx, account, claims.len(), now).await?;
     let unchanged = unchanged_enrollments(tx, claims).await?;
     let mut room = campaigns_room(tx, account, claims, now).await?;
     let mut batch: Vec<&Claim> = Vec::with_capacity(claims.len());
@@ -125,7 +116,7 @@ pub async fn claim(
         match left {
             None => result.outdated.push(claim.attempt_id.clone()),
             Some(0) => result.too_fast.push(claim.attempt_id.clone()),
-            Some(_) if batch.len() >= free => result.no_capacity.push(claim.attempt_id.clone()),
+            Some(_) if batch.len() >= room_of_account.free => result.no_capacity.push(claim.attempt_id.clone()),
             Some(left) => {
                 *left -= 1;
                 batch.push(claim);
@@ -161,49 +152,10 @@ pub async fn claim(
 
     if !batch.is_empty() {
         mark_claimed(tx, &batch, now).await?;
+        room_of_account.take(tx, account, batch.len()).await?;
     }
     result.attempts = batch.iter().map(|c| c.attempt_id.clone()).collect();
     Ok(result)
-}
-
-async fn lock_account(tx: &mut Tx, account: &str) -> Result<AccountLimits> {
-    const SELECT: &str = "SELECT max_concurrency, calls_per_minute FROM accounts WHERE name = $1";
-    Ok(match tx {
-        Tx::Sqlite(tx) => sqlx::query_as(SELECT).bind(account).fetch_one(&mut **tx).await?,
-        Tx::Postgres(tx) => {
-            sqlx::query_as("SELECT max_concurrency, calls_per_minute FROM accounts WHERE name = $1 FOR UPDATE")
-                .bind(account)
-                .fetch_one(&mut **tx)
-                .await?
-        }
-    })
-}
-
-/// How many more attempts the account can have live, and may start within this minute.
-pub async fn capacity(tx: &mut Tx, account: &str, limits: &AccountLimits, now: DateTime<Utc>) -> Result<usize> {
-    let live = scalar!(
-        tx,
-        i64,
-        fetch_one,
-        "SELECT count(*) FROM attempts WHERE account = $1 AND live AND (state <> 'unknown' OR placing_at > $2)",
-        account,
-        now - TimeDelta::seconds(UNKNOWN_OCCUPIES_SECONDS)
-    )?;
-    let mut free = limits.max_concurrency - live;
-    if let Some(per_minute) = limits.calls_per_minute {
-        let recent = scalar!(
-            tx,
-            i64,
-            fetch_one,
-            "SELECT count(*) FROM attempts
-             WHERE account = $1 AND claimed_at > $2 AND (placing_at > $3 OR state = 'claimed')",
-            account,
-            now - TimeDelta::seconds(PACE_SECONDS + LONGEST_CLAIM_SECONDS),
-            now - TimeDelta::seconds(PACE_SECONDS)
-        )?;
-        free = free.min(per_minute - recent);
-    }
-    Ok(usize::try_from(free).unwrap_or(0))
 }
 
 /// The enrollments among the claims' that are still active and whose contact is as it was when the plan was made.
@@ -239,54 +191,6 @@ async fn unchanged_enrollments(tx: &mut Tx, claims: &[Claim]) -> Result<HashSet<
     }
     let ids: Vec<String> = unchanged!("e.id", build_query_scalar::<String>().fetch_all);
     Ok(ids.into_iter().collect())
-}
-
-/// How many more calls each campaign may start within this minute, by id and version of its rules; campaigns that are
-/// stopped, paused or have other rules by now are left out.
-async fn campaigns_room<'c>(
-    tx: &mut Tx,
-    account: &str,
-    claims: &'c [Claim],
-    now: DateTime<Utc>,
-) -> Result<HashMap<(&'c str, i64), usize>> {
-    let mut room = HashMap::new();
-    for claim in claims {
-        let campaign = (claim.campaign_id.as_str(), claim.rules_version);
-        if room.contains_key(&campaign) {
-            continue;
-        }
-        let version = scalar!(
-            tx,
-            i64,
-            fetch_optional,
-            "SELECT rules_version FROM campaigns WHERE id = $1 AND active
-               AND NOT EXISTS (SELECT 1 FROM pauses p WHERE p.scope IN ('all', 'tenant:' || campaigns.tenant))",
-            &claim.campaign_id
-        )?;
-        if version != Some(claim.rules_version) {
-            continue;
-        }
-        let left = match claim.calls_per_minute {
-            None => usize::MAX,
-            Some(per_minute) => {
-                let recent = scalar!(
-                    tx,
-                    i64,
-                    fetch_one,
-                    "SELECT count(*) FROM attempts
-                     WHERE account = $1 AND campaign_id = $2 AND claimed_at > $3
-                       AND (placing_at > $4 OR state = 'claimed')",
-                    account,
-                    &claim.campaign_id,
-                    now - TimeDelta::seconds(PACE_SECONDS + LONGEST_CLAIM_SECONDS),
-                    now - TimeDelta::seconds(PACE_SECONDS)
-                )?;
-                usize::try_from(per_minute - recent).unwrap_or(0)
-            }
-        };
-        room.insert(campaign, left);
-    }
-    Ok(room)
 }
 
 async fn insert_calls(tx: &mut Tx, claims: &[&Claim], now: DateTime<Utc>) -> Result<()> {
@@ -534,126 +438,6 @@ pub async fn last_rang<'a>(
         build_query_as::<(String, String, DateTime<Utc>)>().fetch_all
     )?;
     Ok(rows.into_iter().map(|(tenant, phone, at)| ((tenant, phone), at)).collect())
-}
-
-/// Commits claims to being dialled: after this transaction the phones may ring.
-///
-/// One statement asks again for everything that must hold at this moment: the claim is ours and its lease runs, the
-/// window stays open long enough, nobody paused, the campaign is active by unchanged rules, the contact is unchanged
-/// and not suppressed, the call still waits, and the account and campaign are not held back. Yields the attempts that
-/// may be dialled; the others keep their state.
-pub async fn commit_to_dial(tx: &mut Tx, attempts: &[String], owner: &str, now: DateTime<Utc>) -> Result<Vec<String>> {
-    if attempts.is_empty() {
-        return Ok(Vec::new());
-    }
-    // Readers of these rows on PostgreSQL wait for a pause, a stop, an edit or a cancellation that is under way, and
-    // hold up those that come after until this commit is durable. SQLite has one writer.
-    if matches!(tx, Tx::Postgres(_)) {
-        share_dialling(tx).await?;
-        lock_what_dials_depend_on(tx, attempts).await?;
-    }
-    let placed: Vec<String> = dynamic!(
-        tx,
-        |q| {
-            q.push("UPDATE attempts SET state = 'placing', may_have_rung = TRUE, placing_at = ");
-            q.push_bind(now);
-            q.push(", org_id = (SELECT a.org_id FROM accounts a WHERE a.name = attempts.account), updated_at = ");
-            q.push_bind(now);
-            q.push(" WHERE state = 'claimed' AND owner = ");
-            q.push_bind(owner);
-            q.push(" AND lease_until > ");
-            q.push_bind(now);
-            q.push(" AND dial_before > ");
-            q.push_bind(now);
-            q.push(
-                " AND NOT EXISTS (SELECT 1 FROM pauses p WHERE p.scope IN ('all', 'tenant:' || attempts.tenant))
-                  AND EXISTS (SELECT 1 FROM calls c WHERE c.id = attempts.call_id AND c.status = 'scheduled')
-                  AND EXISTS (SELECT 1 FROM contacts k WHERE k.id = attempts.contact_id
-                              AND k.phone = attempts.phone AND k.version = attempts.contact_version)
-                  AND NOT EXISTS (SELECT 1 FROM suppressions s WHERE s.tenant IN ('', attempts.tenant)
-                              AND (s.pattern = attempts.phone
-                                   OR (s.is_prefix AND substr(attempts.phone, 1, length(s.pattern)) = s.pattern))
-                              AND (s.expires_at IS NULL OR s.expires_at > ",
-            );
-            q.push_bind(now);
-            q.push(
-                ")) AND EXISTS (SELECT 1 FROM campaigns m WHERE m.id = attempts.campaign_id AND m.active
-                              AND m.rules_version = attempts.rules_version
-                              AND (m.held_until IS NULL OR m.held_until <= ",
-            );
-            q.push_bind(now);
-            q.push(
-                ")) AND EXISTS (SELECT 1 FROM accounts a WHERE a.name = attempts.account
-                              AND (a.held_until IS NULL OR a.held_until <= ",
-            );
-            q.push_bind(now);
-            q.push(")) AND id IN (");
-            let mut ids = q.separated(", ");
-            for id in attempts {
-                ids.push_bind(id);
-            }
-            q.push(") RETURNING id");
-        },
-        build_query_scalar::<String>().fetch_all
-    )?;
-    if placed.is_empty() {
-        return Ok(Vec::new());
-    }
-    dynamic!(
-        tx,
-        |q| {
-            q.push("UPDATE calls SET status = 'calling', updated_at = ");
-            q.push_bind(now);
-            q.push(" WHERE id IN (SELECT call_id FROM attempts WHERE id IN (");
-            let mut ids = q.separated(", ");
-            for id in &placed {
-                ids.push_bind(id);
-            }
-            q.push("))");
-        },
-        execute
-    )?;
-    Ok(placed)
-}
-
-async fn lock_what_dials_depend_on(tx: &mut Tx, attempts: &[String]) -> Result<()> {
-    let rows: Vec<(String, String, String)> = dynamic!(
-        tx,
-        |q| {
-            q.push("SELECT campaign_id, contact_id, call_id FROM attempts WHERE id IN (");
-            let mut ids = q.separated(", ");
-            for id in attempts {
-                ids.push_bind(id);
-            }
-            q.push(")");
-        },
-        build_query_as::<(String, String, String)>().fetch_all
-    )?;
-    let campaigns: BTreeSet<&str> = rows.iter().map(|(campaign_id, _, _)| campaign_id.as_str()).collect();
-    let contacts: BTreeSet<&str> = rows.iter().map(|(_, contact_id, _)| contact_id.as_str()).collect();
-    let calls: BTreeSet<&str> = rows.iter().map(|(_, _, call_id)| call_id.as_str()).collect();
-    for (head, ids, tail) in [
-        ("SELECT 1 FROM campaigns WHERE id IN (", campaigns, ") ORDER BY id FOR SHARE"),
-        ("SELECT 1 FROM contacts WHERE id IN (", contacts, ") ORDER BY id FOR SHARE"),
-        ("SELECT 1 FROM calls WHERE id IN (", calls, ") ORDER BY id FOR UPDATE"),
-    ] {
-        if ids.is_empty() {
-            continue;
-        }
-        dynamic!(
-            tx,
-            |q| {
-                q.push(head);
-                let mut separated = q.separated(", ");
-                for id in &ids {
-                    separated.push_bind(*id);
-                }
-                q.push(tail);
-            },
-            execute
-        )?;
-    }
-    Ok(())
 }
 
 /// Claims whose owner let the lease run out without committing to dial, and when it did: nothing was sent for them.

@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::FromRow;
 
 use super::attempts::{Attempt, lock_of_calls};
-use super::{Result, StoreError, Tx, dynamic, fetch, runs, scalar};
+use super::{Result, StoreError, Tx, claims, dynamic, fetch, runs, scalar};
 use crate::domain::call::{AttemptFacts, AttemptState, CallStatus, Decision, derive, may_move};
 use crate::domain::campaign::Rules;
 use crate::domain::evidence::{Observation, RetryPolicy, Seen, next_attempt_at};
@@ -85,6 +85,9 @@ pub async fn apply(tx: &mut Tx, observations: &[Observation], now: DateTime<Utc>
         if !absorb(attempt, observation) {
             changed.insert(index);
             continue;
+        }
+        if revives {
+            claims::count_revived(tx, &attempt.account).await?;
         }
         changed.insert(index);
         moved_ids.insert(attempt.id.clone());

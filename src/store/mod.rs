@@ -573,7 +573,7 @@ fn begin_in(schema: &str) -> SqlStr {
 /// is a second ring.
 fn begin_writing_in(schema: &str) -> SqlStr {
     AssertSqlSafe(format!(
-        "{}; SET LOCAL enable_seqscan = off; \
+        "{}; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; \
          SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'",
         begin_in(schema).as_str()
     ))

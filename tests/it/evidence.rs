@@ -6,6 +6,7 @@ use std::sync::Barrier;
 use callops::commands::calling::counts::Counts;
 use callops::commands::calling::plan::{self, Search, Source};
 use callops::domain::call::{AttemptFacts, AttemptState, CallStatus, Evidence, derive};
+use callops::domain::dial::RefusalClass;
 use callops::domain::evidence::{Ending, Observation, Seen};
 use callops::domain::outcome::Outcome;
 use callops::store::attempts::{self, Attempt};
@@ -478,6 +479,39 @@ on_both_databases! {
         assert_eq!((claimed.attempts.len(), claimed.no_capacity.len()), (1, 2), "three a minute, claims included");
         sql(&story, "UPDATE accounts SET calls_per_minute = NULL", None).await;
         assert_eq!(claim(&story, &planned[3..]).await.attempts.len(), 2);
+    }
+
+    async fn an_attempt_that_comes_back_to_life_counts_against_its_account(db) {
+        let story = begin(db).await;
+        for n in 0..4 {
+            story.contact(&phone(n), |_| {}, &["checkup"]).await;
+        }
+        story.put_account("acme-vapi", "env:ACME_KEY", 2).await;
+        let planned = plans(&story).await;
+        let now = story.now();
+        let mut dialled = Vec::new();
+        for claims in planned[..3].chunks(1) {
+            let claimed = claim(&story, claims).await;
+            let ids = commit(&story, &claimed.attempts, OWNER, now).await;
+            assert_eq!(ids.len(), 1, "there is room: {claimed:?}");
+            let lost = Seen::Lost { reason: "unknown for 24 hours".to_owned() };
+            let refused =
+                Seen::Refused { class: RefusalClass::Number, reason: "no such number".to_owned(), retry_at: None };
+            let observations = match dialled.len() {
+                0 => vec![
+                    seen(&ids[0], Evidence::Owner, now, Seen::Unknown { reason: "no answer".to_owned() }),
+                    seen(&ids[0], Evidence::Timer, now, lost),
+                ],
+                1 => vec![seen(&ids[0], Evidence::Owner, now, refused)],
+                _ => Vec::new(),
+            };
+            apply(&story, &observations).await;
+            dialled.extend(ids);
+        }
+        apply(&story, &[seen(&dialled[0], Evidence::Provider, now, accepted(&dialled[0]))]).await;
+        assert_eq!(count(&story, "SELECT count(*) FROM attempts WHERE live").await, 2);
+        let claimed = claim(&story, &planned[3..]).await;
+        assert_eq!((claimed.attempts.len(), claimed.no_capacity.len()), (0, 1), "{claimed:?}");
     }
 
     async fn a_slot_or_a_phone_that_is_taken_is_not_claimed(db) {
