@@ -221,6 +221,10 @@ impl App {
             }
             Ok(())
         };
+        let tx = match tx {
+            None if !did_something => Some(db.read().await?),
+            tx => tx,
+        };
         if let Some(mut tx) = tx {
             let durability = if did_something { Durability::Durable } else { Durability::Passing };
             let result = async {

@@ -1,21 +1,16 @@
 //! `collect-outcomes`: asks the providers what became of calls.
 
-use std::time::Duration;
-
 use anyhow::Result;
 
 use super::calling::counts::Counts;
-use super::calling::directory::Directory;
 use super::calling::sweep;
+use super::calling::tick::tick;
 use super::process_calls::report;
 use crate::app::App;
-use crate::error::{Exit, classify};
+use crate::error::Exit;
 
 /// The command's name, as its heartbeat bears it.
 pub const COMMAND: &str = "collect-outcomes";
-
-/// No question is asked after this long: the next run goes on.
-const MAX_RUNTIME: Duration = Duration::from_secs(50);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -46,21 +41,5 @@ pub async fn run(app: &App, _args: Args) -> Result<Exit> {
 /// # Errors
 /// As [`run`].
 pub async fn once(app: &App) -> Result<(Counts, Exit)> {
-    let started_at = app.clock.now();
-    let mut counts = Counts::default();
-    let result = async {
-        app.check_database_clock().await?;
-        let mut directory = Directory::load(app).await?;
-        sweep::collect(app, &mut directory, app.clock.monotonic() + MAX_RUNTIME, &mut counts).await
-    }
-    .await;
-    let exit = match &result {
-        Ok(()) => counts.exit(),
-        Err(error) => classify(error),
-    };
-    let something = result.is_err() || !counts.is_idle();
-    let recorded = app.finish_run(&app.new_id(), COMMAND, started_at, exit, &counts.record(), something, None).await;
-    result?;
-    recorded?;
-    Ok((counts, exit))
+    tick(app, COMMAND, async |directory, stop_at, counts| sweep::collect(app, directory, stop_at, counts).await).await
 }

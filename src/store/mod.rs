@@ -1,6 +1,6 @@
 //! The one store, on SQLite or PostgreSQL.
 //!
-//! SQL text is written once and stands in the function that runs it; the macros here expand one sqlx chain for
+//! SQL text is written once and stands in the function that runs it; the macros of `statements` expand one sqlx chain for
 //! each database. Instants come from the caller: SQL never asks the database for the time, but for one check of
 //! its clock.
 
@@ -8,6 +8,7 @@ pub mod attempts;
 pub mod calls;
 pub mod claims;
 mod columns;
+mod connect;
 pub mod contacts;
 pub mod control;
 pub mod enrollments;
@@ -18,110 +19,25 @@ pub mod overview;
 mod pool;
 pub mod runs;
 pub mod setup;
+mod statements;
+mod transient;
 
-use std::io;
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::Duration;
 
-use crate::fail_point;
 use chrono::{DateTime, Utc};
-use sqlx::migrate::{Migrate, Migrator};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, Connection, PgConnection, Postgres, SqlSafeStr as _, SqlStr, Sqlite};
+use sqlx::migrate::{Migrate as _, Migrator};
+use sqlx::{AssertSqlSafe, Connection as _, Postgres, SqlSafeStr as _, SqlStr, Sqlite};
 
 pub use self::pool::{Lent, Pool};
-
-/// Runs the same statement on whichever database `$tx` is; yields the number of rows changed.
-macro_rules! execute {
-    ($tx:expr, $sql:expr $(, $arg:expr)* $(,)?) => {
-        match $tx {
-            $crate::store::Tx::Sqlite(tx) => {
-                sqlx::query($sql) $(.bind($arg))* .execute(&mut **tx).await.map(|done| done.rows_affected())
-            }
-            $crate::store::Tx::Postgres(tx) => {
-                sqlx::query($sql) $(.bind($arg))* .execute(&mut **tx).await.map(|done| done.rows_affected())
-            }
-        }
-    };
-}
-
-/// Fetches rows of type `$row` with `$fetch` = `fetch_one` | `fetch_optional` | `fetch_all`.
-macro_rules! fetch {
-    ($tx:expr, $row:ty, $fetch:ident, $sql:expr $(, $arg:expr)* $(,)?) => {
-        match $tx {
-            $crate::store::Tx::Sqlite(tx) => {
-                sqlx::query_as::<_, $row>($sql) $(.bind($arg))* .$fetch(&mut **tx).await
-            }
-            $crate::store::Tx::Postgres(tx) => {
-                sqlx::query_as::<_, $row>($sql) $(.bind($arg))* .$fetch(&mut **tx).await
-            }
-        }
-    };
-}
-
-/// Fetches values of a single column.
-macro_rules! scalar {
-    ($tx:expr, $ty:ty, $fetch:ident, $sql:expr $(, $arg:expr)* $(,)?) => {
-        match $tx {
-            $crate::store::Tx::Sqlite(tx) => {
-                sqlx::query_scalar::<_, $ty>($sql) $(.bind($arg))* .$fetch(&mut **tx).await
-            }
-            $crate::store::Tx::Postgres(tx) => {
-                sqlx::query_scalar::<_, $ty>($sql) $(.bind($arg))* .$fetch(&mut **tx).await
-            }
-        }
-    };
-}
-
-/// Builds a statement with a variable number of binds for whichever database `$tx` is, and runs `$finish` on it.
-///
-/// `$build` is a block over a `sqlx::QueryBuilder`; `$finish` is `execute`, which yields the number of rows
-/// changed, or the tail of a chain such as `build_query_as::<Row>().fetch_all`.
-macro_rules! dynamic {
-    ($tx:expr, |$q:ident| $build:block, execute) => {
-        match $tx {
-            $crate::store::Tx::Sqlite(tx) => {
-                let mut $q = sqlx::QueryBuilder::<sqlx::Sqlite>::new("");
-                $build
-                $q.build().execute(&mut **tx).await.map(|done| done.rows_affected())
-            }
-            $crate::store::Tx::Postgres(tx) => {
-                let mut $q = sqlx::QueryBuilder::<sqlx::Postgres>::new("");
-                $build
-                $q.build().execute(&mut **tx).await.map(|done| done.rows_affected())
-            }
-        }
-    };
-    ($tx:expr, |$q:ident| $build:block, $($finish:tt)+) => {
-        match $tx {
-            $crate::store::Tx::Sqlite(tx) => {
-                let mut $q = sqlx::QueryBuilder::<sqlx::Sqlite>::new("");
-                $build
-                $q.$($finish)+(&mut **tx).await
-            }
-            $crate::store::Tx::Postgres(tx) => {
-                let mut $q = sqlx::QueryBuilder::<sqlx::Postgres>::new("");
-                $build
-                $q.$($finish)+(&mut **tx).await
-            }
-        }
-    };
-}
-pub(crate) use {dynamic, execute, fetch, scalar};
+pub(crate) use self::statements::{dynamic, execute, fetch, scalar};
+use self::transient::{MAX_TRIES, back_off, is_transient};
+use crate::fail_point;
 
 static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
-/// How long a connection waits for another writer of a SQLite database.
-const BUSY_TIMEOUT: Duration = Duration::from_mins(1);
-/// How long a command waits for a connection to PostgreSQL.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long a server may take to let a command in before it is asked why.
-const KNOCK_AFTER: Duration = Duration::from_millis(300);
-/// A connection that was idle for longer is tried before it is used.
-const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 /// How long a transaction on PostgreSQL may wait for its client before the server ends it.
 const IDLE_TRANSACTION_TIMEOUT: Duration = Duration::from_mins(1);
 /// Every writing transaction on SQLite is durable once it is committed, whatever its connection did before.
@@ -129,8 +45,6 @@ const SQLITE_BEGIN: &str = "PRAGMA synchronous = FULL; BEGIN IMMEDIATE";
 /// A transaction that a power cut may take back together with nothing else. What it leaves in the write-ahead log is
 /// put away more often than usual: whoever opens the file next has to read it.
 const SQLITE_BEGIN_PASSING: &str = "PRAGMA wal_autocheckpoint = 64; PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE";
-/// How often a transaction that the database rolled back for its own reasons is run again.
-const MAX_TRIES: u32 = 8;
 
 /// What can go wrong between callops and its database.
 #[derive(Debug, thiserror::Error)]
@@ -241,61 +155,14 @@ impl Db {
     /// # Errors
     /// [`StoreError::Missing`] when a SQLite file is absent and `create` is off; otherwise what the database says.
     pub async fn connect(options: &Options) -> Result<Self> {
-        if let Some(path) = sqlite_path(&options.url) {
-            if options.url.contains("://") && !options.url.starts_with("sqlite:") {
-                return Err(StoreError::UnknownUrl);
-            }
-            if !options.create && !path.exists() {
-                return Err(StoreError::Missing(path.to_owned()));
-            }
-            let connect = SqliteConnectOptions::new()
-                .filename(path)
-                .create_if_missing(options.create)
-                .journal_mode(SqliteJournalMode::Wal)
-                .synchronous(SqliteSynchronous::Full)
-                .foreign_keys(true)
-                .busy_timeout(BUSY_TIMEOUT);
-            // One connection, whatever was asked for: SQLite has one writer, and whatever one connection writes takes the
-            // place of all that another one has in its cache.
-            let pool = SqlitePoolOptions::new()
-                .max_connections(1)
-                .acquire_timeout(BUSY_TIMEOUT + ACQUIRE_TIMEOUT)
-                // On a full disk SQLite ends a transaction by itself, which sqlx does not notice: no other one could
-                // begin on that connection.
-                .before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
-                // A file does not go away as a server does.
-                .test_before_acquire(false)
-                .connect_lazy_with(connect);
-            let first = pool.acquire().await?;
-            return Ok(Self::Sqlite(Pool::new(pool, Some(first))));
+        let Some(path) = sqlite_path(&options.url) else { return connect::postgres(options).await };
+        if options.url.contains("://") && !options.url.starts_with("sqlite:") {
+            return Err(StoreError::UnknownUrl);
         }
-        let mut connect = PgConnectOptions::from_str(&options.url)?.application_name("callops");
-        if !options.statement_cache {
-            connect = connect.statement_cache_capacity(0);
+        if !options.create && !path.exists() {
+            return Err(StoreError::Missing(path.to_owned()));
         }
-        let pool = PgPoolOptions::new()
-            .max_connections(options.max_connections)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            // A connection in steady use needs no question whether it still works before each transaction.
-            .test_before_acquire(false)
-            .before_acquire(|connection, seen| {
-                Box::pin(async move {
-                    if seen.idle_for > TRUSTED_IDLE {
-                        connection.ping().await?;
-                    }
-                    Ok(true)
-                })
-            })
-            .connect_lazy_with(connect.clone());
-        // A server that lets us in does so at once, and the pool keeps the connection. Where it takes longer, the pool
-        // would go on trying without a word, so the server is asked directly what is wrong.
-        let first = if let Ok(Ok(connection)) = tokio::time::timeout(KNOCK_AFTER, pool.acquire()).await {
-            Some(connection)
-        } else {
-            knock(&connect).await?;
-            None
-        };
-        Ok(Self::Postgres(Pool::new(pool, first), options.schema.clone()))
+        connect::sqlite(path, options).await
     }
 
     /// Which database this is, for people.
@@ -365,27 +232,7 @@ impl Db {
     /// Runs `work` in a writing transaction and commits it. When the database rolled it back for its own reasons
     /// (serialisation, deadlock, too many connections), all of it runs again after a short, jittered wait.
     pub async fn write<T>(&self, work: impl AsyncFn(&mut Tx) -> Result<T>) -> Result<T> {
-        let mut tries = 0;
-        loop {
-            let result = async {
-                fail_point::hit("store.begin");
-                let mut tx = self.begin().await?;
-                let value = work(&mut tx).await?;
-                fail_point::hit("store.commit");
-                tx.commit().await?;
-                fail_point::hit("store.committed");
-                Ok(value)
-            }
-            .await;
-            match result {
-                Err(StoreError::Database(error)) if tries < MAX_TRIES && is_transient(&error) => {
-                    tries += 1;
-                    tracing::debug!(%error, tries, "the database rolled a transaction back; running it again");
-                    back_off(tries).await;
-                }
-                other => return other,
-            }
-        }
+        self.write_unless(async |tx| work(tx).await.map(Ok::<T, Infallible>)).await?.map_err(|never| match never {})
     }
 
     /// As [`Db::write`], but commits only what `work` found right: on an inner error nothing is written.
@@ -396,10 +243,13 @@ impl Db {
         let mut tries = 0;
         loop {
             let result = async {
+                fail_point::hit("store.begin");
                 let mut tx = self.begin().await?;
                 let value = work(&mut tx).await?;
                 if value.is_ok() {
+                    fail_point::hit("store.commit");
                     tx.commit().await?;
+                    fail_point::hit("store.committed");
                 }
                 Ok(value)
             }
@@ -513,29 +363,6 @@ impl Tx {
     }
 }
 
-/// Asks a server once whether it lets us in. The pool would try for [`ACQUIRE_TIMEOUT`] to reach one that is not there,
-/// and then say no more than that it took too long.
-async fn knock(connect: &PgConnectOptions) -> Result<()> {
-    // A server that is full or starting is asked again: cron starts many of us in the same second.
-    let mut tries = 0;
-    loop {
-        let answer = tokio::time::timeout(ACQUIRE_TIMEOUT, PgConnection::connect_with(connect)).await;
-        let error = match answer {
-            Ok(Ok(connection)) => return Ok(connection.close().await?),
-            Ok(Err(error)) => error,
-            Err(_) => {
-                let limit = ACQUIRE_TIMEOUT.as_secs();
-                io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {limit} s")).into()
-            }
-        };
-        if tries >= MAX_TRIES || !is_transient(&error) {
-            return Err(error.into());
-        }
-        tries += 1;
-        back_off(tries).await;
-    }
-}
-
 /// Creates the PostgreSQL schema and makes it the session's, so that the migrations land in it.
 trait SchemaSession {
     async fn ensure_migrations_table_schema(&mut self, schema: &str) -> Result<()>;
@@ -584,24 +411,8 @@ fn quote_identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// Whether the database rolled back for its own reasons, so that the same transaction may succeed when run again:
-/// 40001 serialisation, 40P01 deadlock, 53300 too many connections, 57P03 starting up; SQLite busy and locked.
-fn is_transient(error: &sqlx::Error) -> bool {
-    let sqlx::Error::Database(error) = error else { return false };
-    match error.code().as_deref() {
-        Some("40001" | "40P01" | "53300" | "57P03") => true,
-        Some(code) if code.len() < 5 => code.parse::<i32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6)),
-        _ => false,
-    }
-}
-
 /// Whether a statement failed because its table is not there.
 fn is_missing_table(error: &sqlx::Error) -> bool {
     let sqlx::Error::Database(error) = error else { return false };
     error.code().as_deref() == Some("42P01") || error.message().starts_with("no such table")
-}
-
-async fn back_off(tries: u32) {
-    let ceiling_ms = 10_u64 << tries.min(7);
-    tokio::time::sleep(Duration::from_millis(fastrand::u64(ceiling_ms / 2..=ceiling_ms))).await;
 }

@@ -1,15 +1,20 @@
 //! Claim, commit, dial, record: the only way by which a phone is made to ring.
 
+mod ahead;
+mod consequence;
+mod record;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 
+use self::ahead::Ahead;
+use self::record::{Halted, Outcome};
 use super::counts::Counts;
-use super::directory::{Directory, held_until};
+use super::directory::Directory;
 use super::plan::{Due, Search};
 use super::provider::Provider;
 use super::rotation::Rotation;
@@ -17,13 +22,12 @@ use super::stop::Stop;
 use crate::app::{App, clock_step};
 use crate::clock::Clock;
 use crate::domain::call::Evidence;
-use crate::domain::dial::RefusalClass;
 use crate::domain::evidence::{Observation, Seen};
 use crate::error::Exit;
 use crate::fail_point;
 use crate::providers::http::LastLook;
 use crate::store::enrollments::CheckResult;
-use crate::store::{calls, claims, enrollments, evidence, runs, setup};
+use crate::store::{calls, claims, enrollments, evidence, setup};
 
 /// How long a claim is ours. Claims are committed within milliseconds; the rest is for a machine that stalls.
 pub const LEASE_SECONDS: i64 = 60;
@@ -31,15 +35,6 @@ pub const LEASE_SECONDS: i64 = 60;
 const MAX_COMMIT_AGE: Duration = Duration::from_secs(5);
 /// The most attempts in one transaction.
 const BATCH: usize = 100;
-/// The most attempts that wait committed besides those that run.
-const MOST_WAITING: usize = 2 * BATCH;
-/// How long the first outcome of a batch waits for others to be recorded with it.
-const RECORD_WITHIN: Duration = Duration::from_millis(50);
-/// How long an account waits that was told to slow down without being told for how long.
-const SLOW_DOWN_SECONDS: i64 = 30;
-/// After so many answers in a row that say nothing, the account rests: each of them may cost a slot.
-const SILENT_IN_A_ROW: u32 = 5;
-
 /// How much one run may do.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -49,45 +44,6 @@ pub struct Limits {
     pub calls: u64,
     /// When to stop dialling, on the monotonic clock.
     pub stop_at: Duration,
-}
-
-/// What one dial brought.
-struct Outcome {
-    attempt_id: String,
-    account: String,
-    campaign_id: String,
-    seen: Seen,
-    /// It was not sent because we were too slow, which says nothing about the provider.
-    is_late: bool,
-    at: DateTime<Utc>,
-}
-
-/// What the recorder found out and the feeder must know.
-#[derive(Debug, Default)]
-struct Halted {
-    /// Nothing can be recorded any more, so that nothing more may be dialled.
-    everybody: bool,
-    accounts: BTreeSet<String>,
-    campaigns: BTreeSet<String>,
-}
-
-impl Halted {
-    /// Takes note of a refusal at once: it is recorded later.
-    fn refuse(&mut self, class: RefusalClass, account: &str, campaign_id: &str) {
-        match class {
-            RefusalClass::Number => {}
-            RefusalClass::Campaign => {
-                self.campaigns.insert(campaign_id.to_owned());
-            }
-            RefusalClass::Account | RefusalClass::Capacity => {
-                self.accounts.insert(account.to_owned());
-            }
-        }
-    }
-
-    fn holds(&self, account: &str, campaign_id: &str) -> bool {
-        self.everybody || self.accounts.contains(account) || self.campaigns.contains(campaign_id)
-    }
 }
 
 /// Dials everybody whom the rotation brings, within the limits.
@@ -337,156 +293,6 @@ impl Dialler<'_> {
         Ok(((wall, monotonic), may_dial))
     }
 
-    async fn record(
-        &self,
-        receiver: mpsc::UnboundedReceiver<Outcome>,
-        halted: Arc<Mutex<Halted>>,
-        refusals: &HashMap<String, i64>,
-    ) -> anyhow::Result<Counts> {
-        let result = self.record_all(receiver, &halted, refusals).await;
-        if result.is_err()
-            && let Ok(mut halted) = halted.lock()
-        {
-            halted.everybody = true;
-        }
-        result
-    }
-
-    async fn record_all(
-        &self,
-        mut receiver: mpsc::UnboundedReceiver<Outcome>,
-        halted: &Mutex<Halted>,
-        refusals: &HashMap<String, i64>,
-    ) -> anyhow::Result<Counts> {
-        let mut counts = Counts::default();
-        let mut silent: HashMap<String, u32> = HashMap::new();
-        let mut outcomes = Vec::with_capacity(BATCH);
-        while receive(&mut receiver, &mut outcomes).await {
-            fail_point::hit("record");
-            let now = self.app.clock.now();
-            let observations: Vec<Observation> = outcomes
-                .iter()
-                .map(|outcome| Observation {
-                    attempt_id: outcome.attempt_id.clone(),
-                    by: Evidence::Owner,
-                    at: outcome.at,
-                    seen: outcome.seen.clone(),
-                })
-                .collect();
-            let consequences = self.consequences(&outcomes, halted, refusals, &mut silent, &mut counts);
-            // Before the database knows: each moment that the feeder does not know may be another request.
-            if let Ok(mut halted) = halted.lock() {
-                for consequence in &consequences {
-                    match consequence {
-                        Consequence::HoldAccount { account, .. } => {
-                            halted.accounts.insert(account.clone());
-                        }
-                        Consequence::HoldCampaign { campaign_id, .. } => {
-                            halted.campaigns.insert(campaign_id.clone());
-                        }
-                        Consequence::Release { .. } => {}
-                    }
-                }
-            }
-            self.app
-                .db()
-                .await?
-                .write(async |tx| {
-                    evidence::apply(tx, &observations, now).await?;
-                    for consequence in &consequences {
-                        consequence.write(tx, now).await?;
-                    }
-                    Ok(())
-                })
-                .await?;
-            outcomes.clear();
-        }
-        Ok(counts)
-    }
-
-    /// What outcomes mean for accounts and campaigns beyond the attempts themselves. `campaign_refusals` counts
-    /// those before this run.
-    fn consequences(
-        &self,
-        outcomes: &[Outcome],
-        halted: &Mutex<Halted>,
-        campaign_refusals: &HashMap<String, i64>,
-        silent: &mut HashMap<String, u32>,
-        counts: &mut Counts,
-    ) -> Vec<Consequence> {
-        let mut consequences: Vec<Consequence> = Vec::new();
-        for outcome in outcomes {
-            let account = || outcome.account.clone();
-            let refusals = self.directory.account(&outcome.account).map_or(0, |account| account.refusals);
-            let streak = silent.entry(account()).or_default();
-            match &outcome.seen {
-                Seen::Accepted { queued, .. } => {
-                    *streak = 0;
-                    counts.add(if *queued { "queued" } else { "placed" }, 1);
-                    let release = Consequence::Release { account: account(), campaign_id: outcome.campaign_id.clone() };
-                    // What was sent before a refusal and is taken after it does not show that its cause is gone.
-                    let is_held = halted.lock().is_ok_and(|h| h.holds(&outcome.account, &outcome.campaign_id));
-                    // Once is enough, unless the provider refused something of theirs in between.
-                    if !is_held && consequences.iter().rev().find(|known| known.is_about(&release)) != Some(&release) {
-                        consequences.push(release);
-                    }
-                }
-                Seen::Refused { class, reason, retry_at } => {
-                    *streak = 0;
-                    counts.add("refused", 1);
-                    match class {
-                        RefusalClass::Number => {}
-                        RefusalClass::Capacity => consequences.push(Consequence::HoldAccount {
-                            account: account(),
-                            until: retry_at.unwrap_or(outcome.at + TimeDelta::seconds(SLOW_DOWN_SECONDS)),
-                            reason: reason.clone(),
-                            refusals: 0,
-                        }),
-                        RefusalClass::Account => {
-                            let sentence = format!("account {}: {reason}", outcome.account);
-                            counts.problem(Exit::Configuration, sentence);
-                            consequences.push(Consequence::HoldAccount {
-                                account: account(),
-                                until: held_until(outcome.at, refusals),
-                                reason: reason.clone(),
-                                refusals: refusals + 1,
-                            });
-                        }
-                        RefusalClass::Campaign => {
-                            counts.problem(Exit::Partial, format!("a campaign is refused by its provider: {reason}"));
-                            let refusals = campaign_refusals.get(&outcome.campaign_id).copied().unwrap_or(0);
-                            consequences.push(Consequence::HoldCampaign {
-                                campaign_id: outcome.campaign_id.clone(),
-                                until: held_until(outcome.at, refusals),
-                                reason: reason.clone(),
-                                refusals: refusals + 1,
-                            });
-                        }
-                    }
-                }
-                Seen::NotSent { reason } | Seen::Unknown { reason } => {
-                    let is_unknown = matches!(outcome.seen, Seen::Unknown { .. });
-                    counts.add(if is_unknown { "unknown" } else { "not_sent" }, 1);
-                    if outcome.is_late {
-                        continue;
-                    }
-                    *streak += 1;
-                    if !is_unknown || *streak >= SILENT_IN_A_ROW {
-                        counts.problem(Exit::Unreachable, format!("account {}: {reason}", outcome.account));
-                        consequences.push(Consequence::HoldAccount {
-                            account: account(),
-                            until: held_until(outcome.at, 0),
-                            reason: reason.clone(),
-                            refusals: 0,
-                        });
-                    }
-                }
-                _ => {}
-            }
-        }
-        consequences
-    }
-
     /// Gives back the claims that this run holds and did not commit.
     async fn give_back(&self) -> anyhow::Result<u64> {
         fail_point::hit("give_back");
@@ -503,147 +309,6 @@ impl Dialler<'_> {
             })
             .await?;
         Ok(given_back)
-    }
-}
-
-/// How much is committed to being dialled and not over yet, and how fast it gets over.
-///
-/// More than may run at once is committed, so that a request that ends is followed by the next one without waiting for
-/// the database, and so that a batch is worth its transaction. But nobody waits committed for longer than about a
-/// second: what was true at the commit must still be true at the sending, and after [`MAX_COMMIT_AGE`] it is not sent.
-#[derive(Debug, Default)]
-struct Ahead {
-    committed: AtomicUsize,
-    /// How long a request takes, in microseconds: a moving average that follows a slower answer at once. 0: unknown.
-    request_micros: AtomicU64,
-    ended: Notify,
-}
-
-/// One attempt that is committed to being dialled, until it is over.
-#[derive(Debug)]
-struct Committed(Arc<Ahead>);
-
-impl Ahead {
-    /// The most that may wait committed besides those that run.
-    fn most_waiting(&self, concurrency: usize) -> usize {
-        let request_micros = self.request_micros.load(Ordering::Relaxed);
-        if request_micros == 0 {
-            return (concurrency / 4).min(BATCH);
-        }
-        let sent_in_a_second = concurrency as u64 * 1_000_000 / request_micros;
-        usize::try_from(sent_in_a_second).unwrap_or(MOST_WAITING).min(MOST_WAITING)
-    }
-
-    /// Waits until there is room for a batch worth a transaction, or for all that are `wanted`; says for how many.
-    async fn room(&self, concurrency: usize, wanted: usize) -> usize {
-        loop {
-            let ended = self.ended.notified();
-            let most_waiting = self.most_waiting(concurrency);
-            let free = (concurrency + most_waiting).saturating_sub(self.committed.load(Ordering::Relaxed));
-            if free >= wanted.min((most_waiting / 2).max(1)) {
-                return free.min(wanted);
-            }
-            ended.await;
-        }
-    }
-
-    fn take(self: &Arc<Self>) -> Committed {
-        self.committed.fetch_add(1, Ordering::Relaxed);
-        Committed(Arc::clone(self))
-    }
-}
-
-impl Committed {
-    /// It is over; its request took this long.
-    fn end(self, took: Duration) {
-        let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
-        let known = self.0.request_micros.load(Ordering::Relaxed);
-        self.0.request_micros.store(took.max((7 * (known / 8)) + took / 8), Ordering::Relaxed);
-    }
-}
-
-impl Drop for Committed {
-    fn drop(&mut self) {
-        self.0.committed.fetch_sub(1, Ordering::Relaxed);
-        self.0.ended.notify_one();
-    }
-}
-
-/// Receives a batch of outcomes, and waits a moment for more, since each transaction costs the same however many it
-/// records. A refusal, or an answer that says nothing, is not kept waiting: it may have to stop others. False when there
-/// will be no more.
-async fn receive(receiver: &mut mpsc::UnboundedReceiver<Outcome>, outcomes: &mut Vec<Outcome>) -> bool {
-    receiver.recv_many(outcomes, BATCH).await;
-    let patience = tokio::time::sleep(RECORD_WITHIN);
-    tokio::pin!(patience);
-    while !outcomes.is_empty()
-        && outcomes.len() < BATCH
-        && outcomes.iter().all(|outcome| matches!(outcome.seen, Seen::Accepted { .. }))
-    {
-        let room = BATCH - outcomes.len();
-        tokio::select! {
-            more = receiver.recv_many(outcomes, room) => if more == 0 { break },
-            () = &mut patience => break,
-        }
-    }
-    !outcomes.is_empty()
-}
-
-/// What an outcome means for others.
-#[derive(Debug, PartialEq)]
-enum Consequence {
-    /// `refusals` in a row by its provider; 0 where it asked for patience only.
-    HoldAccount {
-        account: String,
-        until: DateTime<Utc>,
-        reason: String,
-        refusals: i64,
-    },
-    HoldCampaign {
-        campaign_id: String,
-        until: DateTime<Utc>,
-        reason: String,
-        refusals: i64,
-    },
-    Release {
-        account: String,
-        campaign_id: String,
-    },
-}
-
-impl Consequence {
-    /// Whether it concerns the account or the campaign that another one concerns.
-    fn is_about(&self, other: &Self) -> bool {
-        let parts = |consequence: &Self| match consequence {
-            Self::HoldAccount { account, .. } => (Some(account.clone()), None),
-            Self::HoldCampaign { campaign_id, .. } => (None, Some(campaign_id.clone())),
-            Self::Release { account, campaign_id } => (Some(account.clone()), Some(campaign_id.clone())),
-        };
-        let (ours, theirs) = (parts(self), parts(other));
-        (ours.0.is_some() && ours.0 == theirs.0) || (ours.1.is_some() && ours.1 == theirs.1)
-    }
-
-    async fn write(&self, tx: &mut crate::store::Tx, now: DateTime<Utc>) -> crate::store::Result<()> {
-        match self {
-            Self::HoldAccount { account, until, reason, refusals } => {
-                setup::hold_account(tx, account, *until, reason, *refusals).await?;
-                if *refusals > 0 {
-                    runs::raise(tx, "account_refused", &format!("account:{account}"), reason, now).await?;
-                }
-                Ok(())
-            }
-            Self::HoldCampaign { campaign_id, until, reason, refusals } => {
-                setup::hold_campaign(tx, campaign_id, *until, reason, *refusals).await?;
-                runs::raise(tx, "campaign_refused", &format!("campaign:{campaign_id}"), reason, now).await
-            }
-            Self::Release { account, campaign_id } => {
-                setup::release_holds(tx, account, campaign_id).await?;
-                // Even where nothing was held any more: an edit ends a hold, and only a call that was taken shows that
-                // the cause is gone.
-                runs::resolve_finding(tx, "account_refused", &format!("account:{account}"), now).await?;
-                runs::resolve_finding(tx, "campaign_refused", &format!("campaign:{campaign_id}"), now).await
-            }
-        }
     }
 }
 

@@ -8,3 +8,4 @@ pub mod provider;
 pub mod rotation;
 pub mod stop;
 pub mod sweep;
+pub mod tick;

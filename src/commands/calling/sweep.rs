@@ -1,21 +1,24 @@
 //! Settling what is unclear: evidence first, deadlines after.
 
-use std::collections::{BTreeMap, HashMap};
+mod unknown;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use futures_util::StreamExt as _;
 
+use self::unknown::settle_unknown;
 use super::counts::Counts;
 use super::dial::LEASE_SECONDS;
 use super::directory::{Directory, held_until};
-use super::provider::{Provider, in_time};
+use super::provider::in_time;
 use crate::app::{App, clock_step};
 use crate::domain::call::Evidence;
 use crate::domain::dial::CallReport;
 use crate::domain::evidence::{Ending, Observation, Seen};
 use crate::domain::outcome::Outcome;
-use crate::domain::settle::{self, Absence, Reading};
+use crate::domain::settle;
 use crate::error::Exit;
 use crate::fail_point;
 use crate::providers::http::ReadError;
@@ -28,8 +31,6 @@ const READS_AT_ONCE: usize = 8;
 const MOST_POLLS: i64 = 2000;
 /// The most observations recorded in one transaction.
 const BATCH: usize = 50;
-/// Unknown attempts sent further apart than this are looked for in listings of their own.
-const CLUSTER_HOURS: i64 = 2;
 /// A call that was taken back and that the provider does not show any more is over after this long.
 const GONE_AFTER_MINUTES: i64 = 10;
 /// How long a pause or a stop waits for providers to take back what they hold; a sweep goes on with the rest.
@@ -133,56 +134,6 @@ async fn doubt_silent(app: &App, counts: &mut Counts) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn settle_unknown(
-    app: &App,
-    directory: &mut Directory,
-    stop_at: Duration,
-    counts: &mut Counts,
-) -> anyhow::Result<()> {
-    let mut tx = app.db().await?.read().await?;
-    let due = attempts::unknown_due(&mut tx, app.clock.now()).await?;
-    drop(tx);
-    // One listing answers for every attempt of a line and agent.
-    let mut groups: BTreeMap<(String, Option<String>, Option<String>), Vec<Attempt>> = BTreeMap::new();
-    for attempt in due {
-        let key = (attempt.account.clone(), attempt.line.clone(), attempt.agent.clone());
-        groups.entry(key).or_default().push(attempt);
-    }
-    for ((account, line, agent), group) in groups {
-        if app.clock.monotonic() >= stop_at {
-            break;
-        }
-        let Some(client) = directory.probed(app, &account, stop_at, counts).await? else { continue };
-        for cluster in clusters(group) {
-            if app.clock.monotonic() >= stop_at {
-                return Ok(());
-            }
-            let whose = (account.as_str(), line.as_deref(), agent.as_deref());
-            settle_group(app, directory, &client, whose, cluster, stop_at, counts).await?;
-        }
-    }
-    Ok(())
-}
-
-/// Attempts in groups whose times of sending lie close together: one listing covers a group without reading the hours
-/// in between.
-fn clusters(mut attempts: Vec<Attempt>) -> Vec<Vec<Attempt>> {
-    let sent = |attempt: &Attempt| attempt.placing_at.unwrap_or(attempt.claimed_at);
-    attempts.sort_by_key(sent);
-    let mut clusters: Vec<Vec<Attempt>> = Vec::new();
-    for attempt in attempts {
-        match clusters.last_mut() {
-            Some(cluster)
-                if cluster.last().is_some_and(|last| sent(&attempt) - sent(last) < TimeDelta::hours(CLUSTER_HOURS)) =>
-            {
-                cluster.push(attempt);
-            }
-            _ => clusters.push(vec![attempt]),
-        }
-    }
-    clusters
-}
-
 /// Takes back every call that a provider holds for a tenant, a campaign or anybody: it must not ring after a pause or
 /// a stop. What cannot be taken back now is tried again by every sweep.
 ///
@@ -203,111 +154,6 @@ pub async fn take_back_held(
     let stop_at = app.clock.monotonic() + TAKE_BACK_WITHIN;
     for attempt in held {
         take_back(app, &mut directory, &attempt, stop_at, counts).await?;
-    }
-    Ok(())
-}
-
-async fn settle_group(
-    app: &App,
-    directory: &Directory,
-    client: &Provider,
-    (account, line, agent): (&str, Option<&str>, Option<&str>),
-    group: Vec<Attempt>,
-    stop_at: Duration,
-    counts: &mut Counts,
-) -> anyhow::Result<()> {
-    let timeout = app.config.request_timeout.to_delta();
-    let sent = |attempt: &Attempt| attempt.placing_at.unwrap_or(attempt.claimed_at);
-    let (Some(first), Some(last)) = (group.iter().map(sent).min(), group.iter().map(sent).max()) else { return Ok(()) };
-    let (from, to) = settle::range(first, last, timeout);
-    fail_point::hit("sweep.list");
-    let listing = match in_time(&app.clock, stop_at, async { Ok(client.list(line, agent, from, to).await) }).await {
-        Ok(listing) => listing,
-        // They are asked about again by the next run.
-        Err(error) => return directory.read_failed(app, account, &error, counts).await,
-    };
-    fail_point::hit("sweep.listed");
-    let now = app.clock.now();
-    if let Some(error) = &listing.gap {
-        directory.read_failed(app, account, error, counts).await?;
-    }
-    let by_name: HashMap<&str, &CallReport> =
-        listing.calls.iter().filter_map(|call| Some((call.correlation.as_deref()?, call))).collect();
-    let shown: Vec<&str> = listing.calls.iter().map(|call| call.provider_call_id.as_str()).collect();
-    let mut tx = app.db().await?.read().await?;
-    let controls = attempts::control_calls(&mut tx, account, line, agent, from, to).await?;
-    drop(tx);
-    for attempt in group {
-        if let Some(report) = by_name.get(attempt.id.as_str())
-            && Seen::from_report(report, now).is_some()
-        {
-            learn(app, directory, &attempt, (*report).clone(), counts).await?;
-            counts.add("found", 1);
-            continue;
-        }
-        let stranger = listing.calls.iter().find(|call| {
-            call.to.as_deref() == Some(attempt.phone.as_str())
-                && call.created_at.is_some_and(|at| at >= sent(&attempt) - TimeDelta::seconds(60))
-                && !is_ours(call)
-        });
-        let reading = Reading {
-            is_complete: listing.gap.is_none(),
-            provider_date: listing.provider_date,
-            same_organisation: attempt.org_id.is_some()
-                && listing.calls.iter().all(|call| call.org_id == attempt.org_id)
-                && !listing.calls.is_empty(),
-            shows_control: !controls.is_empty() && controls.iter().all(|id| shown.contains(&id.as_str())),
-            shows_stranger: stranger.is_some(),
-        };
-        let facts = Absence {
-            request_ended_at: attempt.request_ended_at.unwrap_or_else(|| sent(&attempt) + timeout),
-            absences: attempt.absences,
-            first_seen_at: attempt.absence_seen_at,
-        };
-        let step = settle::step(&facts, &reading, now);
-        if let Some(call) = stranger {
-            let detail = format!("the provider shows a call {} to it that is not ours by name", call.provider_call_id);
-            raise(app, "unnamed_call", &format!("attempt:{}", attempt.id), &detail).await?;
-            counts.problem(Exit::Findings, format!("attempt {}: {detail}", attempt.id));
-        }
-        take_step(app, &attempt, step, counts).await?;
-    }
-    Ok(())
-}
-
-/// Whether a call bears the name of an attempt: 26 characters of a ULID.
-fn is_ours(call: &CallReport) -> bool {
-    call.correlation.as_deref().is_some_and(|name| ulid::Ulid::from_string(name).is_ok())
-}
-
-async fn take_step(app: &App, attempt: &Attempt, step: settle::Step, counts: &mut Counts) -> anyhow::Result<()> {
-    let now = app.clock.now();
-    match step {
-        settle::Step::ProvenAbsent => {
-            let reason = "two complete readings of the provider do not show it".to_owned();
-            counts.add("proven_absent", observe(app, attempt, Evidence::Provider, Seen::NotSent { reason }).await?);
-        }
-        settle::Step::Wait { counts_as_absent, forget, ask_again_at } => {
-            let given_up = attempt.deadline_at.is_some_and(|deadline| deadline <= now);
-            if given_up {
-                let reason = "unknown for 24 hours".to_owned();
-                counts.add("lost", observe(app, attempt, Evidence::Timer, Seen::Lost { reason }).await?);
-                return Ok(());
-            }
-            app.db()
-                .await?
-                .write(async |tx| {
-                    if forget {
-                        attempts::forget_absences(tx, &attempt.id, now).await?;
-                    }
-                    if let Some(seen_at) = counts_as_absent {
-                        attempts::absent(tx, &attempt.id, seen_at, now).await?;
-                    }
-                    attempts::polled(tx, &attempt.id, ask_again_at, None, now).await
-                })
-                .await?;
-            counts.add("still_unknown", 1);
-        }
     }
     Ok(())
 }
