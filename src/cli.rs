@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use chrono::{DateTime, Utc};
 use clap::error::ErrorKind;
-use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{Args as _, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands;
 use crate::config::ConfigArgs;
@@ -114,6 +114,9 @@ Try it without any account: callops demo";
 /// What is wrong with it; or the help, when that was asked for.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
     let args: Vec<OsString> = args.into_iter().collect();
+    if let Some(cli) = parse_tick(&args) {
+        return Ok(cli);
+    }
     let matches = match Cli::command().try_get_matches_from(&args) {
         // Only help shows the notes, and to prepare those of every command takes as long as all else that is parsed.
         Err(error)
@@ -124,6 +127,23 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Erro
         matches => matches?,
     };
     Cli::from_arg_matches(&matches)
+}
+
+/// What cron starts every minute. To build all other commands for each of these takes longer than all that an idle one
+/// does besides.
+const TICKS: [(&str, fn(clap::Command) -> clap::Command); 3] = [
+    (commands::process_calls::COMMAND, commands::process_calls::Args::augment_args),
+    (commands::sweep_timeouts::COMMAND, commands::sweep_timeouts::Args::augment_args),
+    (commands::collect_outcomes::COMMAND, commands::collect_outcomes::Args::augment_args),
+];
+
+/// Reads a command line of one of the [`TICKS`], if it is one and nothing about it is special: help, mistakes, and other
+/// commands that the name is an argument of, go the long way.
+fn parse_tick(args: &[OsString]) -> Option<Cli> {
+    let (name, augment) = TICKS.iter().find(|(name, _)| args.iter().any(|arg| arg == name))?;
+    let command = Global::augment_args(clap::Command::new("callops")).subcommand_required(true);
+    let command = command.subcommand(augment(clap::Command::new(*name)));
+    Cli::from_arg_matches(&command.try_get_matches_from(args).ok()?).ok()
 }
 
 /// The command with notes that are broken where the terminal ends, and not where the source does.
@@ -253,6 +273,38 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_short_way_reads_what_the_long_way_reads() {
+        let words = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
+        let long_way = |args: &[OsString]| {
+            let matches = Cli::command().try_get_matches_from(args).ok()?;
+            Cli::from_arg_matches(&matches).ok().map(|cli| format!("{cli:?}"))
+        };
+        for line in [
+            "callops process-calls",
+            "callops -q --format json process-calls --max-runtime 30s --limit 5 --concurrency 7 --tenant acme -vv",
+            "callops --database-url sqlite:x --now 2026-11-20T14:00:00Z process-calls --campaign acme/checkup --dry-run",
+            "callops sweep-timeouts",
+            "callops collect-outcomes --format=csv",
+        ] {
+            let args = words(line);
+            let short = parse_tick(&args).unwrap_or_else(|| panic!("{line} goes the long way"));
+            assert_eq!(Some(format!("{short:?}")), long_way(&args), "{line}");
+        }
+        for line in [
+            "callops",
+            "callops process-calls --help",
+            "callops process-calls --limit many",
+            "callops process-calls sweep-timeouts",
+            "callops --config process-calls status",
+            "callops explain --contact process-calls",
+            "callops --version process-calls",
+            "process-calls",
+        ] {
+            assert!(parse_tick(&words(line)).is_none(), "{line}");
+        }
     }
 
     #[test]
