@@ -14,6 +14,11 @@ use crate::fail_point;
 /// How far two clocks that should agree may be apart before no call is placed.
 pub const MAX_CLOCK_SKEW_SECONDS: i64 = 60;
 
+/// How far the wall clock may move in the middle of a run before no more calls are placed. What was compared at its
+/// beginning may have been as far apart as is tolerated already, and both together must stay within the margins of
+/// windows.
+pub const MAX_CLOCK_STEP_SECONDS: i64 = 20;
+
 /// Wall-clock and monotonic time, as a value that is passed in.
 ///
 /// A run reads the machine's wall clock once and carries it on by the monotonic one. Somebody who sets the wall clock
@@ -79,10 +84,10 @@ impl Clock {
     }
 
     /// How far the wall clock was moved since this clock was made, where that is more than
-    /// [`MAX_CLOCK_SKEW_SECONDS`]: either clock may be the wrong one, so nothing may be placed by them any more.
+    /// [`MAX_CLOCK_STEP_SECONDS`]: either clock may be the wrong one, so nothing may be placed by them any more.
     pub fn step(&self) -> Option<TimeDelta> {
         let moved = self.wall() - self.now();
-        (moved.abs() > TimeDelta::seconds(MAX_CLOCK_SKEW_SECONDS)).then_some(moved)
+        (moved.abs() > TimeDelta::seconds(MAX_CLOCK_STEP_SECONDS)).then_some(moved)
     }
 
     /// Time since an arbitrary origin that no adjustment of the wall clock moves.
@@ -134,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_wall_clock_that_moves_is_shown_and_moves_nothing_else() {
-        for (moved, shows) in [(3600, true), (-86_400, true), (61, true), (-59, false), (0, false)] {
+        for (moved, shows) in [(3600, true), (-86_400, true), (21, true), (-19, false), (0, false)] {
             let Clock(Source::Carried { began, offset, origin }) = Clock::system() else { panic!("a carried clock") };
             let before = Clock(Source::Carried { began, offset, origin }).now();
             let clock = Clock(Source::Carried { began, offset: offset + TimeDelta::seconds(moved), origin });

@@ -151,6 +151,7 @@ CREATE TABLE slots (
 CREATE UNIQUE INDEX slots_subject ON slots (tenant, purpose, subject, key) WHERE subject IS NOT NULL;
 CREATE INDEX slots_call ON slots (call_id);
 
+-- Room in each page, as for calls.
 CREATE TABLE attempts (
     id TEXT PRIMARY KEY,
     -- What else refers to other tables is a copy of what the call, or its campaign, refers to.

@@ -19,7 +19,8 @@ Examples:
 Asks about every call that is placed or under way and due to be asked about: soon after it was placed,
 then less and less often. With it, a campaign without any webhook learns every outcome.
 
-Exit codes: 0 done, 6 a key is refused, 7 a provider cannot be reached.";
+Exit codes: 0 done, 6 a key is refused or a clock is wrong, 7 a provider or the database cannot be
+reached, or its disk is full.";
 
 /// Ask the providers what became of calls
 #[derive(Clone, Debug, clap::Args)]
@@ -29,7 +30,7 @@ pub struct Args {}
 /// Collects once and prints what it did, if it did anything.
 ///
 /// # Errors
-/// When the database fails.
+/// When the database fails, or its clock and ours are too far apart.
 pub async fn run(app: &App, _args: Args) -> Result<Exit> {
     let (counts, exit) = once(app).await?;
     report(app, &counts)?;

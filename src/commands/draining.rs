@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 
 use crate::app::App;
-use crate::clock::MAX_CLOCK_SKEW_SECONDS;
+use crate::clock::{MAX_CLOCK_SKEW_SECONDS, MAX_CLOCK_STEP_SECONDS};
 use crate::store::control;
 
 /// A run that committed to dial sends within this many seconds, or not at all.
@@ -27,8 +27,10 @@ pub async fn wait(app: &App, tenant: Option<&str>, campaign_id: Option<&str>) ->
     let deadline = app.clock.monotonic() + longest_request(app).to_std().unwrap_or_default();
     let mut most = 0;
     loop {
-        // The machines that dial have clocks of their own, each as far off as is tolerated.
-        let since = app.clock.now() - longest_request(app) - TimeDelta::seconds(2 * MAX_CLOCK_SKEW_SECONDS);
+        // The machines that dial have clocks of their own, each as far off as is tolerated, and may have slept.
+        let since = app.clock.now()
+            - longest_request(app)
+            - TimeDelta::seconds(2 * MAX_CLOCK_SKEW_SECONDS + MAX_CLOCK_STEP_SECONDS);
         let mut tx = db.read().await?;
         let count = control::placing_since(&mut tx, tenant, campaign_id, since).await?;
         drop(tx);

@@ -36,7 +36,8 @@ One call per slot, only inside the window, whatever runs at the same time. A run
 earlier runs left unclear. Silent when there was nothing to do.
 
 Exit codes: 0 done, 3 attempts unknown for more than 15 minutes, 4 a campaign is refused or cannot be
-read, 6 a key is refused or a clock is wrong, 7 a provider cannot be reached.";
+read, 6 a key is refused or a clock is wrong, 7 a provider or the database cannot be reached, or its disk
+is full.";
 
 /// Call everybody who is due, once
 #[derive(Clone, Debug, clap::Args)]
@@ -189,10 +190,10 @@ async fn work(
     let search = Search { requested_by: COMMAND, dry_run: false, run_interval_seconds: run_interval_seconds(app) };
     let mut sources: Vec<Source> = open.into_iter().map(Source::new).collect();
     let mut accounts = BTreeSet::new();
-    // Providers are asked only on behalf of somebody who is due: an idle run touches no network.
+    // Providers are asked only on behalf of somebody who is due, or whose time is over: an idle run touches no network.
     let mut waiting = Vec::new();
     for mut source in sources.drain(..) {
-        if source.has_next(app, search, counts).await? {
+        if source.has_next(app, search, counts).await? || source.has_expired() {
             accounts.insert(source.context.account.name.clone());
             waiting.push(source);
         }
@@ -201,6 +202,9 @@ async fn work(
     let stop_at = began + runtime.checked_sub(timeout).unwrap_or(runtime / 2).max(Duration::from_secs(1));
     let clients = directory.probe(app, accounts.iter().map(String::as_str), stop_at, counts).await?;
     waiting.retain(|source| clients.contains_key(&source.context.account.name));
+    for source in &mut waiting {
+        source.end_expired(app, counts).await?;
+    }
     if waiting.is_empty() {
         return Ok(());
     }

@@ -21,8 +21,8 @@ answer was lost is settled by evidence: found at the provider, or proven absent 
 readings. Never by time alone, so nobody is rung a second time. After 24 hours it is given up as lost
 and its slot stays spent.
 
-Exit codes: 0 done, 3 attempts unknown for more than 15 minutes, 6 a key is refused, 7 a provider cannot
-be reached: then everything is left as it is.";
+Exit codes: 0 done, 3 attempts unknown for more than 15 minutes, 6 a key is refused or a clock is wrong,
+7 a provider or the database cannot be reached: then everything is left as it is.";
 
 /// Settle attempts past a deadline, and unknown ones
 #[derive(Clone, Debug, clap::Args)]
@@ -32,7 +32,7 @@ pub struct Args {}
 /// Sweeps once and prints what it did, if it did anything.
 ///
 /// # Errors
-/// When the database fails.
+/// When the database fails, or its clock and ours are too far apart.
 pub async fn run(app: &App, _args: Args) -> Result<Exit> {
     let (counts, exit) = once(app).await?;
     report(app, &counts)?;

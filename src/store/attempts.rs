@@ -121,7 +121,7 @@ pub async fn of_call(tx: &mut Tx, call_id: &str) -> Result<Vec<Attempt>> {
 
 /// All attempts of some calls, by call and number, locked until the transaction ends.
 pub(super) async fn lock_of_calls(tx: &mut Tx, call_ids: &[String]) -> Result<Vec<Attempt>> {
-    let postgres = matches!(tx, Tx::Postgres(_));
+    let lock = tx.lock_clause();
     Ok(dynamic!(
         tx,
         |q| {
@@ -130,10 +130,7 @@ pub(super) async fn lock_of_calls(tx: &mut Tx, call_ids: &[String]) -> Result<Ve
             for id in call_ids {
                 ids.push_bind(id);
             }
-            q.push(") ORDER BY call_id, number");
-            if postgres {
-                q.push(" FOR UPDATE");
-            }
+            q.push(") ORDER BY call_id, number").push(lock);
         },
         build_query_as::<Attempt>().fetch_all
     )?)
@@ -366,7 +363,7 @@ pub async fn hurry_queued(
         fetch_all,
         concat!(
             "UPDATE attempts SET deadline_at = $3, updated_at = $3
-             WHERE state = 'placed' AND queued AND ($1 IS NULL OR tenant = $1) AND ($2 IS NULL OR campaign_id = $2)
+             WHERE state = 'placed' AND live AND queued AND ($1 IS NULL OR tenant = $1) AND ($2 IS NULL OR campaign_id = $2)
              RETURNING ",
             columns!()
         ),

@@ -16,7 +16,7 @@ pub use self::commit::commit_to_dial;
 use super::{Result, Tx, dynamic, execute, fetch};
 
 /// No claim becomes a dial later than this after it was made: its lease is over by then.
-pub(super) const LONGEST_CLAIM_SECONDS: i64 = 120;
+pub const LONGEST_CLAIM_SECONDS: i64 = 120;
 
 /// An attempt to be reserved, and for the first one of a call, the call and its slot.
 #[derive(Clone, Debug)]
@@ -185,9 +185,8 @@ async fn unchanged_enrollments(tx: &mut Tx, claims: &[Claim]) -> Result<HashSet<
     }
     // Nearly always all of them are, and to count them costs less than to fetch them.
     let count: i64 = unchanged!("count(*)", build_query_scalar::<i64>().fetch_one);
-    let asked: HashSet<String> = claims.iter().map(|claim| claim.enrollment_id.clone()).collect();
-    if usize::try_from(count).is_ok_and(|count| count == asked.len()) {
-        return Ok(asked);
+    if usize::try_from(count).is_ok_and(|count| count == claims.len()) {
+        return Ok(claims.iter().map(|claim| claim.enrollment_id.clone()).collect());
     }
     let ids: Vec<String> = unchanged!("e.id", build_query_scalar::<String>().fetch_all);
     Ok(ids.into_iter().collect())

@@ -65,17 +65,6 @@ pub async fn pauses(tx: &mut Tx) -> Result<Vec<Pause>> {
     Ok(fetch!(tx, Pause, fetch_all, "SELECT scope, reason, created_at FROM pauses ORDER BY scope")?)
 }
 
-/// How many attempts are being sent at this moment, for one tenant or for all.
-pub async fn placing_count(tx: &mut Tx, tenant: Option<&str>) -> Result<i64> {
-    Ok(scalar!(
-        tx,
-        i64,
-        fetch_one,
-        "SELECT count(*) FROM attempts WHERE state = 'placing' AND live AND ($1 IS NULL OR tenant = $1)",
-        tenant
-    )?)
-}
-
 /// How many attempts were committed to being sent after `since` and nothing was heard of yet, of one tenant or campaign
 /// (by its id) or of all.
 pub async fn placing_since(

@@ -148,7 +148,7 @@ async fn lock_calls_of(tx: &mut Tx, observations: &[Observation]) -> Result<Vec<
     if observations.is_empty() {
         return Ok(Vec::new());
     }
-    let lock = lock_clause(tx);
+    let lock = tx.lock_clause();
     Ok(dynamic!(
         tx,
         |q| {
@@ -165,7 +165,7 @@ async fn lock_calls_of(tx: &mut Tx, observations: &[Observation]) -> Result<Vec<
 }
 
 async fn lock_calls(tx: &mut Tx, ids: &[String]) -> Result<Vec<CallRow>> {
-    let lock = lock_clause(tx);
+    let lock = tx.lock_clause();
     Ok(dynamic!(
         tx,
         |q| {
@@ -178,11 +178,6 @@ async fn lock_calls(tx: &mut Tx, ids: &[String]) -> Result<Vec<CallRow>> {
         },
         build_query_as::<CallRow>().fetch_all
     )?)
-}
-
-/// What makes a SELECT lock its rows. On SQLite whoever writes has locked everything.
-fn lock_clause(tx: &Tx) -> &'static str {
-    if matches!(tx, Tx::Postgres(_)) { " FOR UPDATE" } else { "" }
 }
 
 async fn retry_policies(tx: &mut Tx, calls: &[CallRow]) -> Result<HashMap<String, RetryPolicy>> {

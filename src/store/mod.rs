@@ -353,6 +353,11 @@ impl Tx {
         Ok(())
     }
 
+    /// What makes a SELECT lock its rows until the transaction ends. On SQLite whoever writes has locked everything.
+    fn lock_clause(&self) -> &'static str {
+        if matches!(self, Self::Postgres(_)) { " FOR UPDATE" } else { "" }
+    }
+
     /// Makes everything in this transaction durable.
     pub async fn commit(self) -> Result<()> {
         match self {

@@ -346,12 +346,13 @@ pub async fn learn_organisation(tx: &mut Tx, account: &str, org_id: &str) -> Res
     Ok(())
 }
 
-/// Holds all calls of an account back until `until` at least. `refusals` is how many in a row the provider's refusal
+/// Holds all calls of an account back until `until` at least, for the reason that holds it longest. `refusals` is how many in a row the provider's refusal
 /// makes, 0 where it was none: what many requests of one run meet is one.
 pub async fn hold_account(tx: &mut Tx, name: &str, until: DateTime<Utc>, reason: &str, refusals: i64) -> Result<()> {
     execute!(
         tx,
-        "UPDATE accounts SET held_until = CASE WHEN held_until > $2 THEN held_until ELSE $2 END, held_reason = $3,
+        "UPDATE accounts SET held_until = CASE WHEN held_until > $2 THEN held_until ELSE $2 END,
+             held_reason = CASE WHEN held_until > $2 THEN held_reason ELSE $3 END,
              refusals = CASE WHEN refusals > $4 THEN refusals ELSE $4 END
          WHERE name = $1",
         name,
@@ -366,7 +367,8 @@ pub async fn hold_account(tx: &mut Tx, name: &str, until: DateTime<Utc>, reason:
 pub async fn hold_campaign(tx: &mut Tx, id: &str, until: DateTime<Utc>, reason: &str, refusals: i64) -> Result<()> {
     execute!(
         tx,
-        "UPDATE campaigns SET held_until = CASE WHEN held_until > $2 THEN held_until ELSE $2 END, held_reason = $3,
+        "UPDATE campaigns SET held_until = CASE WHEN held_until > $2 THEN held_until ELSE $2 END,
+             held_reason = CASE WHEN held_until > $2 THEN held_reason ELSE $3 END,
              refusals = CASE WHEN refusals > $4 THEN refusals ELSE $4 END
          WHERE id = $1",
         id,

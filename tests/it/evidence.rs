@@ -644,7 +644,7 @@ on_both_databases! {
                     barrier.wait();
                     db.write(async |tx| control::pause(tx, "all", None, now).await).await.expect("a pause");
                     let mut tx = db.read().await.expect("a transaction");
-                    let placed = control::placing_count(&mut tx, None).await.expect("a count");
+                    let placed = control::placing_since(&mut tx, None, None, DateTime::UNIX_EPOCH).await.expect("a count");
                     drop(tx);
                     db.close().await;
                     placed

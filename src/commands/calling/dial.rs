@@ -31,10 +31,12 @@ use crate::store::{calls, claims, enrollments, evidence, setup};
 
 /// How long a claim is ours. Claims are committed within milliseconds; the rest is for a machine that stalls.
 pub const LEASE_SECONDS: i64 = 60;
+const _: () = assert!(LEASE_SECONDS <= claims::LONGEST_CLAIM_SECONDS, "the pace counts claims no older than that");
 /// A dial that is not sent this long after its commit is not sent at all: the world may have moved on.
 const MAX_COMMIT_AGE: Duration = Duration::from_secs(5);
 /// The most attempts in one transaction.
 const BATCH: usize = 100;
+
 /// How much one run may do.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -160,7 +162,10 @@ impl Dialler<'_> {
                         halted.refuse(*class, &account, &due.claim.campaign_id);
                     }
                     drop(turn);
-                    place.end(clock.monotonic().saturating_sub(began));
+                    // What was not sent says nothing about how long an answer takes.
+                    if !is_late {
+                        place.end(clock.monotonic().saturating_sub(began));
+                    }
                     let outcome = Outcome {
                         attempt_id: due.claim.attempt_id,
                         campaign_id: due.claim.campaign_id,

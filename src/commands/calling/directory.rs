@@ -99,8 +99,8 @@ impl Directory {
         Ok(usable)
     }
 
-    /// The client of an account whose provider was asked something harmless before, once in a run: a refused key costs
-    /// no slot, and a clock that is wrong is noticed before anybody is dialled and before a timer decides anything.
+    /// The client of an account whose provider was asked something harmless before, once for each directory: a refused
+    /// key costs no slot, and a clock that is wrong is noticed before anybody is dialled, and before it ends a call.
     /// None when it could not be asked, or did not answer by `stop_at` on the monotonic clock.
     ///
     /// # Errors

@@ -38,8 +38,9 @@ const TAKE_BACK_WITHIN: Duration = Duration::from_secs(50);
 /// Unknown attempts older than this are findings.
 pub const OLD_UNKNOWN_SECONDS: i64 = 15 * 60;
 
-/// Settles everything that is past a deadline or unknown. What cannot be asked is left as it is, and no timer decides
-/// before our clock was compared with that of the provider.
+/// Settles everything that is past a deadline or unknown. What cannot be asked is left as it is. No timer says that a
+/// call is over, or lost, before our clock was compared with that of the provider; it may say before that a claim was
+/// given up, which its owner then finds, and that nothing is known of an attempt.
 ///
 /// # Errors
 /// When the database cannot be asked or written.

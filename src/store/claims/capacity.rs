@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::FromRow;
 
 use super::{Claim, LONGEST_CLAIM_SECONDS};
-use crate::store::{Result, Tx, execute, fetch, scalar};
+use crate::store::{Result, Tx, dynamic, execute, fetch, scalar};
 
 /// How long an unknown attempt counts against its account's capacity: nothing rings or talks longer.
 const UNKNOWN_OCCUPIES_SECONDS: i64 = 70 * 60;
@@ -58,18 +58,15 @@ struct Locked {
 /// To count the live attempts of an account with thousands of them costs more than to claim a batch. What is added is
 /// added up in the account's row instead, and only when that bound leaves too little room are they counted.
 pub(super) async fn lock_account(tx: &mut Tx, account: &str, wanted: usize, now: DateTime<Utc>) -> Result<Room> {
-    const SELECT: &str = "SELECT max_concurrency, calls_per_minute, live_at_most FROM accounts WHERE name = $1";
-    let locked: Locked = match tx {
-        Tx::Sqlite(tx) => sqlx::query_as(SELECT).bind(account).fetch_one(&mut **tx).await?,
-        Tx::Postgres(tx) => {
-            sqlx::query_as(
-                "SELECT max_concurrency, calls_per_minute, live_at_most FROM accounts WHERE name = $1 FOR UPDATE",
-            )
-            .bind(account)
-            .fetch_one(&mut **tx)
-            .await?
-        }
-    };
+    let lock = tx.lock_clause();
+    let locked = dynamic!(
+        tx,
+        |q| {
+            q.push("SELECT max_concurrency, calls_per_minute, live_at_most FROM accounts WHERE name = ");
+            q.push_bind(account).push(lock);
+        },
+        build_query_as::<Locked>().fetch_one
+    )?;
     let mut live_at_most = locked.live_at_most;
     let mut free = locked.limits.max_concurrency - live_at_most;
     if free < i64::try_from(wanted).unwrap_or(i64::MAX) {
@@ -125,7 +122,7 @@ pub async fn capacity(tx: &mut Tx, account: &str, limits: &AccountLimits, now: D
 }
 
 /// How many more calls each campaign may start within this minute, by id and version of its rules; campaigns that are
-/// stopped, paused or have other rules by now are left out.
+/// stopped, paused or have other rules by now are left out. A campaign that moves to another account begins a new minute.
 pub(super) async fn campaigns_room<'c>(
     tx: &mut Tx,
     account: &str,

@@ -273,9 +273,14 @@ impl Story {
 
     /// One run of `process-calls` with these options.
     pub(crate) async fn process(&self, options: &[&str]) -> (Counts, Exit) {
+        self.try_process(options).await.expect("a run")
+    }
+
+    /// As [`Story::process`], where the run may be refused.
+    pub(crate) async fn try_process(&self, options: &[&str]) -> anyhow::Result<(Counts, Exit)> {
         let args = ["process-calls"].iter().chain(options);
         let args = ProcessCalls::parse_from(args).args;
-        process_calls::once(&self.app, &args, &Stop::default()).await.expect("a run")
+        process_calls::once(&self.app, &args, &Stop::default()).await
     }
 
     pub(crate) async fn sweep(&self) -> (Counts, Exit) {

@@ -192,6 +192,27 @@ on_both_databases! {
         }
     }
 
+    async fn a_run_by_a_clock_that_is_a_day_ahead_ends_no_call(db) {
+        let story = Story::begin(db, MONDAY_TEN).await;
+        story.campaign("checkup", &rules()).await;
+        story.contact(ADA, |_| {}, &["checkup"]).await;
+        story.script(ADA, json!(["customer-did-not-answer", "customer-ended-call"])).await;
+        story.process(&[]).await;
+        story.wait(TimeDelta::minutes(2));
+        story.collect().await;
+        story.wait(TimeDelta::hours(3));
+        let ahead = TimeDelta::days(1);
+        story.clock.advance(ahead);
+        story.sandbox.advance(-ahead);
+        let error = story.try_process(&[]).await.expect_err("the clocks are compared");
+        assert_eq!(classify(&error), Exit::Configuration, "{error:#}");
+        assert_eq!(story.only_call().await.status, CallStatus::Scheduled, "its period is not over");
+        story.clock.advance(-ahead);
+        story.sandbox.advance(ahead);
+        story.process(&[]).await;
+        assert_eq!(story.rings_of(ADA), 2, "the second attempt is made the same day");
+    }
+
     async fn an_unreachable_provider_leaves_everything_as_it_is(db) {
         let story = Story::begin(db, MONDAY_TEN).await;
         with_a_known_call(&story).await;

@@ -5,6 +5,7 @@ use callops::domain::campaign::ZonePolicy;
 use callops::domain::outcome::Outcome;
 use callops::domain::slot::Frequency;
 use callops::error::Exit;
+use callops::store::claims::Claim;
 use callops::store::{calls, claims, setup};
 use chrono::TimeDelta;
 use serde_json::json;
@@ -383,6 +384,36 @@ on_both_databases! {
         assert!(story.calls().await.is_empty(), "no slot is spent");
         story.process(&[]).await;
         assert_eq!((story.rings_of(ADA), story.rings_of(BOB)), (0, 1));
+    }
+
+    async fn whoever_is_claimed_twice_does_not_stand_in_for_whoever_changed(db) {
+        let story = Story::begin(db, MONDAY_TEN).await;
+        story.campaign("checkup", &rules()).await;
+        story.contact(BOB, |_| {}, &["checkup"]).await;
+        let bob = story.plan_first().await;
+        let ada = story.contact(ADA, |_| {}, &["checkup"]).await;
+        let enrolled = story
+            .write(async |tx| callops::store::enrollments::candidate(tx, &bob.campaign_id, &ada.id).await)
+            .await
+            .expect("an enrollment");
+        let id = || story.app.new_id();
+        let again = Claim { attempt_id: id(), call_id: id(), ..bob.clone() };
+        let outdated = Claim {
+            attempt_id: id(),
+            call_id: id(),
+            enrollment_id: enrolled.enrollment_id,
+            contact_id: ada.id.clone(),
+            phone: ADA.to_owned(),
+            ..bob.clone()
+        };
+        story.correct_phone(&ada, "+12025550109").await;
+        let claims = [outdated, bob, again];
+        let now = story.now();
+        let lease_until = now + TimeDelta::seconds(60);
+        let claimed = story
+            .write(async |tx| claims::claim(tx, "acme-vapi", &claims, "run-1", lease_until, now).await)
+            .await;
+        assert_eq!((claimed.attempts.len(), claimed.slot_taken.len(), claimed.changed.len()), (1, 1, 1), "{claimed:?}");
     }
 
     async fn what_is_paused_or_beyond_the_limit_does_not_ring(db) {

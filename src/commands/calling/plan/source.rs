@@ -24,12 +24,21 @@ pub struct Source {
     met: HashSet<String>,
     is_drained: bool,
     retries_read: bool,
+    /// Calls that wait for a moment which their period no longer has.
+    expired: Vec<String>,
 }
 
 impl Source {
     /// A source of nobody yet.
     pub fn new(context: Context) -> Self {
-        Self { context, ready: VecDeque::new(), met: HashSet::new(), is_drained: false, retries_read: false }
+        Self {
+            context,
+            ready: VecDeque::new(),
+            met: HashSet::new(),
+            is_drained: false,
+            retries_read: false,
+            expired: Vec::new(),
+        }
     }
 
     /// A source of this one person, who was found due, and of nobody else.
@@ -57,6 +66,27 @@ impl Source {
         Ok(!self.ready.is_empty())
     }
 
+    /// Whether calls were met whose period is over.
+    pub fn has_expired(&self) -> bool {
+        !self.expired.is_empty()
+    }
+
+    /// Ends the calls that were met whose period is over, which spends their slots. To be asked for once our clock was
+    /// compared with the provider's: by a clock that is a day ahead, everybody's period is over.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn end_expired(&mut self, app: &App, counts: &mut Counts) -> anyhow::Result<()> {
+        if self.expired.is_empty() {
+            return Ok(());
+        }
+        let expired = std::mem::take(&mut self.expired);
+        let now = app.clock.now();
+        let ended = app.db().await?.write(async |tx| calls::expire(tx, &expired, now).await).await?;
+        counts.add("expired", ended);
+        Ok(())
+    }
+
     /// Stops looking, for example because the account has no room left.
     pub fn drain(&mut self) {
         self.ready.clear();
@@ -76,7 +106,7 @@ impl Source {
             if !search.dry_run {
                 write_waiting(app, &planned, now).await?;
             }
-            counts.add("expired", planned.expired.len() as u64);
+            self.expired.extend(planned.expired);
             self.ready.extend(planned.due);
             return Ok(());
         }
@@ -110,13 +140,12 @@ impl Source {
 }
 
 async fn write_waiting(app: &App, planned: &PlannedWaiting, now: DateTime<Utc>) -> anyhow::Result<()> {
-    if planned.expired.is_empty() && planned.cancelled.is_empty() && planned.postponed.is_empty() {
+    if planned.cancelled.is_empty() && planned.postponed.is_empty() {
         return Ok(());
     }
     app.db()
         .await?
         .write(async |tx| {
-            calls::expire(tx, &planned.expired, now).await?;
             calls::cancel(tx, &planned.cancelled, now).await?;
             for (call_id, until) in &planned.postponed {
                 calls::postpone(tx, call_id, *until, now).await?;
