@@ -411,7 +411,27 @@ impl Stage {
                 let _ = writeln!(wrong, "{attempt:?} is not settled");
             }
         }
+        for (account, most, live) in self.too_low_bounds() {
+            let _ = writeln!(wrong, "{account} has {live} live attempts, and says that there are {most} at most");
+        }
         wrong
+    }
+
+    /// The accounts that have more live attempts than the bound by which they are given more: name, bound, and number.
+    fn too_low_bounds(&self) -> Vec<(String, i64, i64)> {
+        const SQL: &str = "SELECT name, live_at_most, live FROM (
+                SELECT name, live_at_most,
+                       (SELECT count(*) FROM attempts WHERE attempts.account = accounts.name AND attempts.live) AS live
+                FROM accounts
+            ) AS bounds
+            WHERE live_at_most < live";
+        self.with_db(async |db| {
+            match &mut db.read().await.expect("a transaction") {
+                Tx::Sqlite(tx) => sqlx::query_as(SQL).fetch_all(&mut **tx).await,
+                Tx::Postgres(tx) => sqlx::query_as(SQL).fetch_all(&mut **tx).await,
+            }
+            .expect("the accounts")
+        })
     }
 
     /// The phones that rang more than once, each a line.
