@@ -9,6 +9,7 @@ mod common;
 mod config;
 mod demo;
 mod doctor;
+mod durability;
 mod evidence;
 mod exit_codes;
 mod explain;

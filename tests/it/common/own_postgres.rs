@@ -3,8 +3,9 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-/// A server with durable commits, started by `scripts/own-postgres`. It is gone when this is dropped, or when the test
-/// is killed, which ends the script's input.
+/// A server started by `scripts/own-postgres`. It lets its clients commit without waiting for the disk, and a crash then
+/// takes the commit back: only clients that insist on durable commits get them, as callops does. It is gone when this is
+/// dropped, or when the test is killed, which ends the script's input.
 #[derive(Debug)]
 pub(crate) struct OwnPostgres {
     script: Child,

@@ -228,10 +228,15 @@ impl Running {
         }
     }
 
+    /// Whether it has ended.
+    pub(crate) fn is_over(&mut self) -> bool {
+        self.child.try_wait().expect("the command can be asked").is_some()
+    }
+
     /// Whether it runs, stands still, or is over.
     #[cfg(unix)]
     pub(crate) fn condition(&mut self) -> Condition {
-        if self.child.try_wait().expect("the command can be asked").is_some() {
+        if self.is_over() {
             return Condition::Over;
         }
         let output = Command::new("ps").args(["-o", "state=", "-p", &self.child.id().to_string()]).output();

@@ -7,7 +7,7 @@
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 use super::{Scratch, variable};
 
@@ -24,13 +24,16 @@ const NAMESPACES: [&[&str]; 2] = [&["--mount"], &["--user", "--map-root-user", "
 pub(crate) enum Mounting {
     /// It may.
     Here,
-    /// It ran again where it may; this came of it.
-    Elsewhere(Output),
+    /// It ran again where it may, and passed; this is what it said.
+    Elsewhere(String),
     /// Nobody may on this system.
     Nowhere,
 }
 
 /// Runs this test, by its full name, again in a place where it may mount, if there is one and this is not it.
+///
+/// # Panics
+/// When it does not pass there, or is not found by that name, which the test harness takes for a success.
 pub(crate) fn where_to_mount(test: &str) -> Mounting {
     if variable(MAY_MOUNT).is_some() {
         return Mounting::Here;
@@ -47,7 +50,10 @@ pub(crate) fn where_to_mount(test: &str) -> Mounting {
         .env(MAY_MOUNT, "yes")
         .output()
         .expect("unshare can be started");
-    Mounting::Elsewhere(output)
+    let said = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("test result: ok. 1 passed;"), "{test} did not run: {said}");
+    Mounting::Elsewhere(said.into_owned())
 }
 
 fn may_mount(namespace: &[&str], folder: &Path) -> bool {

@@ -93,9 +93,7 @@ fn trouble_in_mid_run(stage: &Stage, trouble: &Trouble) -> String {
     stage.control("settings", &json!({"latency_ms": 80}));
     let concurrency = CONCURRENCY.to_string();
     let running = stage.spawn(&stage.callops(), &["process-calls", "--concurrency", &concurrency]);
-    while stage.rings().len() < 5 {
-        std::thread::sleep(std::time::Duration::from_millis(2));
-    }
+    let running = stage.until_rung(running, 5);
     let since = stage.now();
     stage.fault(trouble.fault.clone());
     let output = running.wait();

@@ -15,10 +15,7 @@ const MOST_AFTER: usize = 30;
 fn in_the_middle(stage: &Stage) -> Running {
     stage.control("settings", &serde_json::json!({"latency_ms": LATENCY_MS}));
     let running = stage.spawn(&stage.callops(), &["process-calls", "--concurrency", "3"]);
-    while stage.rings().len() < 5 {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
-    running
+    stage.until_rung(running, 5)
 }
 
 /// Presses a button in the middle of a run: nothing is placed after it returned.

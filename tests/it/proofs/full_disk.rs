@@ -243,11 +243,7 @@ fn full_at_every_stage(limit: Limit) {
 fn disks_that_are_full() {
     match small_disk::where_to_mount("proofs::full_disk::disks_that_are_full") {
         Mounting::Here => full_at_every_stage(Limit::Disk),
-        Mounting::Elsewhere(output) => {
-            let text = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
-            say(&text);
-            assert!(output.status.success(), "{text}");
-        }
+        Mounting::Elsewhere(said) => say(&said),
         Mounting::Nowhere => {
             say("nothing can be mounted here: the size of files is limited instead");
             full_at_every_stage(Limit::FileSize);

@@ -1,6 +1,7 @@
 //! An outcome and a timer's verdict at the same instant: the truth wins, whoever comes first.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use callops::domain::call::{AttemptState, CallStatus, Evidence};
 use callops::domain::evidence::{Ending, Observation, Seen};
@@ -10,17 +11,23 @@ use chrono::TimeDelta;
 use serde_json::json;
 use tokio::sync::Barrier;
 
-use super::stage::ordinary;
+use super::stage::{Wait, ordinary};
 use super::{say, size};
 use crate::common::on_both_databases;
 use crate::common::story::{Story, rules};
 
 /// Tells how each phone's call ended as soon as it rings, until this many have rung.
-async fn tell_at_once(story: &Story, rings: usize) {
+///
+/// # Panics
+/// When the run is over before they have.
+async fn tell_at_once(story: &Story, rings: usize, is_over: &AtomicBool) {
     // A connection of its own, as a webhook has.
     let db = story.app.connect(1, false).await.expect("the database");
     let mut told = 0;
+    let wait = Wait::begin();
     while told < rings {
+        // Asked first: what rang before the end is in the ledger afterwards.
+        let is_over = is_over.load(Ordering::SeqCst);
         let ledger = story.sandbox.rings();
         let now = story.now();
         let observations: Vec<Observation> = ledger[told..]
@@ -40,6 +47,7 @@ async fn tell_at_once(story: &Story, rings: usize) {
         told = ledger.len();
         let applied = db.write(async |tx| evidence::apply(tx, &observations, now).await).await.expect("recorded");
         assert!(applied.iter().all(|applied| applied.moved), "{applied:?}");
+        assert!(told >= rings || wait.has_hope(is_over), "{told} of {rings} phones rang; the run is over: {is_over}");
         tokio::time::sleep(std::time::Duration::from_millis(2)).await;
     }
     db.close().await;
@@ -57,7 +65,13 @@ on_both_databases! {
             // Longer than the client waits.
             {"kind": "delay_answer", "ms": 3000, "match": {"every": 5}},
         ]));
-        let (_, ()) = tokio::join!(story.process(&[]), tell_at_once(&story, people.len()));
+        let is_over = AtomicBool::new(false);
+        let run = async {
+            let ended = story.process(&[]).await;
+            is_over.store(true, Ordering::SeqCst);
+            ended
+        };
+        let (_, ()) = tokio::join!(run, tell_at_once(&story, people.len(), &is_over));
         for call in story.calls().await {
             let attempts = story.attempts(&call).await;
             assert_eq!(attempts.len(), 1, "{attempts:?}");

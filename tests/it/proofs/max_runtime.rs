@@ -19,7 +19,8 @@ const PEOPLE: usize = 60;
 /// How long a request may take, and the run. The first is long, so that requests which begin too late show.
 const REQUEST_TIMEOUT: &str = "request_timeout = \"4s\"\n";
 const MAX_RUNTIME: Duration = Duration::from_secs(9);
-/// Starting and ending a process on a machine that does other things as well.
+/// Starting and ending a process on a machine that does other things as well. No longer: a request that begins too late
+/// keeps the run for only about two seconds more.
 const AROUND_IT: Duration = Duration::from_millis(1500);
 /// Almost as long as a request may take.
 const SLOW_MS: u64 = 3600;
@@ -137,8 +138,8 @@ on_both_databases! {
         // The first one waits the longest; the short form takes it and some others.
         fastrand::Rng::with_seed(seed()).shuffle(&mut providers[1..]);
         providers.truncate(size(4, providers.len()));
-        // They wait most of the time.
-        let cases = every(4, providers.len() as u64, |n| {
+        // They wait most of the time. The long form has the machine to itself; in the short one other tests run beside it.
+        let cases = every(size(2, 4), providers.len() as u64, |n| {
             Case::Done(kept_waiting(&templates, &providers[usize::try_from(n).expect("a small number") - 1]))
         });
         say(&format!("{cases} providers kept runs of {MAX_RUNTIME:?} waiting"));

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use callops::clock::Clock;
 use callops::domain::campaign::{AccountSettings, Rules};
@@ -27,6 +28,8 @@ const CONTROL: &str = "+12025550100";
 /// Phones whose calls are accepted without an answer, and phones whose first call is neither taken nor answered.
 const DROPPED: &str = "+1202555200";
 const REFUSED: &str = "+1202555300";
+/// How long a run may take to do what is waited for. It proves nothing; it only ends a hang.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// So many phones at which nothing goes wrong.
 pub(super) fn ordinary(count: usize) -> Vec<String> {
@@ -147,6 +150,20 @@ pub(super) struct Stage {
     runtime: Runtime,
 }
 
+/// A wait for something that only a run can bring about.
+pub(super) struct Wait(Clock);
+
+impl Wait {
+    pub(super) fn begin() -> Self {
+        Self(Clock::system())
+    }
+
+    /// Whether it can still come to that: the run is not over, and has not taken too long.
+    pub(super) fn has_hope(&self, is_over: bool) -> bool {
+        !is_over && self.0.monotonic() < PATIENCE
+    }
+}
+
 /// An attempt as far as verdicts need it.
 #[derive(Debug, sqlx::FromRow)]
 pub(super) struct Row {
@@ -225,6 +242,27 @@ impl Stage {
 
     pub(super) fn spawn(&self, callops: &Callops<'_>, command: &[&str]) -> Running {
         callops.spawn(self.args(command).iter().map(AsRef::as_ref).collect::<Vec<&str>>())
+    }
+
+    /// Waits until so many phones rang in this run.
+    ///
+    /// # Panics
+    /// When the run ends, or does nothing more, before that.
+    pub(super) fn until_rung(&self, mut running: Running, phones: usize) -> Running {
+        let wait = Wait::begin();
+        loop {
+            // Asked first: what rang before the end is in the ledger afterwards.
+            let is_over = running.is_over();
+            let rang = self.rings().len();
+            if rang >= phones {
+                return running;
+            }
+            if !wait.has_hope(is_over) {
+                running.kill();
+                panic!("{rang} of {phones} phones rang: {}", running.wait());
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 
     /// Asks something of the sandbox's own endpoints.
@@ -373,7 +411,27 @@ impl Stage {
                 let _ = writeln!(wrong, "{attempt:?} is not settled");
             }
         }
+        for (account, most, live) in self.too_low_bounds() {
+            let _ = writeln!(wrong, "{account} has {live} live attempts, and says that there are {most} at most");
+        }
         wrong
+    }
+
+    /// The accounts that have more live attempts than the bound by which they are given more: name, bound, and number.
+    fn too_low_bounds(&self) -> Vec<(String, i64, i64)> {
+        const SQL: &str = "SELECT name, live_at_most, live FROM (
+                SELECT name, live_at_most,
+                       (SELECT count(*) FROM attempts WHERE attempts.account = accounts.name AND attempts.live) AS live
+                FROM accounts
+            ) AS bounds
+            WHERE live_at_most < live";
+        self.with_db(async |db| {
+            match &mut db.read().await.expect("a transaction") {
+                Tx::Sqlite(tx) => sqlx::query_as(SQL).fetch_all(&mut **tx).await,
+                Tx::Postgres(tx) => sqlx::query_as(SQL).fetch_all(&mut **tx).await,
+            }
+            .expect("the accounts")
+        })
     }
 
     /// The phones that rang more than once, each a line.
