@@ -129,9 +129,12 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Erro
     Cli::from_arg_matches(&matches)
 }
 
+/// Gives a command the options of one subcommand.
+type Augment = fn(clap::Command) -> clap::Command;
+
 /// What cron starts every minute. To build all other commands for each of these takes longer than all that an idle one
 /// does besides.
-const TICKS: [(&str, fn(clap::Command) -> clap::Command); 3] = [
+const TICKS: [(&str, Augment); 3] = [
     (commands::process_calls::COMMAND, commands::process_calls::Args::augment_args),
     (commands::sweep_timeouts::COMMAND, commands::sweep_timeouts::Args::augment_args),
     (commands::collect_outcomes::COMMAND, commands::collect_outcomes::Args::augment_args),
