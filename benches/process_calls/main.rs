@@ -252,7 +252,7 @@ impl Bench {
             },
             limit: format!("{:.3} ms, HTTP client alone", per_call(bare_cpu) * 1e3),
             share: format!("{:.1} times", (cpu + server.unwrap_or(0.0)) / bare_cpu),
-            bound_by: "the rows and index entries that a call leaves behind, in batches of up to 50".to_owned(),
+            bound_by: "the rows and index entries that a call leaves behind, in batches of up to 100".to_owned(),
         });
         self.rows.push(Row {
             what: format!("{what}: peak memory"),

@@ -52,7 +52,7 @@ CREATE TABLE campaigns (
     updated_at TIMESTAMPTZ NOT NULL,
     UNIQUE (tenant, name)
 );
-CREATE INDEX campaigns_active ON campaigns (next_open_at) WHERE active;
+CREATE INDEX campaigns_active ON campaigns (next_open_at NULLS FIRST) WHERE active;
 
 CREATE TABLE imports (
     id TEXT PRIMARY KEY,

@@ -322,7 +322,8 @@ impl Outlook {
     }
 }
 
-/// Looks for all that a run looks after, in one question. `silent_before` is as in [`silent`], `old_before` as in
+/// Looks for all that a run looks after, in one question, which asks the index for the campaign that opens first: with
+/// the condition alone, SQLite reads them all where its statistics are of a day on which all were open. `silent_before` is as in [`silent`], `old_before` as in
 /// [`old_unknowns`].
 pub async fn outlook(
     tx: &mut Tx,
@@ -341,8 +342,9 @@ pub async fn outlook(
                  coalesce(max(CASE WHEN state IN ('placed', 'answered') AND deadline_at <= $1
                               THEN 1 END), 0) = 1 AS overdue,
                  coalesce(max(CASE WHEN state = 'unknown' AND placing_at < $3 THEN 1 END), 0) = 1 AS old_unknowns,
-                 EXISTS (SELECT 1 FROM campaigns WHERE active AND (next_open_at IS NULL OR next_open_at <= $1))
-                     AS open_campaigns
+                 EXISTS (SELECT 1 FROM (SELECT next_open_at FROM campaigns WHERE active
+                                        ORDER BY next_open_at NULLS FIRST LIMIT 1) AS first_to_open
+                         WHERE next_open_at IS NULL OR next_open_at <= $1) AS open_campaigns
              FROM attempts WHERE live",
         now,
         silent_before,
