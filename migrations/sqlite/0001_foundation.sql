@@ -60,6 +60,8 @@ CREATE TABLE imports (
     campaign_id TEXT REFERENCES campaigns (id),
     file_name TEXT NOT NULL,
     file_sha256 TEXT NOT NULL,
+    -- How the file was read: encoding, delimiter, columns, policy.
+    reading TEXT NOT NULL,
     counts TEXT NOT NULL,
     created_at TEXT NOT NULL,
     undone_at TEXT
@@ -67,7 +69,9 @@ CREATE TABLE imports (
 
 CREATE TABLE contacts (
     id TEXT PRIMARY KEY,
-    tenant TEXT NOT NULL REFERENCES tenants (name),
+    -- Tenants and imports are never removed. To check that for each of a million contacts costs more than to write
+    -- them, so these two are no foreign keys.
+    tenant TEXT NOT NULL,
     phone TEXT NOT NULL,
     extension TEXT,
     name TEXT,
@@ -79,12 +83,21 @@ CREATE TABLE contacts (
     attributes TEXT NOT NULL,
     -- Moves whenever phone, extension, zone or preferred time change: a claim made before the change must not ring.
     version INTEGER NOT NULL DEFAULT 1,
-    import_id TEXT REFERENCES imports (id),
+    import_id TEXT,
     created_at TEXT NOT NULL,
     updated_at TEXT NOT NULL,
     UNIQUE (tenant, phone)
 ) STRICT;
 CREATE INDEX contacts_external_id ON contacts (tenant, external_id) WHERE external_id IS NOT NULL;
+
+-- What an import changed about contacts that were there: for each field what it held before, and what was written. An
+-- import can be undone with it.
+CREATE TABLE import_changes (
+    import_id TEXT NOT NULL REFERENCES imports (id),
+    contact_id TEXT NOT NULL,
+    changes TEXT NOT NULL,
+    PRIMARY KEY (import_id, contact_id)
+) STRICT;
 
 CREATE TABLE enrollments (
     id TEXT PRIMARY KEY,

@@ -45,6 +45,11 @@ impl Phone {
         Ok(Self(number))
     }
 
+    /// The number as an integer, which tells it from every other: at most 15 digits, of which the first is not 0.
+    pub fn digits(&self) -> u64 {
+        self.as_str().bytes().skip(1).fold(0, |number, digit| number * 10 + u64::from(digit - b'0'))
+    }
+
     /// The E.164 text.
     pub fn as_str(&self) -> &str {
         let end = self.0.iter().position(|byte| *byte == 0).unwrap_or(self.0.len());

@@ -5,7 +5,11 @@ use std::collections::HashSet;
 use chrono::{DateTime, Utc};
 use sqlx::FromRow;
 
-use super::{Result, Tx, dynamic, execute, fetch};
+use super::{Result, Tx, dynamic, execute, fetch, scalar};
+
+mod fresh;
+
+pub use fresh::{Fresh, Origin, any_external_id, insert_fresh, made_by};
 
 /// The most rows in one statement.
 pub const BATCH_ROWS: usize = 500;

@@ -3,7 +3,9 @@
 use chrono::{DateTime, Utc};
 use sqlx::FromRow;
 
-use super::{Result, Tx, execute, fetch};
+use super::{Result, Tx, dynamic, execute, fetch};
+
+use super::contacts::BATCH_ROWS;
 
 /// One import: one file, one transaction.
 #[derive(Clone, Debug, FromRow)]
@@ -18,6 +20,8 @@ pub struct Import {
     pub file_name: String,
     /// SHA-256 of the file, in hexadecimal.
     pub file_sha256: String,
+    /// How the file was read, as a JSON object: encoding, delimiter, columns, policy.
+    pub reading: String,
     /// How many rows became what, as a JSON object.
     pub counts: String,
     /// When.
@@ -30,13 +34,14 @@ pub struct Import {
 pub async fn begin(tx: &mut Tx, import: &Import) -> Result<()> {
     execute!(
         tx,
-        "INSERT INTO imports (id, tenant, campaign_id, file_name, file_sha256, counts, created_at, undone_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, NULL)",
+        "INSERT INTO imports (id, tenant, campaign_id, file_name, file_sha256, reading, counts, created_at, undone_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, NULL)",
         &import.id,
         &import.tenant,
         import.campaign_id.as_deref(),
         &import.file_name,
         &import.file_sha256,
+        &import.reading,
         &import.counts,
         import.created_at
     )?;
@@ -55,9 +60,47 @@ pub async fn imports(tx: &mut Tx, tenant: Option<&str>, limit: i64) -> Result<Ve
         tx,
         Import,
         fetch_all,
-        "SELECT id, tenant, campaign_id, file_name, file_sha256, counts, created_at, undone_at
+        "SELECT id, tenant, campaign_id, file_name, file_sha256, reading, counts, created_at, undone_at
          FROM imports WHERE $1 IS NULL OR tenant = $1 ORDER BY created_at DESC, id DESC LIMIT $2",
         tenant,
         limit
     )?)
 }
+
+/// What an import changed about a contact that was there.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub struct Change {
+    /// The contact.
+    pub contact_id: String,
+    /// For each field what it held before, and what was written, as a JSON object.
+    pub changes: String,
+}
+
+/// Records what an import of the same transaction changed.
+pub async fn record_changes(tx: &mut Tx, import_id: &str, changes: &[Change]) -> Result<()> {
+    for batch in changes.chunks(BATCH_ROWS) {
+        dynamic!(
+            tx,
+            |q| {
+                q.push("INSERT INTO import_changes (import_id, contact_id, changes) ");
+                q.push_values(batch, |mut row, change| {
+                    row.push_bind(import_id).push_bind(&change.contact_id).push_bind(&change.changes);
+                });
+            },
+            execute
+        )?;
+    }
+    Ok(())
+}
+
+/// Makes room for a large import: SQLite then writes each page of an index once, and not once for every few rows.
+/// Lasts as long as the connection.
+pub async fn make_room(tx: &mut Tx) -> Result<()> {
+    if let Tx::Sqlite(tx) = tx {
+        sqlx::query(SQLITE_CACHE).execute(&mut **tx).await?;
+    }
+    Ok(())
+}
+
+/// 256 MB, of which no more is taken than the import needs.
+const SQLITE_CACHE: &str = "PRAGMA cache_size = -262144";

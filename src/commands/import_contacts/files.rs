@@ -1,74 +1,19 @@
-//! The two files that an import can write: rows that were rejected, and what became of every row.
+//! Files that an import writes: complete, or not at all.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use csv::ByteRecord;
 
-use super::reader::Dialect;
+use super::entries::Entry;
 use super::tally::Verdict;
-use crate::domain::contact_row::REJECT_COLUMNS;
 use crate::domain::phone::Phone;
 use crate::error::Failure;
-
-/// Rejected rows as they were, with the line and the reason behind: edited, the file can be imported again.
-pub(super) struct RejectsFile {
-    csv: csv::Writer<Output>,
-    /// Columns of the list that are such a line and reason already, and are not repeated.
-    dropped: Vec<usize>,
-    width: usize,
-}
-
-impl RejectsFile {
-    pub(super) fn create(path: &Path, header: &[String], dialect: Dialect) -> anyhow::Result<Self> {
-        let mut file = Output::create(path)?;
-        if dialect.has_bom {
-            file.write_all(b"\xef\xbb\xbf")?;
-        }
-        let mut csv = csv::WriterBuilder::new().delimiter(dialect.delimiter).flexible(true).from_writer(file);
-        let is_ours = |name: &String| REJECT_COLUMNS.contains(&name.trim());
-        let dropped: Vec<usize> = (0..header.len()).filter(|index| is_ours(&header[*index])).collect();
-        csv.write_record(header.iter().filter(|name| !is_ours(name)).map(String::as_str).chain(REJECT_COLUMNS))?;
-        Ok(Self { csv, width: header.len(), dropped })
-    }
-
-    pub(super) fn write(&mut self, line: u64, cells: &ByteRecord, reason: &str) -> anyhow::Result<()> {
-        // Short rows are filled up, so that line and reason stand below their header.
-        let missing = self.width.saturating_sub(cells.len());
-        let cells = cells.iter().chain(std::iter::repeat_n(&b""[..], missing));
-        let own = cells.enumerate().filter(|(index, _)| !self.dropped.contains(index)).map(|(_, cell)| cell);
-        let line = line.to_string();
-        self.csv.write_record(own.chain([line.as_bytes(), reason.as_bytes()]))?;
-        Ok(())
-    }
-
-    /// Everything is on its way to the disk: a full one is an error now, and not later.
-    pub(super) fn flush(&mut self) -> anyhow::Result<()> {
-        Ok(self.csv.flush()?)
-    }
-
-    /// Gives the file its name.
-    pub(super) fn publish(self) -> anyhow::Result<()> {
-        self.csv.into_inner().map_err(|error| anyhow::Error::msg(error.to_string()))?.publish()
-    }
-}
 
 /// One line for every record of the list, in its order.
 pub(super) struct ReportFile {
     csv: csv::Writer<Output>,
-}
-
-/// A line of the report.
-pub(super) struct ReportLine<'a> {
-    pub(super) record: u64,
-    pub(super) line: u64,
-    pub(super) verdict: Verdict,
-    pub(super) phone: Option<Phone>,
-    pub(super) extension: Option<&'a str>,
-    pub(super) alternates: &'a [Phone],
-    pub(super) reason: Option<&'a str>,
 }
 
 impl ReportFile {
@@ -78,16 +23,17 @@ impl ReportFile {
         Ok(Self { csv })
     }
 
-    pub(super) fn write(&mut self, line: &ReportLine<'_>) -> anyhow::Result<()> {
-        let alternates: Vec<&str> = line.alternates.iter().map(Phone::as_str).collect();
+    pub(super) fn write(&mut self, entry: &Entry) -> anyhow::Result<()> {
+        let row = entry.row.as_ref();
+        let alternates: Vec<&str> = row.iter().flat_map(|row| &row.alternates).map(Phone::as_str).collect();
         self.csv.write_record([
-            line.record.to_string().as_str(),
-            line.line.to_string().as_str(),
-            line.verdict.as_str(),
-            line.phone.as_ref().map_or("", Phone::as_str),
-            line.extension.unwrap_or_default(),
+            entry.record.to_string().as_str(),
+            entry.line.to_string().as_str(),
+            entry.verdict.unwrap_or(Verdict::Rejected).as_str(),
+            entry.phone(),
+            row.and_then(|row| row.extension.as_deref()).unwrap_or_default(),
             alternates.join(" ").as_str(),
-            line.reason.unwrap_or_default(),
+            entry.reason.map(|reason| reason.to_string()).unwrap_or_default().as_str(),
         ])?;
         Ok(())
     }
@@ -116,7 +62,7 @@ pub(super) fn must_differ(option: &str, output: &Path, input: &Path) -> anyhow::
 }
 
 /// A file that takes its name only once it is complete, so that nobody takes half of one for the whole.
-struct Output {
+pub(super) struct Output {
     file: BufWriter<File>,
     /// The name while it is written; none for what is no regular file, such as `/dev/stderr`.
     unfinished: Option<PathBuf>,
@@ -124,7 +70,7 @@ struct Output {
 }
 
 impl Output {
-    fn create(path: &Path) -> anyhow::Result<Self> {
+    pub(super) fn create(path: &Path) -> anyhow::Result<Self> {
         let is_special = path.metadata().is_ok_and(|metadata| !metadata.is_file());
         let unfinished = (!is_special).then(|| {
             let mut name = path.as_os_str().to_owned();
@@ -140,7 +86,8 @@ impl Output {
         io::Error::new(error.kind(), format!("cannot write {}: {error}", self.path.display()))
     }
 
-    fn publish(&mut self) -> anyhow::Result<()> {
+    /// Gives the file its name.
+    pub(super) fn publish(&mut self) -> anyhow::Result<()> {
         let failed = || format!("cannot write {}", self.path.display());
         if let Some(unfinished) = self.unfinished.take() {
             std::fs::rename(unfinished, &self.path).with_context(failed)?;

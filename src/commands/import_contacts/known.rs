@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::OnExisting;
 use super::plan;
-use super::rows::Target;
+use super::settle::Target;
 use crate::domain::contact_row::ContactRow;
 use crate::store::Tx;
 use crate::store::contacts::{self, Contact};

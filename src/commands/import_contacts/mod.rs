@@ -1,31 +1,43 @@
 //! `import-contacts`: a list of contacts into a tenant, every row accounted for.
 
+pub(in crate::commands) mod changes;
+mod columns;
+mod entries;
 mod files;
+mod importer;
 mod known;
+mod list;
 mod plan;
-mod reader;
-mod rows;
+mod rejects;
+mod seen;
+mod settle;
+mod summary;
 mod tally;
 
 use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 use clap::{Args as ClapArgs, ValueEnum};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use crate::app::App;
 use crate::clock::Clock;
 use crate::commands::check_phone::region_option;
-use crate::domain::campaign::{Rules, ZonePolicy};
-use crate::domain::contact_row::{Field, Mapping, MappingProblem, RowReader, nearest};
+use crate::domain::campaign::Rules;
+use crate::domain::contact_row::{Field, RowReader, nearest};
 use crate::domain::region::Region;
 use crate::error::{Exit, Failure};
+use crate::fail_point;
 use crate::output::Printer;
 use crate::store::imports::{self, Import};
 use crate::store::{self, Db, StoreError, Tx, contacts, setup};
-use files::{RejectsFile, ReportFile, must_differ};
-use reader::ListReader;
-use rows::{Importer, Target};
+use columns::Columns;
+use entries::{FirstLines, Reading};
+use files::{ReportFile, must_differ};
+use importer::Importer;
+use list::{ListReader, ReadAs, Source};
+use rejects::RejectsFile;
+use settle::Target;
 pub use tally::{Tally, Verdict};
 
 /// How often an import that the database rolled back for its own reasons is run again.
@@ -34,7 +46,7 @@ const REJECTS_SHOWN: usize = 5;
 
 const MAP_HELP: &str = "\
 Take a field from this column, as in phone=\"Mobile #\"; an empty column leaves the field out. Fields: phone, name, \
-first_name, last_name, email, timezone, preferred_time, external_id, region";
+first_name, last_name, email, timezone, preferred_time, external_id, region, state, postal_code";
 
 /// Arguments of `import-contacts`.
 #[derive(Clone, Debug, ClapArgs)]
@@ -43,10 +55,12 @@ first_name, last_name, email, timezone, preferred_time, external_id, region";
   callops import-contacts list.csv --tenant acme --map phone='Mobile #' --rejects rejects.csv
   callops import-contacts list.csv --region US --dry-run --report report.csv
 
-A list is CSV in UTF-8 with a header; cells may also be parted by ; tab or |. Columns are recognised by their names.
-Those that are not become attributes of the contact. The file is imported whole or not at all.")]
+A list is CSV as spreadsheets and databases write it: encoding, delimiter (, ; tab |) and header are found out, or set.
+Columns are recognised by their names; those that are not become attributes of the contact. Of several numbers in one
+cell the first valid one is called, and the others are kept. The file is imported whole or not at all, and can be taken
+back with undo-import until its contacts were called.")]
 pub struct Args {
-    /// The list
+    /// The list; - reads standard input
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
     /// Into which tenant; a dry run without one checks the file alone
@@ -61,18 +75,39 @@ pub struct Args {
     /// Takes a field from a column.
     #[arg(long, value_name = "FIELD=COLUMN", help = MAP_HELP)]
     pub map: Vec<String>,
+    /// The list's encoding, such as windows-1252, utf-16le or shift_jis; else what its bytes look like
+    #[arg(long, value_name = "ENCODING")]
+    pub encoding: Option<String>,
+    /// What parts the list's cells: one sign, or tab; else what stands most often in its first line
+    #[arg(long, value_name = "SIGN")]
+    pub delimiter: Option<String>,
+    /// Whether the first record names the columns; without names they are column_1, column_2 and so on
+    #[arg(long, value_enum, default_value_t)]
+    pub header: Header,
     /// What to do with contacts that are there already
     #[arg(long, value_enum, default_value_t)]
     pub on_existing: OnExisting,
     /// Say what would happen, and write nothing to the database
     #[arg(long)]
     pub dry_run: bool,
-    /// Write rejected rows to this file, with line and reason; edited, it can be imported again
+    /// Write rejected rows to this file as they were, with line and reason; edited, it can be imported again
     #[arg(long, value_name = "FILE")]
     pub rejects: Option<PathBuf>,
     /// Write what became of every row to this file, as CSV
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
+}
+
+/// Whether a list has a header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Header {
+    /// It has none where a cell of its first record is a number and no name of a column
+    #[default]
+    Auto,
+    /// It has one
+    Yes,
+    /// It has none
+    No,
 }
 
 /// What happens to a contact that is there already.
@@ -87,6 +122,17 @@ pub enum OnExisting {
     Fail,
 }
 
+impl OnExisting {
+    /// The word of the command line.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Update => "update",
+            Self::Skip => "skip",
+            Self::Fail => "fail",
+        }
+    }
+}
+
 /// What an import did, once it is done.
 struct Done {
     import_id: Option<String>,
@@ -96,6 +142,8 @@ struct Done {
 /// What the command line and the database say before the first row is read.
 struct Setting<'a> {
     args: &'a Args,
+    source: Source,
+    read_as: ReadAs,
     explicit: Vec<(Field, String)>,
     region: Option<Region>,
     campaign: Option<(setup::Campaign, Option<Rules>)>,
@@ -140,14 +188,19 @@ pub async fn run_standalone(printer: &Printer, clock: &Clock, args: &Args) -> an
 /// Usage errors for the file, its header, the options; a tenant or campaign that is not there; what the database says.
 /// Nothing is imported then. Rejected rows are no error: the exit is then [`Exit::Partial`].
 pub async fn import(db: Option<&Db>, now: DateTime<Utc>, printer: &Printer, args: &Args) -> anyhow::Result<Exit> {
-    let explicit = args.map.iter().map(|text| map_option(text)).collect::<anyhow::Result<Vec<_>>>()?;
+    let explicit = args.map.iter().map(|text| columns::map_option(text)).collect::<anyhow::Result<Vec<_>>>()?;
+    let read_as = ReadAs {
+        encoding: args.encoding.as_deref().map(list::encoding_option).transpose()?,
+        delimiter: args.delimiter.as_deref().map(list::delimiter_option).transpose()?,
+    };
     let region = args.region.as_deref().map(region_option).transpose()?;
     for (option, output) in [("--rejects", &args.rejects), ("--report", &args.report)] {
         if let Some(output) = output {
             must_differ(option, output, &args.file)?;
         }
     }
-    let mut setting = Setting { args, explicit, region, campaign: None, now };
+    let source = Source::open(&args.file, read_as.encoding)?;
+    let mut setting = Setting { args, source, read_as, explicit, region, campaign: None, now };
     let mut tries = 1;
     let done = loop {
         match run_once(db, printer, &mut setting).await {
@@ -158,7 +211,7 @@ pub async fn import(db: Option<&Db>, now: DateTime<Utc>, printer: &Printer, args
             other => break other?,
         }
     };
-    summarise(printer, &setting, &done)?;
+    summary::summarise(printer, &setting, &done)?;
     let rejected = done.importer.tally.of(Verdict::Rejected) > 0;
     Ok(if rejected { Exit::Partial } else { Exit::Success })
 }
@@ -166,8 +219,8 @@ pub async fn import(db: Option<&Db>, now: DateTime<Utc>, printer: &Printer, args
 /// One whole import in one transaction.
 async fn run_once(db: Option<&Db>, printer: &Printer, setting: &mut Setting<'_>) -> anyhow::Result<Done> {
     let args = setting.args;
-    let mut list = ListReader::open(&args.file)?;
-    let mapping = Mapping::new(list.header(), &setting.explicit).map_err(|problem| header_failure(args, problem))?;
+    let mut list = ListReader::open(&setting.source, setting.read_as)?;
+    let columns = Columns::of(&mut list, setting)?;
     let mut tx = match db {
         Some(db) if args.dry_run => Some(db.read().await?),
         Some(db) => Some(db.begin().await?),
@@ -176,24 +229,33 @@ async fn run_once(db: Option<&Db>, printer: &Printer, setting: &mut Setting<'_>)
     let mut target = None;
     if let (Some(tx), Some(tenant)) = (&mut tx, &args.tenant) {
         look_up(tx, tenant, setting).await?;
-        target = Some(begin(tx, tenant, setting).await?);
+        target = Some(begin(tx, tenant, setting, &columns.reading(&list, setting)).await?);
     }
-    say_mapping(printer, &mapping);
+    summary::say_columns(printer, &columns, &list);
+    let names = columns.written_names();
     let rejects =
-        args.rejects.as_deref().map(|path| RejectsFile::create(path, list.header(), list.dialect())).transpose()?;
+        args.rejects.as_deref().map(|path| RejectsFile::create(path, &list, names.as_deref())).transpose()?;
     let report = args.report.as_deref().map(ReportFile::create).transpose()?;
-    let mut importer = Importer::new(RowReader::new(mapping, setting.region), target, rejects, report);
-    let progress = printer.progress(None, "importing");
-    let outcome = importer.run(&mut list, tx.as_mut(), &progress).await;
+    let mut importer = Importer::new(target, rejects, report);
+    let reading = Reading {
+        list,
+        rows: RowReader::new(columns.mapping, setting.region),
+        first_lines: FirstLines::default(),
+        keeps_raw: args.rejects.is_some(),
+    };
+    let progress = printer.progress(Some(setting.source.size_bytes()), "importing");
+    let outcome = importer.run(reading, tx.as_mut(), &progress).await;
     progress.finish_and_clear();
-    outcome?;
-    importer.tally.assert_adds_up();
+    let sha256 = outcome?;
     importer.flush()?;
     let mut import_id = None;
     if let (Some(mut tx), Some(target), false) = (tx, &importer.target, args.dry_run) {
         let counts = Value::Object(importer.tally.to_object()).to_string();
-        imports::finish(&mut tx, &target.import_id, &list.sha256(), &counts).await?;
+        fail_point::hit("import.finish");
+        imports::finish(&mut tx, &target.import_id, &sha256, &counts).await?;
+        fail_point::hit("import.commit");
         tx.commit().await?;
+        fail_point::hit("import.committed");
         import_id = Some(target.import_id.clone());
     }
     importer.publish()?;
@@ -234,23 +296,29 @@ async fn look_up(tx: &mut Tx, tenant: &str, setting: &mut Setting<'_>) -> anyhow
 }
 
 /// Records the import, unless it is a dry run, and says where its rows go.
-async fn begin(tx: &mut Tx, tenant: &str, setting: &Setting<'_>) -> anyhow::Result<Target> {
+async fn begin(tx: &mut Tx, tenant: &str, setting: &Setting<'_>, reading: &Value) -> anyhow::Result<Target> {
     let args = setting.args;
+    if !args.dry_run {
+        imports::make_room(tx).await?;
+        contacts::lock_tenant(tx, tenant).await?;
+    }
     let target = Target::new(
+        tx,
         tenant.to_owned(),
         setting.campaign.as_ref().map(|(campaign, _)| (campaign.id.clone(), campaign.rules_version)),
         args.on_existing,
         args.dry_run,
         setting.now,
-    );
+    )
+    .await?;
     if !args.dry_run {
-        contacts::lock_tenant(tx, tenant).await?;
         let import = Import {
             id: target.import_id.clone(),
             tenant: tenant.to_owned(),
             campaign_id: setting.campaign.as_ref().map(|(campaign, _)| campaign.id.clone()),
             file_name: args.file.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             file_sha256: String::new(),
+            reading: reading.to_string(),
             counts: "{}".to_owned(),
             created_at: setting.now,
             undone_at: None,
@@ -258,94 +326,6 @@ async fn begin(tx: &mut Tx, tenant: &str, setting: &Setting<'_>) -> anyhow::Resu
         imports::begin(tx, &import).await?;
     }
     Ok(target)
-}
-
-/// Reads `FIELD=COLUMN`.
-fn map_option(text: &str) -> anyhow::Result<(Field, String)> {
-    let names = || Field::ALL.iter().map(|field| field.name());
-    let Some((field, column)) = text.split_once('=') else {
-        return Err(Failure::usage(format!("`--map {text}` is not FIELD=COLUMN"))
-            .hint("for example --map phone=\"Mobile #\"")
-            .into());
-    };
-    if let Some(field) = Field::from_name(field) {
-        return Ok((field, column.to_owned()));
-    }
-    let hint = match nearest(names(), field) {
-        Some(name) => format!("did you mean `--map {name}={column}`?"),
-        None => format!("fields: {}", names().collect::<Vec<_>>().join(", ")),
-    };
-    Err(Failure::usage(format!("`--map {text}`: there is no field `{field}`")).hint(hint).into())
-}
-
-fn header_failure(args: &Args, problem: MappingProblem) -> anyhow::Error {
-    let failure = Failure::usage(format!("{}: {problem}", args.file.display()));
-    match problem {
-        MappingProblem::NoSuchColumn { field, nearest: Some(column), .. } => {
-            failure.hint(format!("did you mean `--map {}=\"{column}\"`?", field.name()))
-        }
-        MappingProblem::NoPhoneColumn { .. } => failure.hint("say which one it is with --map phone=\"COLUMN\""),
-        MappingProblem::NoSuchColumn { .. } | MappingProblem::Twice { .. } => failure,
-    }
-    .into()
-}
-
-fn say_mapping(printer: &Printer, mapping: &Mapping) {
-    let fields: Vec<String> =
-        mapping.fields().map(|(field, column)| format!("{} = `{column}`", field.name())).collect();
-    printer.say(format!("columns: {}; {} more as attributes", fields.join(", "), mapping.attributes().len()));
-    if !mapping.phone_alternatives().is_empty() {
-        let others: Vec<String> = mapping.phone_alternatives().iter().map(|name| format!("`{name}`")).collect();
-        printer.say(format!("these also look like phone numbers and are kept as attributes: {}", others.join(", ")));
-    }
-}
-
-fn summarise(printer: &Printer, setting: &Setting<'_>, done: &Done) -> anyhow::Result<()> {
-    let (args, importer) = (setting.args, &done.importer);
-    let tally = &importer.tally;
-    for example in importer.examples() {
-        printer.say(example);
-    }
-    let reasons = tally.reasons();
-    if !reasons.is_empty() {
-        let list: Vec<String> = reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
-        printer.say(format!("rejected {}: {}", tally.of(Verdict::Rejected), list.join(", ")));
-    }
-    warn_about_calls(printer, setting, importer);
-    let mut record = Map::new();
-    record.insert("import".to_owned(), json!(done.import_id));
-    record.insert("file".to_owned(), json!(args.file.display().to_string()));
-    record.insert("tenant".to_owned(), json!(args.tenant));
-    record.insert("campaign".to_owned(), json!(setting.campaign.as_ref().map(|(campaign, _)| campaign.full_name())));
-    record.insert("dry_run".to_owned(), json!(args.dry_run));
-    record.extend(tally.to_object());
-    record.insert("enrolled".to_owned(), json!(importer.enrolled));
-    if !printer.is_table() {
-        let by_reason: Map<String, Value> =
-            reasons.iter().map(|(reason, count)| ((*reason).to_owned(), json!(count))).collect();
-        record.insert("reasons".to_owned(), Value::Object(by_reason));
-    }
-    printer.record(&record)?;
-    Ok(())
-}
-
-/// Says what of the list the campaign will not call, or not when asked.
-fn warn_about_calls(printer: &Printer, setting: &Setting<'_>, importer: &Importer) {
-    let Some((campaign, Some(rules))) = &setting.campaign else { return };
-    let window = &rules.schedule.window;
-    let outside: u64 =
-        importer.preferred_times.iter().filter(|(time, _)| time.is_clamped_by(*window)).map(|(_, n)| n).sum();
-    if outside > 0 {
-        printer
-            .warn(format!("{outside} contacts prefer a time outside the window {window}; they are due when it opens"));
-    }
-    if rules.zone_policy == ZonePolicy::Callee && importer.without_zone > 0 {
-        printer.warn(format!(
-            "{} rows give no time zone; campaign {} calls by the callee's, so a contact without one is not called",
-            importer.without_zone,
-            campaign.full_name()
-        ));
-    }
 }
 
 /// Whether the database rolled back for its own reasons: 40001 serialisation, 40P01 deadlock.

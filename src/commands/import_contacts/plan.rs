@@ -1,9 +1,9 @@
 //! What a row makes of a contact: pure.
 
-use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
+use super::changes::{Changes, attributes_of};
 use crate::domain::contact_row::ContactRow;
 use crate::store::contacts::Contact;
 
@@ -16,27 +16,7 @@ pub(super) struct Merged {
     pub(super) contact: Contact,
     /// Whether something changed that decides when or where it rings: a claim made before must not ring.
     pub(super) concerns_calls: bool,
-}
-
-/// The contact that a row makes where there was none.
-pub(super) fn created(row: &ContactRow, id: String, tenant: &str, import_id: &str, now: DateTime<Utc>) -> Contact {
-    Contact {
-        id,
-        tenant: tenant.to_owned(),
-        phone: row.phone.as_str().to_owned(),
-        extension: row.extension.clone(),
-        name: row.name.clone(),
-        email: row.email.clone(),
-        external_id: row.external_id.clone(),
-        timezone: row.timezone.map(|zone| zone.name().to_owned()),
-        timezone_source: row.timezone.map(|_| GIVEN.to_owned()),
-        preferred_time: row.preferred_time.map(|time| time.to_string()),
-        attributes: Value::Object(row.attributes.clone()).to_string(),
-        version: 1,
-        import_id: Some(import_id.to_owned()),
-        created_at: now,
-        updated_at: now,
-    }
+    pub(super) changes: Changes,
 }
 
 /// The contact with what the row says; none where the row says nothing new. What the row leaves empty stays.
@@ -54,11 +34,11 @@ pub(super) fn merged(old: &Contact, row: &ContactRow, now: DateTime<Utc>) -> any
     set(&mut new.name, row.name.as_deref());
     set(&mut new.email, row.email.as_deref());
     set(&mut new.external_id, row.external_id.as_deref());
-    if !row.attributes.is_empty() {
-        let stored: Map<String, Value> = serde_json::from_str(&old.attributes)
-            .with_context(|| format!("the stored attributes of contact {} cannot be read", old.id))?;
+    if !row.attributes.is_empty() && row.attributes != old.attributes {
+        let stored = attributes_of(old)?;
         let mut attributes = stored.clone();
-        attributes.extend(row.attributes.clone());
+        let said: Map<String, Value> = serde_json::from_str(&row.attributes)?;
+        attributes.extend(said);
         if attributes != stored {
             new.attributes = Value::Object(attributes).to_string();
         }
@@ -70,16 +50,20 @@ pub(super) fn merged(old: &Contact, row: &ContactRow, now: DateTime<Utc>) -> any
         new.version += 1;
     }
     new.updated_at = now;
-    Ok(Some(Merged { contact: new, concerns_calls }))
+    let changes = Changes::between(old, &new)?;
+    Ok(Some(Merged { contact: new, concerns_calls, changes }))
 }
 
 /// The contact with the row's phone in place of its own, and with what else the row says.
 ///
 /// # Errors
 /// As [`merged`].
-pub(super) fn corrected(old: &Contact, row: &ContactRow, now: DateTime<Utc>) -> anyhow::Result<Contact> {
+pub(super) fn corrected(old: &Contact, row: &ContactRow, now: DateTime<Utc>) -> anyhow::Result<Merged> {
     let contact = merged(old, row, now)?.map_or_else(|| old.clone(), |merged| merged.contact);
-    Ok(Contact { phone: row.phone.as_str().to_owned(), version: old.version + 1, updated_at: now, ..contact })
+    let contact =
+        Contact { phone: row.phone.as_str().to_owned(), version: old.version + 1, updated_at: now, ..contact };
+    let changes = Changes::between(old, &contact)?;
+    Ok(Merged { contact, concerns_calls: true, changes })
 }
 
 /// Takes a value over; says whether it differs.
@@ -105,7 +89,28 @@ mod tests {
             external_id: None,
             timezone: None,
             preferred_time: None,
-            attributes: Map::new(),
+            attributes: String::new(),
+        }
+    }
+
+    fn created(row: &ContactRow) -> Contact {
+        let text = |value: &Option<String>| value.clone();
+        Contact {
+            id: "id".to_owned(),
+            tenant: "acme".to_owned(),
+            phone: row.phone.as_str().to_owned(),
+            extension: text(&row.extension),
+            name: text(&row.name),
+            email: text(&row.email),
+            external_id: text(&row.external_id),
+            timezone: row.timezone.map(|zone| zone.name().to_owned()),
+            timezone_source: row.timezone.map(|_| GIVEN.to_owned()),
+            preferred_time: row.preferred_time.map(|time| time.to_string()),
+            attributes: if row.attributes.is_empty() { "{}".to_owned() } else { row.attributes.clone() },
+            version: 1,
+            import_id: Some("import".to_owned()),
+            created_at: at(0),
+            updated_at: at(0),
         }
     }
 
@@ -121,21 +126,21 @@ mod tests {
             external_id: Some("A-1".to_owned()),
             timezone: Some("America/New_York".parse().unwrap()),
             preferred_time: Some("09:30".parse().unwrap()),
-            attributes: Map::from_iter([("plan".to_owned(), "gold".into())]),
+            attributes: r#"{"plan":"gold"}"#.to_owned(),
             ..row()
         }
     }
 
     #[test]
     fn empty_cells_never_erase() {
-        let old = created(&full_row(), "id".to_owned(), "acme", "import", at(0));
+        let old = created(&full_row());
         assert_eq!(merged(&old, &row(), at(1)).unwrap(), None);
         assert_eq!(merged(&old, &full_row(), at(1)).unwrap(), None);
     }
 
     #[test]
     fn only_what_decides_when_it_rings_moves_the_version() {
-        let old = created(&full_row(), "id".to_owned(), "acme", "import", at(0));
+        let old = created(&full_row());
         let renamed = ContactRow { name: Some("Ada L.".to_owned()), ..row() };
         let merged_name = merged(&old, &renamed, at(1)).unwrap().unwrap();
         assert!(!merged_name.concerns_calls);
@@ -154,11 +159,12 @@ mod tests {
 
     #[test]
     fn attributes_are_added_to_and_replaced_one_by_one() {
-        let old = created(&full_row(), "id".to_owned(), "acme", "import", at(0));
-        let more = ContactRow { attributes: Map::from_iter([("city".to_owned(), "Barre".into())]), ..row() };
+        let old = created(&full_row());
+        let more = ContactRow { attributes: r#"{"city":"Barre"}"#.to_owned(), ..row() };
         let merged = merged(&old, &more, at(1)).unwrap().unwrap();
         assert_eq!(merged.contact.attributes, r#"{"plan":"gold","city":"Barre"}"#);
         assert!(!merged.concerns_calls);
+        assert_eq!(merged.changes.to_string(), r#"city: nothing -> "Barre""#);
     }
 
     proptest! {
@@ -166,9 +172,9 @@ mod tests {
         fn applying_a_row_twice_changes_nothing_the_second_time(
             name in prop::option::of("[a-c]"), extension in prop::option::of("[1-3]"), attribute in prop::option::of("[x-z]")
         ) {
-            let old = created(&full_row(), "id".to_owned(), "acme", "import", at(0));
+            let old = created(&full_row());
             let mut row = ContactRow { extension, name, ..row() };
-            row.attributes.extend(attribute.map(|value| ("plan".to_owned(), value.into())));
+            row.attributes = attribute.map(|value| format!(r#"{{"plan":"{value}"}}"#)).unwrap_or_default();
             let once = merged(&old, &row, at(1)).unwrap().map_or(old, |merged| merged.contact);
             prop_assert_eq!(merged(&once, &row, at(2)).unwrap(), None);
         }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use super::entries::Reason;
+
 /// What became of one row. Every row has exactly one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Verdict {
@@ -43,21 +45,18 @@ impl Verdict {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     rows_read: u64,
-    counts: BTreeMap<Verdict, u64>,
+    /// In the order of [`Verdict::ALL`].
+    counts: [u64; Verdict::ALL.len()],
     reasons: BTreeMap<&'static str, u64>,
 }
 
 impl Tally {
-    /// Counts a row that was read.
-    pub fn read(&mut self) {
+    /// Counts a row and what became of it, with the reason of a rejected one.
+    pub(super) fn count(&mut self, verdict: Verdict, reason: Option<Reason>) {
         self.rows_read += 1;
-    }
-
-    /// Counts what became of a row; `reason` for those that were rejected.
-    pub fn settle(&mut self, verdict: Verdict, reason: Option<&'static str>) {
-        *self.counts.entry(verdict).or_default() += 1;
-        if let Some(reason) = reason {
-            *self.reasons.entry(reason).or_default() += 1;
+        self.counts[verdict as usize] += 1;
+        if let Some(Reason::Rejected(code)) = reason {
+            *self.reasons.entry(code).or_default() += 1;
         }
     }
 
@@ -68,7 +67,7 @@ impl Tally {
 
     /// How many rows ended so.
     pub fn of(&self, verdict: Verdict) -> u64 {
-        self.counts.get(&verdict).copied().unwrap_or(0)
+        self.counts[verdict as usize]
     }
 
     /// Rejected rows by reason, the most frequent first.
@@ -81,10 +80,10 @@ impl Tally {
     /// Stops the program rather than let an import be committed of which a row is unaccounted for.
     ///
     /// # Panics
-    /// When verdicts do not add up to the rows read, or reasons to the rows rejected: a defect of the importer.
-    pub fn assert_adds_up(&self) {
-        let settled: u64 = self.counts.values().sum();
-        assert_eq!(settled, self.rows_read, "every row read must have one verdict: {self:?}");
+    /// When verdicts do not add up to the records of the list, or reasons to the rows rejected: a defect of the importer.
+    pub fn assert_adds_up(&self, records: u64) {
+        let settled: u64 = self.counts.iter().sum();
+        assert_eq!((settled, self.rows_read), (records, records), "every row read must have one verdict: {self:?}");
         let reasons: u64 = self.reasons.values().sum();
         assert_eq!(reasons, self.of(Verdict::Rejected), "every rejected row must have one reason: {self:?}");
     }
@@ -108,12 +107,12 @@ mod tests {
     fn counts_add_up_or_the_program_stops() {
         let mut tally = Tally::default();
         for verdict in Verdict::ALL {
-            tally.read();
-            tally.settle(verdict, (verdict == Verdict::Rejected).then_some("no_phone"));
+            tally.count(verdict, (verdict == Verdict::Rejected).then_some(Reason::Rejected("no_phone")));
         }
-        tally.assert_adds_up();
-        assert_eq!(tally.to_object()["rows"], 6);
-        tally.read();
-        assert!(std::panic::catch_unwind(|| tally.assert_adds_up()).is_err());
+        tally.assert_adds_up(6);
+        assert!(std::panic::catch_unwind(|| tally.assert_adds_up(7)).is_err());
+        assert_eq!((&tally.to_object()["rows"], &tally.to_object()["skipped"]), (&6.into(), &1.into()));
+        tally.count(Verdict::Rejected, None);
+        assert!(std::panic::catch_unwind(|| tally.assert_adds_up(7)).is_err());
     }
 }

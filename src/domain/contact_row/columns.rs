@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use super::row::ALTERNATE_PHONES;
 use super::synonyms::{NOT_PHONE_WORDS, PHONE_WORDS, synonyms};
 
 /// What a column can mean.
@@ -25,6 +26,10 @@ pub enum Field {
     ExternalId,
     /// The country that a number without a country code belongs to.
     Region,
+    /// The state or province, kept as the attribute `state`.
+    State,
+    /// The postal code, kept as the attribute `postal_code`.
+    PostalCode,
 }
 
 /// Columns that a rejects file has behind the original ones, and that an import passes over.
@@ -32,7 +37,7 @@ pub const REJECT_COLUMNS: [&str; 2] = ["callops_line", "callops_reason"];
 
 impl Field {
     /// Every field.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Phone,
         Self::Name,
         Self::FirstName,
@@ -42,6 +47,8 @@ impl Field {
         Self::PreferredTime,
         Self::ExternalId,
         Self::Region,
+        Self::State,
+        Self::PostalCode,
     ];
 
     /// The name used on the command line.
@@ -56,7 +63,14 @@ impl Field {
             Self::PreferredTime => "preferred_time",
             Self::ExternalId => "external_id",
             Self::Region => "region",
+            Self::State => "state",
+            Self::PostalCode => "postal_code",
         }
+    }
+
+    /// Whether the field is kept as an attribute of its name.
+    pub const fn is_attribute(self) -> bool {
+        matches!(self, Self::State | Self::PostalCode)
     }
 
     /// The field of this name.
@@ -155,7 +169,9 @@ impl Mapping {
         if !fields.iter().any(|(field, _)| *field == Field::Phone) {
             return Err(MappingProblem::NoPhoneColumn { columns });
         }
-        let attributes = attribute_names(&columns, |index| free(&fields, index));
+        let kept = fields.iter().map(|(field, _)| *field).filter(|field| field.is_attribute());
+        let reserved: Vec<&str> = kept.map(Field::name).chain([ALTERNATE_PHONES]).collect();
+        let attributes = attribute_names(&columns, &reserved, |index| free(&fields, index));
         fields.sort_unstable();
         Ok(Self { columns, fields, attributes, phone_alternatives })
     }
@@ -220,13 +236,17 @@ pub fn nearest<'a>(names: impl Iterator<Item = &'a str>, wanted: &str) -> Option
         .map(|(_, name)| name)
 }
 
-fn attribute_names(columns: &[String], is_attribute: impl Fn(usize) -> bool) -> Vec<(usize, String)> {
+fn attribute_names(
+    columns: &[String],
+    reserved: &[&str],
+    is_attribute: impl Fn(usize) -> bool,
+) -> Vec<(usize, String)> {
     let mut names: Vec<(usize, String)> = Vec::new();
     for (index, column) in columns.iter().enumerate().filter(|(index, _)| is_attribute(*index)) {
         let base = if column.is_empty() { format!("column_{}", index + 1) } else { column.clone() };
         let mut name = base.clone();
         let mut copy = 2;
-        while names.iter().any(|(_, taken)| *taken == name) {
+        while reserved.contains(&name.as_str()) || names.iter().any(|(_, taken)| *taken == name) {
             name = format!("{base}_{copy}");
             copy += 1;
         }
@@ -365,6 +385,9 @@ mod tests {
         assert_eq!(names, ["note", "note_2", "column_4", "Mobile"]);
         assert_eq!(mapping.phone_alternatives(), ["Mobile"]);
         assert_eq!(mapping.width(), 7);
+        let mapping = map(&["phone", "zip", "postal_code", "state", "alternate_phones"], &[]).unwrap();
+        let names: Vec<_> = mapping.attributes().iter().map(|(_, name)| name.as_str()).collect();
+        assert_eq!(names, ["postal_code_2", "alternate_phones_2"]);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! From the cells of a row to a contact.
 
-use serde_json::{Map, Value};
 use thiserror::Error;
 
+use super::cells::Cells;
 use super::columns::{Field, Mapping};
 use crate::domain::phone::{ParsedPhone, Phone, PhoneParser, PhoneProblem, is_placeholder};
 use crate::domain::preferred::PreferredTime;
@@ -28,8 +28,9 @@ pub struct ContactRow {
     pub timezone: Option<Zone>,
     /// The time of day at which the person asked to be called.
     pub preferred_time: Option<PreferredTime>,
-    /// Every other column that is not empty: text under the column's name.
-    pub attributes: Map<String, Value>,
+    /// Every other column that is not empty, as the text of a JSON object: text under the column's name. Empty where
+    /// there is none.
+    pub attributes: String,
 }
 
 /// Why a row was not taken: the reason's stable word, and a sentence.
@@ -51,8 +52,8 @@ pub enum RowReason {
     RaggedRow,
     /// A quote that is never closed, so that the row swallows those behind it.
     UnclosedQuote,
-    /// Bytes that are no UTF-8.
-    NotUtf8,
+    /// Bytes that are no text in the list's encoding.
+    BadEncoding,
     /// A NUL character, which no database text can hold.
     NulByte,
     /// The country is none that has a numbering plan, and the number needs one.
@@ -70,7 +71,7 @@ impl RowReason {
             Self::Phone(problem) => problem.code(),
             Self::RaggedRow => "ragged_row",
             Self::UnclosedQuote => "unclosed_quote",
-            Self::NotUtf8 => "not_utf8",
+            Self::BadEncoding => "bad_encoding",
             Self::NulByte => "nul_byte",
             Self::UnknownRegion => "unknown_region",
             Self::InvalidTimezone => "invalid_timezone",
@@ -79,9 +80,16 @@ impl RowReason {
     }
 }
 
+/// The attribute that keeps the further valid numbers of a phone cell, parted by blanks.
+pub const ALTERNATE_PHONES: &str = "alternate_phones";
+
 /// Reads rows of one list. Holds a phone parser, so each thread wants its own.
 pub struct RowReader {
     mapping: Mapping,
+    /// The column of each field, in the order of [`Field::ALL`].
+    columns: [Option<usize>; Field::ALL.len()],
+    /// Each attribute's column, and its name as a JSON key.
+    attributes: Vec<(usize, Vec<u8>)>,
     region: Option<Region>,
     parser: PhoneParser,
 }
@@ -89,7 +97,10 @@ pub struct RowReader {
 impl RowReader {
     /// A reader for lists with this header; `region` counts where a row names none.
     pub fn new(mapping: Mapping, region: Option<Region>) -> Self {
-        Self { mapping, region, parser: PhoneParser::new() }
+        let columns = Field::ALL.map(|field| mapping.column_of(field));
+        let key = |name: &str| serde_json::to_vec(name).expect("text is JSON");
+        let attributes = mapping.attributes().iter().map(|(index, name)| (*index, key(name))).collect();
+        Self { mapping, columns, attributes, region, parser: PhoneParser::new() }
     }
 
     /// How the header was read.
@@ -101,10 +112,11 @@ impl RowReader {
     ///
     /// # Errors
     /// A [`RowProblem`]; the first found, structure before phone before the other fields.
-    pub fn read<'a>(&self, cells: impl ExactSizeIterator<Item = &'a [u8]>) -> Result<ContactRow, RowProblem> {
-        let cells = self.text_cells(cells)?;
-        let cell = |field| self.mapping.column_of(field).and_then(|index: usize| value(cells[index]));
-        let (parsed, alternates) = self.phone(&cells, cell(Field::Region))?;
+    pub fn read(&self, cells: Cells<'_>) -> Result<ContactRow, RowProblem> {
+        let text = self.text(cells)?;
+        let cell = |field: Field| self.columns[field as usize].and_then(|index| value(cells.text(text, index)));
+        let phone_column = self.columns[Field::Phone as usize].expect("a mapping always has a phone column");
+        let (parsed, alternates) = self.phone(cells.text(text, phone_column), cell(Field::Region))?;
         let timezone = cell(Field::Timezone)
             .map(str::parse::<Zone>)
             .transpose()
@@ -113,6 +125,7 @@ impl RowReader {
             .map(preferred_time)
             .transpose()
             .map_err(|error| problem(RowReason::InvalidPreferredTime, error))?;
+        let attributes = self.attributes(cells, text, &alternates);
         Ok(ContactRow {
             phone: parsed.phone,
             extension: parsed.extension,
@@ -127,35 +140,35 @@ impl RowReader {
             external_id: cell(Field::ExternalId).map(str::to_owned),
             timezone,
             preferred_time,
-            attributes: self.attributes(&cells),
+            attributes,
         })
     }
 
-    fn text_cells<'a>(&self, cells: impl ExactSizeIterator<Item = &'a [u8]>) -> Result<Vec<&'a str>, RowProblem> {
+    /// The text of all cells, one behind another, once each of them is known to be text.
+    fn text<'a>(&self, cells: Cells<'a>) -> Result<&'a str, RowProblem> {
         let (found, wanted) = (cells.len(), self.mapping.width());
         if found != wanted {
             let detail = format!("the row has {found} cells where the header has {wanted}");
             return Err(problem(RowReason::RaggedRow, detail));
         }
+        if let Some(text) = cells.as_text()
+            && !text.as_bytes().contains(&0)
+        {
+            return Ok(text);
+        }
         let columns = self.mapping.columns();
-        cells
-            .enumerate()
-            .map(|(index, bytes)| {
-                if bytes.contains(&0) {
-                    let detail = format!("column `{}` holds a NUL character", columns[index]);
-                    return Err(problem(RowReason::NulByte, detail));
-                }
-                std::str::from_utf8(bytes).map_err(|error| {
-                    let (column, at) = (&columns[index], error.valid_up_to() + 1);
-                    problem(RowReason::NotUtf8, format!("column `{column}` is not UTF-8 from its byte {at} on"))
-                })
-            })
-            .collect()
+        let bad = cells.iter().zip(columns).find_map(|(bytes, column)| {
+            if bytes.contains(&0) {
+                return Some(problem(RowReason::NulByte, format!("column `{column}` holds a NUL character")));
+            }
+            let at = std::str::from_utf8(bytes).err()?.valid_up_to() + 1;
+            let detail = format!("column `{column}` is no text in the list's encoding from its byte {at} on");
+            Some(problem(RowReason::BadEncoding, detail))
+        });
+        Err(bad.expect("a row that is no text has a cell that is none"))
     }
 
-    fn phone(&self, cells: &[&str], region_cell: Option<&str>) -> Result<(ParsedPhone, Vec<Phone>), RowProblem> {
-        let index = self.mapping.column_of(Field::Phone).expect("a mapping always has a phone column");
-        let text = cells[index];
+    fn phone(&self, text: &str, region_cell: Option<&str>) -> Result<(ParsedPhone, Vec<Phone>), RowProblem> {
         // A country that is not understood is not replaced by another: only numbers that need none pass.
         let region = match region_cell.map(Region::from_cell) {
             None => Ok(self.region),
@@ -207,16 +220,40 @@ impl RowReader {
         Some((first, alternates))
     }
 
-    fn attributes(&self, cells: &[&str]) -> Map<String, Value> {
-        let mut attributes = Map::new();
-        for (index, name) in self.mapping.attributes() {
-            let text = cells[*index].trim();
+    /// The row's attributes as a JSON object; empty text where there are none.
+    fn attributes(&self, cells: Cells<'_>, text: &str, alternates: &[Phone]) -> String {
+        let mut json = Vec::new();
+        let mut push = |key: &[u8], value: &str| {
+            if json.is_empty() {
+                json.reserve(128);
+            }
+            json.push(if json.is_empty() { b'{' } else { b',' });
+            json.extend_from_slice(key);
+            json.push(b':');
+            serde_json::to_writer(&mut json, value).expect("text is JSON");
+        };
+        for (index, key) in &self.attributes {
+            let text = cells.text(text, *index).trim();
             // What databases and spreadsheets write for nothing; `none` or `-` can be an answer here.
             if !text.is_empty() && !["NULL", "\\N", "#N/A"].contains(&text) {
-                attributes.insert(name.clone(), Value::String(text.to_owned()));
+                push(key, text);
             }
         }
-        attributes
+        for field in Field::ALL.into_iter().filter(|field| field.is_attribute()) {
+            let cell = self.columns[field as usize].and_then(|index| value(cells.text(text, index)));
+            if let Some(text) = cell {
+                push(format!("\"{}\"", field.name()).as_bytes(), text);
+            }
+        }
+        if !alternates.is_empty() {
+            let list: Vec<&str> = alternates.iter().map(Phone::as_str).collect();
+            push(format!("\"{ALTERNATE_PHONES}\"").as_bytes(), &list.join(" "));
+        }
+        if json.is_empty() {
+            return String::new();
+        }
+        json.push(b'}');
+        String::from_utf8(json).expect("JSON of text is text")
     }
 }
 
@@ -241,10 +278,22 @@ fn problem(reason: RowReason, detail: String) -> RowProblem {
 mod tests {
     use super::*;
 
+    fn joined(cells: &[impl AsRef<[u8]>]) -> (Vec<u8>, Vec<usize>) {
+        let mut bytes = Vec::new();
+        let ends = cells.iter().map(|cell| {
+            bytes.extend_from_slice(cell.as_ref());
+            bytes.len()
+        });
+        let ends = ends.collect();
+        (bytes, ends)
+    }
+
     fn read(header: &[&str], cells: &[&str], region: &str) -> Result<ContactRow, RowProblem> {
         let header: Vec<String> = header.iter().map(|name| (*name).to_owned()).collect();
         let region = (!region.is_empty()).then(|| region.parse().unwrap());
-        RowReader::new(Mapping::new(&header, &[]).unwrap(), region).read(cells.iter().map(|cell| cell.as_bytes()))
+        let reader = RowReader::new(Mapping::new(&header, &[]).unwrap(), region);
+        let (bytes, ends) = joined(cells);
+        reader.read(Cells::new(&bytes, &ends))
     }
 
     #[test]
@@ -262,7 +311,7 @@ mod tests {
         assert_eq!(row.timezone.unwrap().name(), "America/New_York");
         assert_eq!(row.preferred_time.unwrap().to_string(), "09:30");
         assert_eq!(row.external_id.as_deref(), Some("A-1"));
-        assert_eq!(Value::Object(row.attributes), serde_json::json!({"Plan": "gold"}));
+        assert_eq!(row.attributes, r#"{"Plan":"gold"}"#);
     }
 
     #[test]
@@ -271,7 +320,7 @@ mod tests {
             read(&["phone", "name", "email", "notes", "hours"], &["+18022236942", "NULL", "n/a", "none", "NULL"], "");
         let row = row.unwrap();
         assert_eq!((row.name, row.email), (None, None));
-        assert_eq!(Value::Object(row.attributes), serde_json::json!({"notes": "none"}));
+        assert_eq!(row.attributes, r#"{"notes":"none"}"#);
     }
 
     #[test]
@@ -300,6 +349,7 @@ mod tests {
             let row = read(&["phone"], &[cell], "US").unwrap();
             assert_eq!(row.phone.as_str(), "+18022236942", "{cell}");
             assert_eq!(row.alternates.iter().map(Phone::as_str).collect::<Vec<_>>(), ["+18022653610"], "{cell}");
+            assert_eq!(row.attributes, r#"{"alternate_phones":"+18022653610"}"#);
         }
         let row = read(&["phone"], &["+49 30 2270123 / 24"], "").unwrap();
         assert_eq!((row.phone.as_str(), row.alternates.len()), ("+49302270123", 0));
@@ -327,8 +377,14 @@ mod tests {
             assert_eq!(read(&header, cells, "US").unwrap_err().reason.code(), code, "{cells:?}");
         }
         let mapping = Mapping::new(&["phone".to_owned()], &[]).unwrap();
-        let problem = RowReader::new(mapping, None).read([&b"+1\xff"[..]].into_iter()).unwrap_err();
-        assert_eq!(problem.reason.code(), "not_utf8");
+        let (bytes, ends) = joined(&[b"+1\xff"]);
+        let problem = RowReader::new(mapping, None).read(Cells::new(&bytes, &ends)).unwrap_err();
+        assert_eq!(problem.reason.code(), "bad_encoding");
+        // Half a letter in each of two cells is no letter, though one behind the other they would be.
+        let mapping = Mapping::new(&["phone".to_owned(), "name".to_owned()], &[]).unwrap();
+        let (bytes, ends) = joined(&[b"+18022236942\xc3", &b"\xa9"[..]]);
+        let problem = RowReader::new(mapping, None).read(Cells::new(&bytes, &ends)).unwrap_err();
+        assert_eq!(problem.reason.code(), "bad_encoding");
         assert!(read(&header, &[good, "", "9:30:00"], "").unwrap().preferred_time.unwrap().to_string() == "09:30");
     }
 }

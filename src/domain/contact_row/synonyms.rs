@@ -38,6 +38,14 @@ pub(super) fn synonyms(field: Field) -> impl Iterator<Item = &'static str> {
             "country countrycode phoneregion phonecountry isocountry isocountrycode countryiso countryname region \
              land landescode pays pais paese maa страна 国家 国"
         }
+        Field::State => {
+            "state stateprovince province stateorprovince statecode provincia provincie bundesland estado kanton \
+             voivodeship wojewodztwo prefecture 都道府県 省 область"
+        }
+        Field::PostalCode => {
+            "zip zipcode postalcode postcode postal zippostalcode plz postleitzahl codepostal codigopostal cep cap \
+             postnummer postinumero kodpocztowy индекс 邮编 郵便番号"
+        }
     };
     words.split_whitespace()
 }

@@ -60,7 +60,7 @@ pub fn is_placeholder(text: &str) -> bool {
     }
     text.len() <= 16
         && !text.starts_with(|c: char| c == '+' || c.is_ascii_digit())
-        && NOTHING.contains(&text.to_lowercase().as_str())
+        && NOTHING.iter().any(|word| word.eq_ignore_ascii_case(text))
 }
 
 /// The text with everything undone that loses nothing, ready to be parsed.

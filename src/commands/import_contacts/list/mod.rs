@@ -1,0 +1,35 @@
+//! Reading a list: from bytes of any encoding to records, holding one record at a time.
+
+mod decode;
+mod dialect;
+mod encoding;
+mod records;
+mod source;
+
+pub(super) use dialect::{cell_starts, delimiter_option, looks_like_a_phone};
+pub(super) use encoding::encoding_option;
+pub(super) use records::{ListReader, Record};
+pub(super) use source::Source;
+
+use crate::error::Failure;
+
+/// What the command line says about how a list is written; none: look at the list.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ReadAs {
+    /// The list's encoding.
+    pub(super) encoding: Option<&'static encoding_rs::Encoding>,
+    /// What parts cells.
+    pub(super) delimiter: Option<u8>,
+}
+
+/// Puts the name of the list in front of what is wrong with it.
+fn named(name: &str, error: anyhow::Error) -> anyhow::Error {
+    match error.downcast::<Failure>() {
+        Ok(failure) => {
+            let hints = failure.hints().to_vec();
+            let renamed = Failure::new(failure.exit(), format!("cannot read {name}: {failure}"));
+            hints.into_iter().fold(renamed, Failure::hint).into()
+        }
+        Err(error) => error.context(format!("cannot read {name}")),
+    }
+}

@@ -1,0 +1,174 @@
+//! Many new contacts at once.
+
+use chrono::{DateTime, Utc};
+
+use super::BATCH_ROWS;
+use crate::store::{Result, Tx, dynamic};
+
+/// What the new contacts of one import share.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    /// The tenant on whose behalf they are called.
+    pub tenant: &'a str,
+    /// The import that makes them.
+    pub import_id: &'a str,
+    /// When.
+    pub now: DateTime<Utc>,
+}
+
+/// A contact that is about to be made. The fields are those of [`super::Contact`].
+#[derive(Clone, Debug, Default)]
+pub struct Fresh<'a> {
+    /// ULID.
+    pub id: &'a str,
+    /// E.164.
+    pub phone: &'a str,
+    /// Digits to key in once the call is answered.
+    pub extension: Option<&'a str>,
+    /// How the agent may address the callee.
+    pub name: Option<&'a str>,
+    /// An e-mail address.
+    pub email: Option<&'a str>,
+    /// The id in the system that the contact comes from.
+    pub external_id: Option<&'a str>,
+    /// The zone that was given, an IANA name.
+    pub timezone: Option<&'static str>,
+    /// The preferred local time, `HH:MM`.
+    pub preferred_time: Option<String>,
+    /// Values for the agent, as a JSON object.
+    pub attributes: &'a str,
+}
+
+/// The columns that few lists fill: on SQLite they are named only where one of the contacts has a value.
+type Optional = (&'static str, for<'a> fn(&'a Fresh<'_>) -> Option<&'a str>);
+const OPTIONAL: [Optional; 6] = [
+    ("extension", |contact| contact.extension),
+    ("name", |contact| contact.name),
+    ("email", |contact| contact.email),
+    ("external_id", |contact| contact.external_id),
+    ("timezone", |contact| contact.timezone),
+    ("preferred_time", |contact| contact.preferred_time.as_deref()),
+];
+
+/// Makes contacts, however many, in the order given; gives how many were made. Those whose phone the tenant has already
+/// are left as they are: [`made_by`] tells which.
+pub async fn insert_fresh(tx: &mut Tx, origin: Origin<'_>, contacts: &[Fresh<'_>]) -> Result<u64> {
+    let mut made = 0;
+    match tx {
+        Tx::Postgres(tx) => {
+            if contacts.is_empty() {
+                return Ok(0);
+            }
+            let column = |value: fn(&Fresh<'_>) -> Option<String>| contacts.iter().map(value).collect::<Vec<_>>();
+            made += sqlx::query(
+                "INSERT INTO contacts (id, tenant, phone, extension, name, email, external_id, timezone, \
+                     timezone_source, preferred_time, attributes, version, import_id, created_at, updated_at)
+                 SELECT v.id, $1, v.phone, v.extension, v.name, v.email, v.external_id, v.timezone, \
+                     CASE WHEN v.timezone IS NOT NULL THEN 'given' END, v.preferred_time, v.attributes, 1, $2, $3, $3
+                 FROM unnest($4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], \
+                     $11::text[], $12::text[])
+                     AS v (id, phone, extension, name, email, external_id, timezone, preferred_time, attributes)
+                 ON CONFLICT (tenant, phone) DO NOTHING",
+            )
+            .bind(origin.tenant)
+            .bind(origin.import_id)
+            .bind(origin.now)
+            .bind(contacts.iter().map(|contact| contact.id).collect::<Vec<_>>())
+            .bind(contacts.iter().map(|contact| contact.phone).collect::<Vec<_>>())
+            .bind(contacts.iter().map(|contact| contact.extension).collect::<Vec<_>>())
+            .bind(contacts.iter().map(|contact| contact.name).collect::<Vec<_>>())
+            .bind(contacts.iter().map(|contact| contact.email).collect::<Vec<_>>())
+            .bind(contacts.iter().map(|contact| contact.external_id).collect::<Vec<_>>())
+            .bind(contacts.iter().map(|contact| contact.timezone).collect::<Vec<_>>())
+            .bind(column(|contact| contact.preferred_time.clone()))
+            .bind(contacts.iter().map(|contact| contact.attributes).collect::<Vec<_>>())
+            .execute(&mut **tx)
+            .await?
+            .rows_affected();
+        }
+        Tx::Sqlite(_) => {
+            // Statements of few sizes, so that each is prepared once: 512 rows, then 256, and so on.
+            let mut rest = contacts;
+            while !rest.is_empty() {
+                let size = rest.len().min(512);
+                let size = if size.is_power_of_two() { size } else { size.next_power_of_two() / 2 };
+                let (batch, more) = rest.split_at(size);
+                made += insert_on_sqlite(tx, origin, batch).await?;
+                rest = more;
+            }
+        }
+    }
+    Ok(made)
+}
+
+async fn insert_on_sqlite(tx: &mut Tx, origin: Origin<'_>, contacts: &[Fresh<'_>]) -> Result<u64> {
+    let filled: Vec<Optional> =
+        OPTIONAL.into_iter().filter(|(_, value)| contacts.iter().any(|contact| value(contact).is_some())).collect();
+    Ok(dynamic!(
+        tx,
+        |q| {
+            q.push("WITH v (id, phone, attributes");
+            for (column, _) in &filled {
+                q.push(", ").push(column);
+            }
+            q.push(") AS (");
+            q.push_values(contacts, |mut row, contact| {
+                row.push_bind(contact.id).push_bind(contact.phone).push_bind(contact.attributes);
+                for (_, value) in &filled {
+                    row.push_bind(value(contact));
+                }
+            });
+            // Whatever else goes wrong ends the whole transaction. So SQLite need not copy each page that the statement
+            // touches, to be able to undo this statement alone.
+            q.push(") INSERT OR ROLLBACK INTO contacts (id, phone, attributes");
+            for (column, _) in &filled {
+                q.push(", ").push(column);
+            }
+            let has_zones = filled.iter().any(|(column, _)| *column == "timezone");
+            q.push(if has_zones { ", timezone_source" } else { "" });
+            q.push(", version, tenant, import_id, created_at, updated_at) SELECT v.*, ");
+            q.push(if has_zones { "CASE WHEN v.timezone IS NOT NULL THEN 'given' END, " } else { "" });
+            q.push("1, ").push_bind(origin.tenant);
+            q.push(", ").push_bind(origin.import_id);
+            q.push(", ").push_bind(origin.now);
+            q.push(", ").push_bind(origin.now);
+            q.push(" FROM v WHERE TRUE ON CONFLICT (tenant, phone) DO NOTHING");
+        },
+        execute
+    )?)
+}
+
+/// Those of these phones, E.164, whose contacts an import made.
+pub async fn made_by(tx: &mut Tx, origin: Origin<'_>, phones: &[&str]) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for batch in phones.chunks(BATCH_ROWS) {
+        found.append(&mut dynamic!(
+            tx,
+            |q| {
+                q.push("SELECT phone FROM contacts WHERE tenant = ");
+                q.push_bind(origin.tenant);
+                q.push(" AND import_id = ");
+                q.push_bind(origin.import_id);
+                q.push(" AND phone IN (");
+                let mut values = q.separated(", ");
+                for phone in batch {
+                    values.push_bind(*phone);
+                }
+                q.push(")");
+            },
+            build_query_scalar::<String>().fetch_all
+        )?);
+    }
+    Ok(found)
+}
+
+/// Whether a tenant has a contact that bears an id of the system that it comes from.
+pub async fn any_external_id(tx: &mut Tx, tenant: &str) -> Result<bool> {
+    Ok(super::scalar!(
+        tx,
+        bool,
+        fetch_one,
+        "SELECT EXISTS (SELECT 1 FROM contacts WHERE tenant = $1 AND external_id IS NOT NULL)",
+        tenant
+    )?)
+}
