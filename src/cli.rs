@@ -228,6 +228,8 @@ pub enum Command {
     Completions(commands::completions::Args),
     /// Bring a list of contacts into a tenant
     ImportContacts(commands::import_contacts::Args),
+    /// Take an import back, until its contacts were called
+    UndoImport(commands::undo_import::Args),
     /// Say what phone numbers would be dialled as; needs no database
     CheckPhone(commands::check_phone::Args),
     /// Ask whether a window allows a call at a moment; needs no database

@@ -30,4 +30,5 @@ pub mod status;
 pub mod stop_campaign;
 pub mod sweep_timeouts;
 pub mod telling;
+pub mod undo_import;
 pub mod withdraw;

@@ -187,14 +187,15 @@ impl Printer {
         };
     }
 
-    /// A progress bar on stderr, drawn only on a terminal and only when not quiet; `total` is unknown when `None`.
+    /// A progress bar on stderr, drawn only on a terminal and only when not quiet; `total` is unknown when `None`, and
+    /// then things are counted. Of a known total the share is shown: what is counted otherwise belongs into the message.
     pub fn progress(&self, total: Option<u64>, what: &'static str) -> ProgressBar {
         if self.quiet || !io::stderr().is_terminal() {
             return ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden());
         }
         let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
         let template = if total.is_some() {
-            "{msg} {bar:30} {human_pos}/{human_len} {per_sec} eta {eta}"
+            "{bar:30} {percent}%, {eta} left: {msg}"
         } else {
             "{msg} {spinner} {human_pos} {per_sec}"
         };

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use chrono::{DateTime, Utc};
 use sqlx::FromRow;
 
-use super::{Result, Tx, dynamic, execute, fetch, scalar};
+use super::{Result, Tx, dynamic, execute, fetch};
 
 mod fresh;
 
@@ -263,7 +263,7 @@ pub async fn correct_phone(tx: &mut Tx, id: &str, phone: &str, now: DateTime<Utc
     Ok(corrected)
 }
 
-/// Writes changed contacts over the stored ones by id, at most [`BATCH_ROWS`], their phones included. Import and time of
+/// Writes changed contacts over the stored ones by id, at most [`BATCH_ROWS`], with their phones. Import and time of
 /// making stay. Gives the ids of those that were written: a phone that somebody else has meanwhile leaves its contact as
 /// it is.
 pub async fn correct(tx: &mut Tx, contacts: &[Contact]) -> Result<HashSet<String>> {
@@ -297,8 +297,8 @@ pub async fn correct(tx: &mut Tx, contacts: &[Contact]) -> Result<HashSet<String
                  timezone_source = seen.timezone_source, preferred_time = seen.preferred_time, \
                  attributes = seen.attributes, version = seen.version, updated_at = seen.updated_at \
                  FROM seen WHERE contacts.id = seen.id AND NOT EXISTS \
-                 (SELECT 1 FROM contacts other WHERE other.tenant = contacts.tenant AND other.phone = seen.phone) \
-                 RETURNING contacts.id",
+                 (SELECT 1 FROM contacts other WHERE other.tenant = contacts.tenant AND other.phone = seen.phone \
+                  AND other.id <> contacts.id) RETURNING contacts.id",
             );
         },
         build_query_scalar::<String>().fetch_all

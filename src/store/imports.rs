@@ -5,7 +5,10 @@ use sqlx::FromRow;
 
 use super::{Result, Tx, dynamic, execute, fetch};
 
+pub mod undo;
+
 use super::contacts::BATCH_ROWS;
+use super::listing::Filter;
 
 /// One import: one file, one transaction.
 #[derive(Clone, Debug, FromRow)]
@@ -55,15 +58,35 @@ pub async fn finish(tx: &mut Tx, id: &str, file_sha256: &str, counts: &str) -> R
 }
 
 /// Imports, the newest first.
-pub async fn imports(tx: &mut Tx, tenant: Option<&str>, limit: i64) -> Result<Vec<Import>> {
+pub async fn imports(tx: &mut Tx, filter: &Filter) -> Result<Vec<Import>> {
     Ok(fetch!(
         tx,
         Import,
         fetch_all,
-        "SELECT id, tenant, campaign_id, file_name, file_sha256, reading, counts, created_at, undone_at
-         FROM imports WHERE $1 IS NULL OR tenant = $1 ORDER BY created_at DESC, id DESC LIMIT $2",
-        tenant,
-        limit
+        "SELECT id, tenant, campaign_id, file_name, file_sha256, reading, counts, created_at, undone_at FROM imports
+         WHERE ($1 IS NULL OR tenant = $1) AND ($2 IS NULL OR campaign_id = $2) AND ($3 IS NULL OR created_at >= $3)
+         ORDER BY created_at DESC, id DESC LIMIT $4",
+        filter.tenant.as_deref(),
+        filter.campaign_id.as_deref(),
+        filter.since,
+        filter.limit
+    )?)
+}
+
+/// One import by id; nobody else undoes it until a writing transaction ends.
+pub async fn import(tx: &mut Tx, id: &str, lock: bool) -> Result<Option<Import>> {
+    let lock = if lock { tx.lock_clause() } else { "" };
+    Ok(dynamic!(
+        tx,
+        |q| {
+            q.push(
+                "SELECT id, tenant, campaign_id, file_name, file_sha256, reading, counts, created_at, undone_at \
+                 FROM imports WHERE id = ",
+            );
+            q.push_bind(id);
+            q.push(lock);
+        },
+        build_query_as::<Import>().fetch_optional
     )?)
 }
 

@@ -6,11 +6,13 @@ use std::time::Duration;
 pub(super) const MAX_TRIES: u32 = 8;
 
 /// Whether the database rolled back for its own reasons, so that the same transaction may succeed when run again:
-/// 40001 serialisation, 40P01 deadlock, 53300 too many connections, 57P03 starting up; SQLite busy and locked.
+/// 40001 serialisation, 40P01 deadlock, 53300 too many connections, 57P03 starting up, 23503 somebody removed, or began to
+/// use, what this one was about to use or remove (an import is undone while its people are claimed); SQLite busy and
+/// locked.
 pub(super) fn is_transient(error: &sqlx::Error) -> bool {
     let sqlx::Error::Database(error) = error else { return false };
     match error.code().as_deref() {
-        Some("40001" | "40P01" | "53300" | "57P03") => true,
+        Some("23503" | "40001" | "40P01" | "53300" | "57P03") => true,
         Some(code) if code.len() < 5 => code.parse::<i32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6)),
         _ => false,
     }

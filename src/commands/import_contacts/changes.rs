@@ -76,7 +76,8 @@ impl fmt::Display for Changes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";
         for (name, (before, after)) in &self.fields {
-            let shown = |value: &Option<String>| value.as_ref().map_or("nothing".to_owned(), |text| format!("{text:?}"));
+            let shown =
+                |value: &Option<String>| value.as_ref().map_or("nothing".to_owned(), |text| format!("{text:?}"));
             write!(f, "{separator}{name}: {} -> {}", shown(before), shown(after))?;
             separator = ", ";
         }

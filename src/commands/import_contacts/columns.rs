@@ -45,7 +45,8 @@ impl Columns {
         let mut explicit = setting.explicit.clone();
         if !explicit.iter().any(|(field, _)| *field == Field::Phone) {
             let [phone] = numbers[..] else {
-                let shown: Vec<String> = names.iter().zip(&first).map(|(name, cell)| format!("`{name}` ({cell})")).collect();
+                let shown: Vec<String> =
+                    names.iter().zip(&first).map(|(name, cell)| format!("`{name}` ({cell})")).collect();
                 let problem = if numbers.is_empty() { "no column looks" } else { "more than one column looks" };
                 return Err(named(
                     Failure::usage(format!("{problem} like phone numbers; the first row is {}", shown.join(", ")))
@@ -107,7 +108,9 @@ fn header_failure(list: &str, problem: MappingProblem) -> anyhow::Error {
         MappingProblem::NoSuchColumn { field, nearest: Some(column), .. } => {
             failure.hint(format!("did you mean `--map {}=\"{column}\"`?", field.name()))
         }
-        MappingProblem::NoPhoneColumn { .. } => failure.hint("say which one it is with --map phone=\"COLUMN\"; a list without a header wants --header no"),
+        MappingProblem::NoPhoneColumn { .. } => {
+            failure.hint("say which one it is with --map phone=\"COLUMN\"; a list without a header wants --header no")
+        }
         MappingProblem::NoSuchColumn { .. } | MappingProblem::Twice { .. } => failure,
     }
     .into()

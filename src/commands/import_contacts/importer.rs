@@ -79,7 +79,12 @@ impl Importer {
 
     fn progress(&self, bar: &ProgressBar) -> String {
         let rows = self.tally.rows_read();
-        #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate for people")]
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a rate for people"
+        )]
         let rate = (rows as f64 / bar.elapsed().as_secs_f64().max(0.001)) as u64;
         format!("{rows} rows, {rate} a second, {} rejected", self.tally.of(Verdict::Rejected))
     }

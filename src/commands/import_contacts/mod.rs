@@ -233,8 +233,7 @@ async fn run_once(db: Option<&Db>, printer: &Printer, setting: &mut Setting<'_>)
     }
     summary::say_columns(printer, &columns, &list);
     let names = columns.written_names();
-    let rejects =
-        args.rejects.as_deref().map(|path| RejectsFile::create(path, &list, names.as_deref())).transpose()?;
+    let rejects = args.rejects.as_deref().map(|path| RejectsFile::create(path, &list, names.as_deref())).transpose()?;
     let report = args.report.as_deref().map(ReportFile::create).transpose()?;
     let mut importer = Importer::new(target, rejects, report);
     let reading = Reading {

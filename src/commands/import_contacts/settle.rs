@@ -182,7 +182,8 @@ impl Target {
                 (OnExisting::Update, Some(_), Some(_)) => {
                     entry.reason = Some(Reason::Rejected(EXTERNAL_ID_OF_ANOTHER));
                     let phone = row.phone;
-                    let detail = format!("{phone} is the phone of another contact than {:?}", external_id.unwrap_or_default());
+                    let detail =
+                        format!("{phone} is the phone of another contact than {:?}", external_id.unwrap_or_default());
                     entry.detail = Some(format!("line {}: {detail}", entry.line));
                     Verdict::Rejected
                 }

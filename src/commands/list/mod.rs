@@ -71,6 +71,8 @@ pub enum Kind {
     Findings,
     /// Who is in which campaign, and why they were not called
     Enrollments,
+    /// Lists that were imported, newest first
+    Imports,
 }
 
 /// From when on.
@@ -108,6 +110,7 @@ impl Kind {
             Self::Accounts => (&[], vec![]),
             Self::Findings => (&["status", "since"], vec!["standing", "resolved"]),
             Self::Enrollments => (&["tenant", "campaign", "status", "phone", "since"], vec!["active", "withdrawn"]),
+            Self::Imports => (&["tenant", "campaign", "since"], vec![]),
         }
     }
 

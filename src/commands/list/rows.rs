@@ -9,7 +9,7 @@ use crate::commands::telling::{instant, json_text};
 use crate::output::Rows;
 use crate::store::calls::{self, Call};
 use crate::store::listing::{self, Filter};
-use crate::store::{Result, Tx, control, setup};
+use crate::store::{Result, Tx, control, imports, setup};
 
 /// The rows of a kind, and whether there are more than the limit.
 pub(super) async fn rows(tx: &mut Tx, kind: Kind, mut filter: Filter) -> Result<(Rows, bool)> {
@@ -26,6 +26,7 @@ pub(super) async fn rows(tx: &mut Tx, kind: Kind, mut filter: Filter) -> Result<
         Kind::Accounts => accounts(tx).await?,
         Kind::Findings => findings(tx, &filter).await?,
         Kind::Enrollments => enrollments(tx, &filter).await?,
+        Kind::Imports => imports(tx, &filter).await?,
     };
     let is_cut = rows.len() > limit;
     rows.truncate(limit);
@@ -197,6 +198,26 @@ async fn runs(tx: &mut Tx, filter: &Filter) -> Result<Listed> {
         ]
     });
     Ok((&["id", "command", "host", "started_at", "ended_at", "exit_code", "counts"], rows.collect()))
+}
+
+async fn imports(tx: &mut Tx, filter: &Filter) -> Result<Listed> {
+    let campaigns: HashMap<String, String> =
+        setup::campaigns(tx).await?.into_iter().map(|campaign| (campaign.id.clone(), campaign.full_name())).collect();
+    let rows = imports::imports(tx, filter).await?.into_iter().map(|import| {
+        let counts = json_text(Some(&import.counts));
+        let mut row = vec![
+            json!(import.id),
+            json!(import.tenant),
+            json!(import.campaign_id.as_ref().and_then(|id| campaigns.get(id))),
+            json!(import.file_name),
+        ];
+        row.extend(["rows", "created", "updated", "rejected"].map(|count| counts[count].clone()));
+        row.extend([instant(Some(import.created_at)), instant(import.undone_at)]);
+        row
+    });
+    let columns =
+        &["id", "tenant", "campaign", "file", "rows", "created", "updated", "rejected", "created_at", "undone_at"];
+    Ok((columns, rows.collect()))
 }
 
 async fn tenants(tx: &mut Tx, filter: &Filter) -> Result<Listed> {

@@ -10,6 +10,7 @@ use crate::output::Rows;
 use crate::store::attempts::{self, Attempt};
 use crate::store::calls::{self, Call};
 use crate::store::contacts::Contact;
+use crate::store::imports::{self, Import};
 use crate::store::listing::{self, Filter};
 use crate::store::runs::Run;
 use crate::store::setup::Campaign;
@@ -45,6 +46,27 @@ pub(super) async fn campaign(tx: &mut Tx, campaign: &Campaign) -> Result<Shown> 
     })));
     let audit = audit(tx, &format!("campaign:{}", campaign.full_name())).await?;
     Ok(Shown { record, parts: vec![("audit", audit)] })
+}
+
+pub(super) async fn import(tx: &mut Tx, import: &Import) -> Result<Shown> {
+    let record = record_of(json!({
+        "id": import.id,
+        "tenant": import.tenant,
+        "campaign_id": import.campaign_id,
+        "file": import.file_name,
+        "sha256": import.file_sha256,
+        "reading": json_text(Some(&import.reading)),
+        "counts": json_text(Some(&import.counts)),
+        "changed": imports::undo::changed_count(tx, &import.id).await?,
+        "created_at": instant(Some(import.created_at)),
+        "undone_at": instant(import.undone_at),
+    }));
+    let mut changes = Rows::new(&["contact", "changes"]);
+    for change in imports::undo::changes(tx, &import.id, "").await?.into_iter().take(LATEST.unsigned_abs() as usize) {
+        changes.push(vec![json!(change.contact_id), json_text(Some(&change.changes))]);
+    }
+    let audit = audit(tx, &format!("import:{}", import.id)).await?;
+    Ok(Shown { record, parts: vec![("changes", changes), ("audit", audit)] })
 }
 
 pub(super) async fn contact(tx: &mut Tx, contact: &Contact) -> Result<Shown> {

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::BATCH_ROWS;
-use crate::store::{Result, Tx, dynamic};
+use crate::store::{Result, Tx, dynamic, scalar};
 
 /// What the new contacts of one import share.
 #[derive(Clone, Copy, Debug)]
@@ -164,7 +164,7 @@ pub async fn made_by(tx: &mut Tx, origin: Origin<'_>, phones: &[&str]) -> Result
 
 /// Whether a tenant has a contact that bears an id of the system that it comes from.
 pub async fn any_external_id(tx: &mut Tx, tenant: &str) -> Result<bool> {
-    Ok(super::scalar!(
+    Ok(scalar!(
         tx,
         bool,
         fetch_one,

@@ -126,7 +126,8 @@ impl Transcoder {
     }
 
     fn decode(&mut self, text: &mut Vec<u8>, is_last: bool) {
-        let end = if is_last { self.raw.len() } else { self.raw.len() - (self.raw.len() - self.decoded) % self.unit_bytes };
+        let end =
+            if is_last { self.raw.len() } else { self.raw.len() - (self.raw.len() - self.decoded) % self.unit_bytes };
         while self.decoded < end {
             let piece_end = self.line_end(end);
             self.decode_piece(text, piece_end, false);
@@ -155,7 +156,8 @@ impl Transcoder {
         let (text_before, raw_before) = (text.len(), self.decoded);
         loop {
             let source = &self.raw[self.decoded..end];
-            let needed = self.decoder.max_utf8_buffer_length_without_replacement(source.len()).unwrap_or(source.len() * 4);
+            let needed =
+                self.decoder.max_utf8_buffer_length_without_replacement(source.len()).unwrap_or(source.len() * 4);
             let at = text.len();
             text.resize(at + needed, 0);
             let (result, read, written) =

@@ -130,12 +130,9 @@ mod tests {
 
     #[test]
     fn the_line_of_an_open_quote_is_found() {
-        for (record, line) in [
-            (&b"a,\"b"[..], 1),
-            (b"\"a\nb\",\"c\nd", 2),
-            (b"\"a\r\nb\",x\"y,\"c", 2),
-            (b"\"a\"\"\nb\"\"\"\n,\"c", 3),
-        ] {
+        for (record, line) in
+            [(&b"a,\"b"[..], 1), (b"\"a\nb\",\"c\nd", 2), (b"\"a\r\nb\",x\"y,\"c", 2), (b"\"a\"\"\nb\"\"\"\n,\"c", 3)]
+        {
             assert_eq!(open_quote_line(record, b','), line, "{}", String::from_utf8_lossy(record));
         }
     }

@@ -35,8 +35,16 @@ pub(in super::super) fn encoding_option(label: &str) -> anyhow::Result<&'static 
     };
     known.ok_or_else(|| {
         const COMMON: [&str; 10] = [
-            "utf-8", "utf-16le", "utf-16be", "windows-1252", "windows-1251", "latin1", "iso-8859-15", "shift_jis",
-            "gbk", "euc-kr",
+            "utf-8",
+            "utf-16le",
+            "utf-16be",
+            "windows-1252",
+            "windows-1251",
+            "latin1",
+            "iso-8859-15",
+            "shift_jis",
+            "gbk",
+            "euc-kr",
         ];
         let failure = Failure::usage(format!("--encoding: there is no encoding `{label}`"));
         match nearest(COMMON.into_iter(), label) {

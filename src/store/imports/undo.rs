@@ -1,0 +1,115 @@
+//! Taking an import back.
+
+use chrono::{DateTime, Utc};
+use sqlx::FromRow;
+
+use super::{Change, Import};
+use crate::store::contacts::{BATCH_ROWS, Contact};
+use crate::store::{Result, Tx, dynamic, execute, fetch, scalar};
+
+/// A contact that an undo leaves as it is.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub struct Kept {
+    /// The contact.
+    pub contact_id: String,
+    /// Its phone, E.164.
+    pub phone: String,
+}
+
+/// Contacts that an import made, changed or enrolled, and that a call was made for since, by phone.
+pub async fn called_since(tx: &mut Tx, import: &Import) -> Result<Vec<Kept>> {
+    Ok(fetch!(
+        tx,
+        Kept,
+        fetch_all,
+        "SELECT DISTINCT c.contact_id, k.phone FROM calls c JOIN contacts k ON k.id = c.contact_id
+         WHERE c.tenant = $1 AND c.created_at >= $2
+           AND (k.import_id = $3
+                OR EXISTS (SELECT 1 FROM import_changes i WHERE i.import_id = $3 AND i.contact_id = k.id)
+                OR EXISTS (SELECT 1 FROM enrollments e
+                           WHERE e.id = c.enrollment_id AND e.campaign_id = $4 AND e.created_at = $2))
+         ORDER BY k.phone",
+        &import.tenant,
+        import.created_at,
+        &import.id,
+        import.campaign_id.as_deref()
+    )?)
+}
+
+/// What an import changed about contacts, by contact; at most [`BATCH_ROWS`], those behind `after`.
+pub async fn changes(tx: &mut Tx, import_id: &str, after: &str) -> Result<Vec<Change>> {
+    Ok(fetch!(
+        tx,
+        Change,
+        fetch_all,
+        "SELECT contact_id, changes FROM import_changes WHERE import_id = $1 AND contact_id > $2
+         ORDER BY contact_id LIMIT $3",
+        import_id,
+        after,
+        i64::try_from(BATCH_ROWS).unwrap_or(i64::MAX)
+    )?)
+}
+
+/// How many contacts an import changed.
+pub async fn changed_count(tx: &mut Tx, import_id: &str) -> Result<i64> {
+    Ok(scalar!(tx, i64, fetch_one, "SELECT count(*) FROM import_changes WHERE import_id = $1", import_id)?)
+}
+
+/// Takes out of the campaign whom the import put in, but for those that have a call; gives how many.
+pub async fn remove_enrollments(tx: &mut Tx, import: &Import) -> Result<u64> {
+    let Some(campaign_id) = &import.campaign_id else { return Ok(0) };
+    Ok(execute!(
+        tx,
+        "DELETE FROM enrollments WHERE campaign_id = $1 AND created_at = $2
+           AND NOT EXISTS (SELECT 1 FROM calls c WHERE c.enrollment_id = enrollments.id)",
+        campaign_id,
+        import.created_at
+    )?)
+}
+
+/// Removes the contacts that an import made and that nobody changed, called or enrolled since; gives how many. To be asked
+/// after [`remove_enrollments`].
+pub async fn remove_contacts(tx: &mut Tx, import: &Import) -> Result<u64> {
+    Ok(execute!(
+        tx,
+        "DELETE FROM contacts WHERE tenant = $1 AND import_id = $2 AND updated_at = created_at
+           AND NOT EXISTS (SELECT 1 FROM enrollments e WHERE e.contact_id = contacts.id)",
+        &import.tenant,
+        &import.id
+    )?)
+}
+
+/// The contacts of an import that are still there, by phone: whether each was changed since.
+pub async fn left_contacts(tx: &mut Tx, import: &Import) -> Result<Vec<(String, String, bool)>> {
+    Ok(fetch!(
+        tx,
+        (String, String, bool),
+        fetch_all,
+        "SELECT id, phone, updated_at <> created_at FROM contacts WHERE tenant = $1 AND import_id = $2 ORDER BY phone",
+        &import.tenant,
+        &import.id
+    )?)
+}
+
+/// The contacts with these ids, at most [`BATCH_ROWS`] of them, and nobody else changes them until the transaction ends.
+pub async fn lock_contacts(tx: &mut Tx, ids: &[&str]) -> Result<Vec<Contact>> {
+    let lock = tx.lock_clause();
+    Ok(dynamic!(
+        tx,
+        |q| {
+            q.push("SELECT * FROM contacts WHERE id IN (");
+            let mut values = q.separated(", ");
+            for id in ids {
+                values.push_bind(*id);
+            }
+            q.push(") ORDER BY phone");
+            q.push(lock);
+        },
+        build_query_as::<Contact>().fetch_all
+    )?)
+}
+
+/// Marks an import as undone; says whether it was not yet.
+pub async fn mark_undone(tx: &mut Tx, id: &str, now: DateTime<Utc>) -> Result<bool> {
+    Ok(execute!(tx, "UPDATE imports SET undone_at = $2 WHERE id = $1 AND undone_at IS NULL", id, now)? == 1)
+}
