@@ -4,6 +4,7 @@
 //! an idle tick, an HTTP client that posts the same bodies for a run. Both take turns, so that whatever else the
 //! machine does hits both. Started by `scripts/bench`.
 
+#[path = "../measure/cost.rs"]
 mod cost;
 mod limit;
 mod world;

@@ -39,12 +39,18 @@ impl Measured {
     }
 
     /// Waits for its end, which must be a success, and yields what it took.
-    pub(crate) fn finish(mut self) -> Result<Cost> {
+    #[allow(dead_code, reason = "one bench measures commands that end so, the other does not")]
+    pub(crate) fn finish(self) -> Result<Cost> {
+        self.finish_with(0)
+    }
+
+    /// Waits for its end, which must be with this exit code, and yields what it took.
+    pub(crate) fn finish_with(mut self, code: i32) -> Result<Cost> {
         while !self.look()? {
             std::thread::sleep(LOOK_EVERY);
         }
         let status = self.child.wait()?;
-        ensure!(status.success(), "a measured process ended with {status}");
+        ensure!(status.code() == Some(code), "a measured process ended with {status}, not with {code}");
         Ok(self.cost)
     }
 
