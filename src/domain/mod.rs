@@ -16,5 +16,6 @@ pub mod secret;
 pub mod secret_ref;
 pub mod settle;
 pub mod slot;
+pub mod suppression;
 pub mod window;
 pub mod zone;
