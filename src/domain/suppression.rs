@@ -84,6 +84,11 @@ impl Pattern {
         self.is_prefix && self.text.len() <= 1 + WIDE_PREFIX_DIGITS
     }
 
+    /// Whether it covers this number, E.164.
+    pub fn covers_phone(&self, phone: &str) -> bool {
+        if self.is_prefix { phone.starts_with(&self.text) } else { phone == self.text }
+    }
+
     /// Whether everything that the other one covers is covered by this one too.
     pub fn covers(&self, other: &Self) -> bool {
         if self.is_prefix { other.text.starts_with(&self.text) } else { self == other }
@@ -149,5 +154,7 @@ mod tests {
         assert!(prefix("+1").covers(&prefix("+1802")) && !prefix("+1802").covers(&prefix("+1")));
         assert!(number.covers(&number) && !number.covers(&prefix("+18022236942")));
         assert!(!prefix("+1803").covers(&number));
+        assert!(prefix("+1802").covers_phone(number.text()) && !prefix("+1803").covers_phone(number.text()));
+        assert!(number.covers_phone(number.text()) && !number.covers_phone("+180222369421"));
     }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use chrono::{DateTime, Utc};
 use sqlx::FromRow;
 
-use super::{Result, StoreError, Tx, dynamic, execute, fetch};
+use super::{Result, StoreError, Tx, dynamic, fetch};
 use crate::domain::suppression::Pattern;
 
 /// The tenant of a suppression that holds for all of them.
@@ -212,6 +212,52 @@ pub async fn live_calls(tx: &mut Tx, tenant: &str, patterns: &[Pattern]) -> Resu
     counted(tx, select, tenant, patterns).await
 }
 
+/// The phones of a tenant, or of all, whose calls were committed to being sent after `since` and of which nothing was
+/// heard yet.
+pub async fn phones_being_placed(tx: &mut Tx, tenant: &str, since: DateTime<Utc>) -> Result<Vec<String>> {
+    let rows = fetch!(
+        tx,
+        (String,),
+        fetch_all,
+        "SELECT phone FROM attempts WHERE state = 'placing' AND live AND placing_at > $2 AND $1 IN ('', tenant)",
+        tenant,
+        since
+    )?;
+    Ok(rows.into_iter().map(|(phone,)| phone).collect())
+}
+
+/// Patterns that one statement asks for.
+enum Group<'a> {
+    Numbers(&'a [&'a Pattern]),
+    Prefix(&'a Pattern),
+}
+
+/// Pushes what holds for the rows of a tenant, or of any, that a group covers.
+macro_rules! push_covered {
+    ($q:ident, $tenant:expr, $group:expr) => {
+        // Named one by one, so that the index of tenant and phone serves.
+        $q.push("tenant IN (SELECT name FROM tenants WHERE ");
+        $q.push_bind($tenant);
+        $q.push(" IN ('', name)) AND ");
+        match $group {
+            Group::Numbers(numbers) => {
+                $q.push("phone IN (");
+                let mut values = $q.separated(", ");
+                for number in *numbers {
+                    values.push_bind(number.text());
+                }
+                $q.push(")");
+            }
+            Group::Prefix(prefix) => {
+                $q.push("substr(phone, 1, length(");
+                $q.push_bind(prefix.text());
+                $q.push(")) = ");
+                $q.push_bind(prefix.text());
+            }
+        }
+    };
+}
+
 async fn counted(
     tx: &mut Tx,
     select: &'static str,
@@ -220,78 +266,80 @@ async fn counted(
 ) -> Result<HashMap<Pattern, i64>> {
     let (prefixes, numbers): (Vec<&Pattern>, Vec<&Pattern>) = patterns.iter().partition(|pattern| pattern.is_prefix());
     let mut counts = HashMap::new();
-    for batch in numbers.chunks(BATCH_PATTERNS) {
+    for group in groups(&prefixes, &numbers) {
         let found: Vec<(String, i64)> = dynamic!(
             tx,
             |q| {
                 q.push(select);
-                q.push(" AND tenant IN (SELECT name FROM tenants WHERE ");
-                q.push_bind(tenant);
-                q.push(" IN ('', name)) AND phone IN (");
-                let mut values = q.separated(", ");
-                for pattern in batch {
-                    values.push_bind(pattern.text());
-                }
-                q.push(") GROUP BY phone");
-            },
-            build_query_as::<(String, i64)>().fetch_all
-        )?;
-        counts.extend(found.into_iter().map(|(phone, count)| (Pattern::stored(phone, false), count)));
-    }
-    for prefix in prefixes {
-        let found: Vec<(String, i64)> = dynamic!(
-            tx,
-            |q| {
-                q.push(select);
-                q.push(" AND tenant IN (SELECT name FROM tenants WHERE ");
-                q.push_bind(tenant);
-                q.push(" IN ('', name)) AND substr(phone, 1, length(");
-                q.push_bind(prefix.text());
-                q.push(")) = ");
-                q.push_bind(prefix.text());
+                q.push(" AND ");
+                push_covered!(q, tenant, &group);
                 q.push(" GROUP BY phone");
             },
             build_query_as::<(String, i64)>().fetch_all
         )?;
-        counts.insert(prefix.clone(), found.into_iter().map(|(_, count)| count).sum());
+        match group {
+            Group::Numbers(_) => {
+                counts.extend(found.into_iter().map(|(phone, count)| (Pattern::stored(phone, false), count)));
+            }
+            Group::Prefix(prefix) => {
+                counts.insert(prefix.clone(), found.into_iter().map(|(_, count)| count).sum());
+            }
+        }
     }
     Ok(counts)
 }
 
-/// Makes the enrollments of a tenant's contacts, or of all, that a pattern held back due for a check.
-pub async fn recheck(tx: &mut Tx, tenant: &str, patterns: &[Pattern], now: DateTime<Utc>) -> Result<()> {
+fn groups<'a>(prefixes: &'a [&'a Pattern], numbers: &'a [&'a Pattern]) -> impl Iterator<Item = Group<'a>> {
+    let prefixes = prefixes.iter().map(|prefix| Group::Prefix(prefix));
+    numbers.chunks(BATCH_PATTERNS).map(Group::Numbers).chain(prefixes)
+}
+
+/// Lets the contacts of a tenant, or of all, that a pattern held back be looked at now: their enrollments, and their calls
+/// that wait until `look_again` at the latest and never rang. One that rang has another reason to wait as well.
+pub async fn recheck(
+    tx: &mut Tx,
+    tenant: &str,
+    patterns: &[Pattern],
+    now: DateTime<Utc>,
+    look_again: DateTime<Utc>,
+) -> Result<()> {
     let (prefixes, numbers): (Vec<&Pattern>, Vec<&Pattern>) = patterns.iter().partition(|pattern| pattern.is_prefix());
-    for batch in numbers.chunks(BATCH_PATTERNS) {
+    for group in groups(&prefixes, &numbers) {
         dynamic!(
             tx,
             |q| {
                 q.push("UPDATE enrollments SET next_check_at = ");
                 q.push_bind(now);
                 q.push(
-                    " WHERE status = 'active' AND last_reason = 'suppressed' AND contact_id IN \
-                     (SELECT id FROM contacts WHERE tenant IN (SELECT name FROM tenants WHERE ",
+                    " WHERE status = 'active' AND last_reason = 'suppressed' \
+                     AND contact_id IN (SELECT id FROM contacts WHERE ",
                 );
-                q.push_bind(tenant);
-                q.push(" IN ('', name)) AND phone IN (");
-                let mut values = q.separated(", ");
-                for pattern in batch {
-                    values.push_bind(pattern.text());
-                }
-                q.push("))");
+                push_covered!(q, tenant, &group);
+                q.push(")");
             },
             execute
         )?;
-    }
-    for prefix in prefixes {
-        execute!(
+        dynamic!(
             tx,
-            "UPDATE enrollments SET next_check_at = $1
-             WHERE status = 'active' AND last_reason = 'suppressed' AND contact_id IN
-                 (SELECT id FROM contacts WHERE tenant IN (SELECT name FROM tenants WHERE $2 IN ('', name))
-                    AND substr(phone, 1, length($3)) = $3)",
-            now,
-            tenant,
-            prefix.text()
+            |q| {
+                q.push("UPDATE calls SET next_attempt_at = ");
+                q.push_bind(now);
+                q.push(", updated_at = ");
+                q.push_bind(now);
+                q.push(
+                    " WHERE status = 'scheduled' AND campaign_id IN (SELECT id FROM campaigns) AND next_attempt_at > ",
+                );
+                q.push_bind(now);
+                q.push(" AND next_attempt_at <= ");
+                q.push_bind(look_again);
+                q.push(
+                    " AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.call_id = calls.id AND a.may_have_rung) \
+                     AND contact_id IN (SELECT id FROM contacts WHERE ",
+                );
+                push_covered!(q, tenant, &group);
+                q.push(")");
+            },
+            execute
         )?;
     }
     Ok(())

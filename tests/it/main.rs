@@ -22,4 +22,5 @@ mod process_calls;
 mod proofs;
 mod sandbox;
 mod status;
+mod suppress;
 mod vapi;

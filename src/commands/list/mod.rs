@@ -9,6 +9,7 @@ use super::lookup::{self, CampaignName, Found, Named};
 use crate::app::App;
 use crate::domain::call::{AttemptState, CallStatus};
 use crate::domain::duration::HumanDuration;
+use crate::domain::phone::identify_phone;
 use crate::error::{Exit, Failure};
 use crate::output::Rows;
 use crate::store::Tx;
@@ -22,10 +23,11 @@ Examples:
   callops list calls --campaign acme/checkup --status failed --since 1d
   callops list attempts --status unknown --format json
   callops list contacts --tenant acme --phone '(802) 223-6942'
+  callops list suppressions --phone +18022236942
 
 Words of --status: calls scheduled, calling, in_progress, completed, failed, cancelled; attempts claimed, placing,
 placed, answered, ended, void, refused, not_sent, unknown, lost; campaigns active, stopped; enrollments active,
-withdrawn; findings standing (unless said otherwise), resolved. Times are UTC.")]
+withdrawn; findings standing (unless said otherwise), resolved; suppressions active, expired. Times are UTC.")]
 pub struct Args {
     /// What to list
     #[arg(value_enum)]
@@ -71,6 +73,8 @@ pub enum Kind {
     Findings,
     /// Who is in which campaign, and why they were not called
     Enrollments,
+    /// Numbers and prefixes that are not called; with --tenant also those of all tenants, with --phone those that cover it
+    Suppressions,
 }
 
 /// From when on.
@@ -108,6 +112,7 @@ impl Kind {
             Self::Accounts => (&[], vec![]),
             Self::Findings => (&["status", "since"], vec!["standing", "resolved"]),
             Self::Enrollments => (&["tenant", "campaign", "status", "phone", "since"], vec!["active", "withdrawn"]),
+            Self::Suppressions => (&["tenant", "status", "phone", "since"], vec!["active", "expired"]),
         }
     }
 
@@ -124,7 +129,7 @@ pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
     check(&args)?;
     let mut tx = app.db().await?.read().await?;
     let filter = filter(app, &args, &mut tx).await??;
-    let (rows, is_cut) = rows::rows(&mut tx, args.kind, filter).await?;
+    let (rows, is_cut) = rows::rows(&mut tx, args.kind, filter, app.clock.now()).await?;
     print(app, &args, &rows, is_cut)?;
     Ok(Exit::Success)
 }
@@ -182,6 +187,14 @@ async fn filter(app: &App, args: &Args, tx: &mut Tx) -> Found<Filter> {
         None => None,
     };
     let phone = match &args.phone {
+        // Numbers that are never dialled can be suppressed, too.
+        Some(text) if args.kind == Kind::Suppressions => {
+            let region = tenant.as_ref().and_then(|tenant| tenant.region.as_deref()).and_then(|code| code.parse().ok());
+            match identify_phone(text, region) {
+                Ok(phone) => Some(phone.to_string()),
+                Err(problem) => return Ok(Err(Failure::usage(format!("{text:?} is no phone: {problem}")))),
+            }
+        }
         Some(text) => match lookup::named(text, tenant.as_ref()) {
             Ok(Named::Phone(phone, _)) => Some(phone),
             Ok(Named::Id(_)) => return Ok(Err(Failure::usage(format!("{text:?} is no phone")))),
