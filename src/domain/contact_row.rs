@@ -4,5 +4,5 @@ mod columns;
 mod row;
 mod synonyms;
 
-pub use columns::{Field, Mapping, MappingProblem, REJECT_COLUMNS, nearest};
+pub use columns::{EXPORT_COLUMNS, Field, Mapping, MappingProblem, REJECT_COLUMNS, attribute_header, nearest};
 pub use row::{ContactRow, RowProblem, RowReader, RowReason};

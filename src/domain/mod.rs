@@ -3,6 +3,7 @@
 pub mod call;
 pub mod campaign;
 pub mod contact_row;
+pub mod csv_cell;
 pub mod dial;
 pub mod duration;
 pub mod evidence;

@@ -4,6 +4,7 @@ use std::fmt;
 
 use thiserror::Error;
 
+use super::csv_cell::unescape;
 use super::phone::{PhoneProblem, identify_phone};
 use super::region::Region;
 
@@ -56,12 +57,13 @@ impl Pattern {
         if is_well_formed { Ok(Self { text, is_prefix: true }) } else { Err(PatternProblem::Prefix) }
     }
 
-    /// Reads a line of a list: a prefix when a `*` ends it, else a number.
+    /// Reads a line of a list: a prefix when a `*` ends it, else a number. It may be a cell of our own CSV.
     ///
     /// # Errors
     /// A text that is neither.
     pub fn line(text: &str, region: Option<Region>) -> Result<Self, PatternProblem> {
-        if text.trim_end().ends_with('*') { Self::prefix(text) } else { Self::number(text, region) }
+        let text = unescape(text.trim());
+        if text.ends_with('*') { Self::prefix(text) } else { Self::number(text, region) }
     }
 
     /// A pattern as it was stored.
@@ -105,6 +107,7 @@ impl fmt::Display for Pattern {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::csv_cell::escape;
 
     #[test]
     fn numbers_are_read_as_people_write_them() {
@@ -139,7 +142,9 @@ mod tests {
         {
             let pattern = Pattern::prefix(text).unwrap();
             assert_eq!((pattern.text(), pattern.is_wide()), (want, is_wide), "{text}");
-            assert_eq!(Pattern::line(&pattern.to_string(), None), Ok(pattern), "{text}");
+            let shown = pattern.to_string();
+            assert_eq!(Pattern::line(&shown, None).as_ref(), Ok(&pattern), "{text}");
+            assert_eq!(Pattern::line(&escape(&shown), None), Ok(pattern), "{text}");
         }
         for text in ["", "+", "*", "1900", "+0", "+19x", "+1234567890123456", "++1", "+１"] {
             assert_eq!(Pattern::prefix(text), Err(PatternProblem::Prefix), "{text}");

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 use super::columns::{Field, Mapping};
+use crate::domain::csv_cell::unescape;
 use crate::domain::phone::{ParsedPhone, Phone, PhoneParser, PhoneProblem, is_placeholder};
 use crate::domain::preferred::PreferredTime;
 use crate::domain::region::Region;
@@ -57,6 +58,8 @@ pub enum RowReason {
     NulByte,
     /// The country is none that has a numbering plan, and the number needs one.
     UnknownRegion,
+    /// The extension is no digits.
+    InvalidExtension,
     /// The zone is no IANA name.
     InvalidTimezone,
     /// The preferred time is no `HH:MM`.
@@ -73,6 +76,7 @@ impl RowReason {
             Self::NotUtf8 => "not_utf8",
             Self::NulByte => "nul_byte",
             Self::UnknownRegion => "unknown_region",
+            Self::InvalidExtension => "invalid_extension",
             Self::InvalidTimezone => "invalid_timezone",
             Self::InvalidPreferredTime => "invalid_preferred_time",
         }
@@ -105,6 +109,7 @@ impl RowReader {
         let cells = self.text_cells(cells)?;
         let cell = |field| self.mapping.column_of(field).and_then(|index: usize| value(cells[index]));
         let (parsed, alternates) = self.phone(&cells, cell(Field::Region))?;
+        let own_extension = cell(Field::Extension).map(extension).transpose()?;
         let timezone = cell(Field::Timezone)
             .map(str::parse::<Zone>)
             .transpose()
@@ -115,7 +120,7 @@ impl RowReader {
             .map_err(|error| problem(RowReason::InvalidPreferredTime, error))?;
         Ok(ContactRow {
             phone: parsed.phone,
-            extension: parsed.extension,
+            extension: parsed.extension.or(own_extension),
             alternates,
             name: cell(Field::Name).map(str::to_owned).or_else(|| {
                 match (cell(Field::FirstName), cell(Field::LastName)) {
@@ -145,7 +150,7 @@ impl RowReader {
                     let detail = format!("column `{}` holds a NUL character", columns[index]);
                     return Err(problem(RowReason::NulByte, detail));
                 }
-                std::str::from_utf8(bytes).map_err(|error| {
+                std::str::from_utf8(bytes).map(unescape).map_err(|error| {
                     let (column, at) = (&columns[index], error.valid_up_to() + 1);
                     problem(RowReason::NotUtf8, format!("column `{column}` is not UTF-8 from its byte {at} on"))
                 })
@@ -226,6 +231,20 @@ fn value(cell: &str) -> Option<&str> {
     (!is_placeholder(text)).then_some(text)
 }
 
+/// Reads `101`, `x101`, `ext. 101` or, as a spreadsheet writes numbers, `101.0`.
+fn extension(text: &str) -> Result<String, RowProblem> {
+    const MAX_DIGITS: usize = 20;
+    let folded = text.to_lowercase();
+    let bare = ["extension", "extn", "ext", "x", "#"].iter().find_map(|label| folded.strip_prefix(label));
+    let digits = bare.map_or(folded.as_str(), |rest| rest.trim_start_matches(['.', ':', '#', ' ']));
+    let digits = digits.strip_suffix(".0").unwrap_or(digits);
+    if (1..=MAX_DIGITS).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(digits.to_owned());
+    }
+    let shown: String = text.chars().take(60).collect();
+    Err(problem(RowReason::InvalidExtension, format!("the extension `{shown}` is not digits, such as 101")))
+}
+
 /// Reads `9:30`, `09:30` or, as a spreadsheet writes times, `09:30:00`.
 fn preferred_time(text: &str) -> Result<PreferredTime, String> {
     let text = text.strip_suffix(":00").filter(|rest| rest.contains(':')).unwrap_or(text);
@@ -263,6 +282,34 @@ mod tests {
         assert_eq!(row.preferred_time.unwrap().to_string(), "09:30");
         assert_eq!(row.external_id.as_deref(), Some("A-1"));
         assert_eq!(Value::Object(row.attributes), serde_json::json!({"Plan": "gold"}));
+    }
+
+    #[test]
+    fn an_extension_may_have_a_column_of_its_own() {
+        for (phone, cell, want) in [
+            ("802-223-6942", "101", Some("101")),
+            ("802-223-6942", "x 101", Some("101")),
+            ("802-223-6942", "Ext. 007", Some("007")),
+            ("802-223-6942", "101.0", Some("101")),
+            ("802-223-6942", "n/a", None),
+            // What stands behind the number is surer.
+            ("802-223-6942 x1", "2", Some("1")),
+        ] {
+            let row = read(&["Phone", "Ext."], &[phone, cell], "US").unwrap();
+            assert_eq!(row.extension.as_deref(), want, "{phone} {cell}");
+            assert!(row.attributes.is_empty());
+        }
+        for cell in ["front desk", "12 or 13", "1-2", "123456789012345678901", "ext"] {
+            let problem = read(&["Phone", "Ext."], &["802-223-6942", cell], "US").unwrap_err();
+            assert_eq!(problem.reason.code(), "invalid_extension", "{cell}");
+        }
+    }
+
+    #[test]
+    fn an_apostrophe_before_a_formula_is_a_spreadsheets_and_goes() {
+        let row = read(&["phone", "name", "'=note"], &["'+18022236942", "''=x", "'-1"], "").unwrap();
+        assert_eq!((row.phone.as_str(), row.name.as_deref()), ("+18022236942", Some("'=x")));
+        assert_eq!(Value::Object(row.attributes), serde_json::json!({"=note": "-1"}));
     }
 
     #[test]
