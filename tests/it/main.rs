@@ -13,6 +13,7 @@ mod durability;
 mod evidence;
 mod exit_codes;
 mod explain;
+mod export;
 mod import_contacts;
 mod layers;
 mod listing;

@@ -276,7 +276,7 @@ on_both_databases! {
         --- stdout
         tenant,pattern,result,still_suppressed_by
         acme,+12025550101,unsuppressed,
-        acme,+1303*,unsuppressed,
+        acme,'+1303*,unsuppressed,
         acme,nobody,rejected,
         acme,911,rejected,
         --- stderr
@@ -324,9 +324,9 @@ on_both_databases! {
         exit: 0
         --- stdout
         tenant,pattern,result,contacts,live,expires_at
-        acme,+1*,suppressed,3,0,
+        acme,'+1*,suppressed,3,0,
         acme,+12025550102,suppressed,1,0,
-        acme,+49*,suppressed,0,0,
+        acme,'+49*,suppressed,0,0,
         --- stderr
         +1* covers 3 contacts of acme
         +49* covers 0 contacts of acme

@@ -1,19 +1,21 @@
 //! `list`: rows of one kind.
 
+mod export;
 pub(super) mod rows;
 
 use chrono::{DateTime, Utc};
 use clap::ValueEnum;
 
+use self::export::Export;
 use super::lookup::{self, CampaignName, Found, Named};
 use crate::app::App;
 use crate::domain::call::{AttemptState, CallStatus};
 use crate::domain::duration::HumanDuration;
 use crate::domain::phone::identify_phone;
 use crate::error::{Exit, Failure};
-use crate::output::Rows;
+use crate::output::Format;
 use crate::store::Tx;
-use crate::store::listing::Filter;
+use crate::store::listing::{self, Filter};
 
 /// Arguments of `list`.
 #[derive(Clone, Debug, clap::Args)]
@@ -24,10 +26,14 @@ Examples:
   callops list attempts --status unknown --format json
   callops list contacts --tenant acme --phone '(802) 223-6942'
   callops list suppressions --phone +18022236942
+  callops list contacts --tenant acme --limit 1000000 --format csv > contacts.csv
 
 Words of --status: calls scheduled, calling, in_progress, completed, failed, cancelled; attempts claimed, placing,
 placed, answered, ended, void, refused, not_sent, unknown, lost; campaigns active, stopped; enrollments active,
-withdrawn; findings standing (unless said otherwise), resolved; suppressions active, expired. Times are UTC.")]
+withdrawn; findings standing (unless said otherwise), resolved; suppressions active, expired. Times are UTC.
+
+As CSV, contacts come with all that they hold, and `import-contacts` takes the file back. In CSV, text that a spreadsheet
+would take for a formula has an apostrophe before it, which an import takes away.")]
 pub struct Args {
     /// What to list
     #[arg(value_enum)]
@@ -129,17 +135,29 @@ pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
     check(&args)?;
     let mut tx = app.db().await?.read().await?;
     let filter = filter(app, &args, &mut tx).await??;
-    let (rows, is_cut) = rows::rows(&mut tx, args.kind, filter, app.clock.now()).await?;
-    print(app, &args, &rows, is_cut)?;
-    Ok(Exit::Success)
-}
-
-fn print(app: &App, args: &Args, rows: &Rows, is_cut: bool) -> anyhow::Result<()> {
-    app.printer.rows(rows)?;
+    let is_cut = if args.kind == Kind::Contacts && app.printer.format() == Format::Csv {
+        export(app, &mut tx, filter).await?
+    } else {
+        let (rows, is_cut) = rows::rows(&mut tx, args.kind, filter, app.clock.now()).await?;
+        app.printer.rows(&rows)?;
+        is_cut
+    };
     if is_cut {
         app.printer.say(format!("only {} are shown; --limit shows more", args.limit));
     }
-    Ok(())
+    Ok(Exit::Success)
+}
+
+/// Writes contacts as an import takes them back. Says whether there are more than the limit.
+async fn export(app: &App, tx: &mut Tx, mut filter: Filter) -> anyhow::Result<bool> {
+    let limit = usize::try_from(filter.limit).unwrap_or(usize::MAX);
+    filter.limit += 1;
+    let mut contacts = listing::contacts(tx, &filter).await?;
+    let is_cut = contacts.len() > limit;
+    contacts.truncate(limit);
+    let export = Export::new(contacts);
+    app.printer.csv(&export.header(), export.rows())?;
+    Ok(is_cut)
 }
 
 fn check(args: &Args) -> Result<(), Failure> {
