@@ -182,16 +182,34 @@ impl App {
     /// # Errors
     /// When the database cannot be written.
     pub async fn audit(&self, tx: &mut store::Tx, action: &str, subject: &str, detail: Value) -> store::Result<()> {
-        let entry = runs::AuditEntry {
+        runs::audit(tx, &self.audit_entry(action, subject.to_owned(), &detail)).await
+    }
+
+    /// Appends a line to the audit log for each subject with its details.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn audit_each(
+        &self,
+        tx: &mut store::Tx,
+        action: &str,
+        subjects: impl IntoIterator<Item = (String, Value)>,
+    ) -> store::Result<()> {
+        let entries: Vec<runs::AuditEntry> =
+            subjects.into_iter().map(|(subject, detail)| self.audit_entry(action, subject, &detail)).collect();
+        runs::audit_all(tx, &entries).await
+    }
+
+    fn audit_entry(&self, action: &str, subject: String, detail: &Value) -> runs::AuditEntry {
+        runs::AuditEntry {
             id: self.new_id(),
             at: self.clock.now(),
             run_id: None,
             actor: "operator".to_owned(),
             action: action.to_owned(),
-            subject: subject.to_owned(),
+            subject,
             detail: detail.to_string(),
-        };
-        runs::audit(tx, &entry).await
+        }
     }
 
     /// Records the end of a recurring command: its heartbeat, and a run if it did something. `tx` is a reading

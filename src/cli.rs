@@ -88,7 +88,7 @@ Commands:
   set up    demo, init, migrate, apply, start-campaign, stop-campaign, doctor, completions
   calling   process-calls, sweep-timeouts, collect-outcomes, pause, resume, call, enroll, withdraw,
             cancel, retry, resolve, explain, status
-  contacts  import-contacts
+  contacts  import-contacts, undo-import, suppress, unsuppress
   look      list, show, check-window, check-phone, sandbox
 
 `callops COMMAND --help` says more about each, with examples.
@@ -230,6 +230,10 @@ pub enum Command {
     ImportContacts(commands::import_contacts::Args),
     /// Take an import back, until its contacts were called
     UndoImport(commands::undo_import::Args),
+    /// Forbid calling numbers, or all that begin alike
+    Suppress(commands::suppress::Args),
+    /// Let suppressed numbers be called again
+    Unsuppress(commands::unsuppress::Args),
     /// Say what phone numbers would be dialled as; needs no database
     CheckPhone(commands::check_phone::Args),
     /// Ask whether a window allows a call at a moment; needs no database

@@ -129,6 +129,8 @@ async fn run_command(app: &App, command: Command) -> Result<Exit> {
         Command::StopCampaign(args) => commands::stop_campaign::run(app, args).await,
         Command::SweepTimeouts(args) => commands::sweep_timeouts::run(app, args).await,
         Command::UndoImport(args) => commands::undo_import::run(app, args).await,
+        Command::Suppress(args) => commands::suppress::run(app, args).await,
+        Command::Unsuppress(args) => commands::unsuppress::run(app, args).await,
         Command::Withdraw(args) => commands::withdraw::run(app, args).await,
         Command::CheckPhone(_)
         | Command::CheckWindow(_)

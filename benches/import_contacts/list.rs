@@ -45,8 +45,7 @@ impl Lists {
     /// Writes them, the same ones each time.
     pub(crate) fn write(folder: &Path, rows: u64) -> Result<Self> {
         let path = |kind: &str| folder.join(format!("{kind}-{rows}.csv"));
-        let mut lists =
-            Self { rows, list: path("list"), bare: path("bare"), stored: path("stored"), clean_rows: 0 };
+        let mut lists = Self { rows, list: path("list"), bare: path("bare"), stored: path("stored"), clean_rows: 0 };
         let create = |path: &Path| File::create(path).map(BufWriter::new).context("cannot write a list");
         let mut list = create(&lists.list)?;
         let mut bare = csv::Writer::from_writer(create(&lists.bare)?);
@@ -84,7 +83,21 @@ impl Lists {
                 let at = "2026-11-25T12:00:00.123456+00:00";
                 let import = "01KAXM5Q000000000000000000";
                 stored.write_record([
-                    id.as_str(), "acme", &e164, "", &name, &email, "", "", "", "", &attributes, "1", import, at, at,
+                    id.as_str(),
+                    "acme",
+                    &e164,
+                    "",
+                    &name,
+                    &email,
+                    "",
+                    "",
+                    "",
+                    "",
+                    &attributes,
+                    "1",
+                    import,
+                    at,
+                    at,
                 ])?;
                 lists.clean_rows += 1;
                 written(phone, &mut rng)

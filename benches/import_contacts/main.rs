@@ -74,7 +74,14 @@ async fn main() -> Result<()> {
     let bench = Bench { options, clock: Clock::machine(), folder };
     let mut table = Table::new();
     table.set_content_arrangement(ContentArrangement::Disabled).set_header([
-        "rows", "what", "seconds", "rows/s", "times raw", "CPU s", "server CPU s", "peak MB",
+        "rows",
+        "what",
+        "seconds",
+        "rows/s",
+        "times raw",
+        "CPU s",
+        "server CPU s",
+        "peak MB",
     ]);
     for rows in &bench.options.rows {
         let lists = Lists::write(&bench.folder, *rows)?;
@@ -205,7 +212,8 @@ impl Bench {
                 self.prepare(url)?;
                 let before = server.cpu();
                 let cost = if is_raw {
-                    let made = "CREATE SCHEMA raw; CREATE TABLE raw.contacts (LIKE callops_bench.contacts INCLUDING ALL)";
+                    let made =
+                        "CREATE SCHEMA raw; CREATE TABLE raw.contacts (LIKE callops_bench.contacts INCLUDING ALL)";
                     sqlx::raw_sql(made).execute(&mut client).await?;
                     let mut command = Command::new(std::env::current_exe()?);
                     self.measure(command.arg("copy").arg(url).arg(&lists.stored))?

@@ -5,6 +5,7 @@ use std::io::{self, BufRead, BufWriter, Write};
 use clap::Args as ClapArgs;
 use serde::Serialize;
 
+use crate::domain::csv_cell::escape;
 use crate::domain::phone::{PhoneParser, PhoneProblem};
 use crate::domain::region::{Region, RegionProblem};
 use crate::error::{Exit, Failure};
@@ -197,7 +198,8 @@ impl<W: Write> Sink<W> {
             }
             Format::Csv => {
                 let mut csv = csv::WriterBuilder::new().has_headers(false).from_writer(&mut self.out);
-                csv.serialize(checked).map_err(io::Error::other)?;
+                let cells = Checked { input: &escape(checked.input), ..*checked };
+                csv.serialize(cells).map_err(io::Error::other)?;
                 csv.flush()?;
             }
             Format::Table => writeln!(
@@ -262,6 +264,8 @@ mod tests {
         assert_eq!(serde_json::from_str::<Vec<serde_json::Value>>(&streamed(Format::Json, b"").0).unwrap().len(), 0);
         let (csv, _) = streamed(Format::Csv, b"802-223-6942\n\"a, b\"\n");
         assert_eq!(csv, "input,e164,extension,reason\n802-223-6942,+18022236942,,\n\"\"\"a, b\"\"\",,,not_a_number\n");
+        let (csv, _) = streamed(Format::Csv, b"=1+1\n+18022236942\n");
+        assert_eq!(csv, "input,e164,extension,reason\n'=1+1,,,too_short\n+18022236942,+18022236942,,\n");
     }
 
     #[test]

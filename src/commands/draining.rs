@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::app::App;
 use crate::clock::{MAX_CLOCK_SKEW_SECONDS, MAX_CLOCK_STEP_SECONDS};
-use crate::store::control;
+use crate::store::{self, Tx, control};
 
 /// A run that committed to dial sends within this many seconds, or not at all.
 const SEND_GRACE_SECONDS: i64 = 5;
@@ -23,6 +23,17 @@ pub fn longest_request(app: &App) -> TimeDelta {
 /// # Errors
 /// When the database cannot be asked.
 pub async fn wait(app: &App, tenant: Option<&str>, campaign_id: Option<&str>) -> anyhow::Result<i64> {
+    wait_while(app, async |tx, since| control::placing_since(tx, tenant, campaign_id, since).await).await
+}
+
+/// As [`wait`], for the requests that `placing` counts among those committed to after an instant.
+///
+/// # Errors
+/// When the database cannot be asked.
+pub async fn wait_while(
+    app: &App,
+    placing: impl AsyncFn(&mut Tx, DateTime<Utc>) -> store::Result<i64>,
+) -> anyhow::Result<i64> {
     let db = app.db().await?;
     let deadline = app.clock.monotonic() + longest_request(app).to_std().unwrap_or_default();
     let mut most = 0;
@@ -32,7 +43,7 @@ pub async fn wait(app: &App, tenant: Option<&str>, campaign_id: Option<&str>) ->
             - longest_request(app)
             - TimeDelta::seconds(2 * MAX_CLOCK_SKEW_SECONDS + MAX_CLOCK_STEP_SECONDS);
         let mut tx = db.read().await?;
-        let count = control::placing_since(&mut tx, tenant, campaign_id, since).await?;
+        let count = placing(&mut tx, since).await?;
         drop(tx);
         if count > most {
             app.printer.say(format!("waiting for calls that are being placed at this moment: {count}"));

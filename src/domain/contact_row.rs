@@ -6,5 +6,5 @@ mod row;
 mod synonyms;
 
 pub use cells::Cells;
-pub use columns::{Field, Mapping, MappingProblem, REJECT_COLUMNS, nearest};
+pub use columns::{EXPORT_COLUMNS, Field, Mapping, MappingProblem, REJECT_COLUMNS, attribute_header, nearest};
 pub use row::{ALTERNATE_PHONES, ContactRow, RowProblem, RowReader, RowReason};

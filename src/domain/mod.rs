@@ -3,6 +3,7 @@
 pub mod call;
 pub mod campaign;
 pub mod contact_row;
+pub mod csv_cell;
 pub mod dial;
 pub mod duration;
 pub mod evidence;
@@ -16,5 +17,6 @@ pub mod secret;
 pub mod secret_ref;
 pub mod settle;
 pub mod slot;
+pub mod suppression;
 pub mod window;
 pub mod zone;

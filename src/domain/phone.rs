@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub(super) use parse::is_supported;
-pub use parse::{PhoneParser, parse_phone};
+pub use parse::{PhoneParser, identify_phone, parse_phone};
 pub use repair::is_placeholder;
 
 /// A phone number as E.164 text: `+`, the country calling code, the national number; 7 to 16 characters.

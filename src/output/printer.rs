@@ -1,5 +1,6 @@
 //! One place that writes to stdout and stderr.
 
+use std::borrow::Borrow;
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -134,12 +135,24 @@ impl Printer {
                 writeln!(out)?;
             }
             Format::Csv => {
-                let mut csv = csv::Writer::from_writer(&mut out);
-                csv.write_record(record.keys())?;
-                csv.write_record(record.values().map(table::text))?;
-                csv.flush()?;
+                let header: Vec<&String> = record.keys().collect();
+                table::write_csv(&mut out, &header, std::iter::once(record.values()))?;
             }
         }
+        out.flush()
+    }
+
+    /// Writes CSV, whatever format was chosen, of rows as they come: for a result that has more columns as CSV.
+    ///
+    /// # Errors
+    /// When stdout cannot be written.
+    pub fn csv(
+        &self,
+        header: &[impl AsRef<str>],
+        rows: impl Iterator<Item: IntoIterator<Item: Borrow<Value>>>,
+    ) -> io::Result<()> {
+        let mut out = self.out();
+        table::write_csv(&mut out, header, rows)?;
         out.flush()
     }
 

@@ -1,9 +1,13 @@
 //! Rows of named values, the one shape that every listing is printed from.
 
+use std::borrow::Borrow;
 use std::io::{self, Write};
 
 use comfy_table::{ContentArrangement, Table, TableStyle};
+use csv::QuoteStyle;
 use serde_json::{Map, Value};
+
+use crate::domain::csv_cell::escape;
 
 /// One value of a row. Text and numbers print bare, null prints as nothing, lists and objects as compact JSON.
 pub type Cell = Value;
@@ -55,14 +59,36 @@ impl Rows {
         write_trimmed(out, &table)
     }
 
-    /// CSV with a header, quoted as RFC 4180 has it.
+    /// CSV with a header, quoted as RFC 4180 has it; see [`write_csv`].
     pub fn write_csv(&self, out: &mut dyn Write) -> io::Result<()> {
-        let mut csv = csv::Writer::from_writer(out);
-        csv.write_record(&self.columns)?;
-        for row in &self.rows {
-            csv.write_record(row.iter().map(text))?;
-        }
-        csv.flush()
+        write_csv(out, &self.columns, self.rows.iter())
+    }
+}
+
+/// Writes CSV in which no text that comes from others can be a formula.
+pub(super) fn write_csv(
+    out: &mut dyn Write,
+    header: &[impl AsRef<str>],
+    rows: impl Iterator<Item: IntoIterator<Item: Borrow<Value>>>,
+) -> io::Result<()> {
+    // Some readers take whichever sign stands most often in the header, outside quotes, for what parts cells.
+    let is_misleading = header.iter().any(|name| name.as_ref().contains([';', '\t', '|']));
+    let quotes = if is_misleading { QuoteStyle::Always } else { QuoteStyle::Necessary };
+    let mut csv = csv::WriterBuilder::new().quote_style(quotes).from_writer(&mut *out);
+    csv.write_record(header.iter().map(|name| escape(name.as_ref()).into_owned()))?;
+    csv.flush()?;
+    drop(csv);
+    let mut csv = csv::Writer::from_writer(out);
+    for row in rows {
+        csv.write_record(row.into_iter().map(|cell| csv_text(cell.borrow())))?;
+    }
+    csv.flush()
+}
+
+fn csv_text(value: &Value) -> String {
+    match value {
+        Value::String(text) => escape(text).into_owned(),
+        other => text(other),
     }
 }
 

@@ -20,6 +20,7 @@ mod pool;
 pub mod runs;
 pub mod setup;
 mod statements;
+pub mod suppressions;
 mod transient;
 
 use std::convert::Infallible;

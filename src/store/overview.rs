@@ -163,41 +163,6 @@ pub async fn live_attempt(tx: &mut Tx, tenant: &str, phone: &str) -> Result<Opti
     )?)
 }
 
-/// Something that forbids calling a phone.
-#[derive(Clone, Debug, FromRow)]
-pub struct Suppression {
-    /// The phone, or what it begins with.
-    pub pattern: String,
-    /// Whether the pattern is only the beginning of phones.
-    pub is_prefix: bool,
-    /// Why.
-    pub reason: String,
-    /// Who said so.
-    pub source: String,
-    /// Since when.
-    pub created_at: DateTime<Utc>,
-    /// Until when; none: for good.
-    pub expires_at: Option<DateTime<Utc>>,
-}
-
-/// What forbids calling a phone at `now`, the one that lasts longest first.
-pub async fn suppressions_of(tx: &mut Tx, tenant: &str, phone: &str, now: DateTime<Utc>) -> Result<Vec<Suppression>> {
-    let mut found = fetch!(
-        tx,
-        Suppression,
-        fetch_all,
-        "SELECT pattern, is_prefix, reason, source, created_at, expires_at FROM suppressions
-         WHERE tenant IN ('', $1) AND (expires_at IS NULL OR expires_at > $3)
-           AND (pattern = $2 OR (is_prefix AND substr($2, 1, length(pattern)) = pattern))
-         ORDER BY created_at, pattern",
-        tenant,
-        phone,
-        now
-    )?;
-    found.sort_by_key(|suppression| std::cmp::Reverse(suppression.expires_at.unwrap_or(DateTime::<Utc>::MAX_UTC)));
-    Ok(found)
-}
-
 /// The enrollments of each active campaign that the next run looks at: those whose check is due, and those last
 /// checked by older rules. By campaign id.
 pub async fn due_enrollments(tx: &mut Tx, now: DateTime<Utc>) -> Result<HashMap<String, i64>> {

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::FromRow;
 
-use super::{Result, Tx, execute, fetch, scalar};
+use super::{Result, Tx, dynamic, execute, fetch, scalar};
 
 /// One invocation that did something.
 #[derive(Clone, Debug, FromRow)]
@@ -162,6 +162,29 @@ pub async fn audit(tx: &mut Tx, entry: &AuditEntry) -> Result<()> {
         &entry.subject,
         &entry.detail
     )?;
+    Ok(())
+}
+
+/// Appends many lines to the audit log.
+pub async fn audit_all(tx: &mut Tx, entries: &[AuditEntry]) -> Result<()> {
+    for batch in entries.chunks(500) {
+        dynamic!(
+            tx,
+            |q| {
+                q.push("INSERT INTO audit (id, at, run_id, actor, action, subject, detail) ");
+                q.push_values(batch, |mut row, entry| {
+                    row.push_bind(&entry.id)
+                        .push_bind(entry.at)
+                        .push_bind(&entry.run_id)
+                        .push_bind(&entry.actor)
+                        .push_bind(&entry.action)
+                        .push_bind(&entry.subject)
+                        .push_bind(&entry.detail);
+                });
+            },
+            execute
+        )?;
+    }
     Ok(())
 }
 

@@ -25,7 +25,7 @@ use crate::store::{Result, Tx, control, runs};
 /// How long somebody waits who is blocked by something that time alone does not end.
 const LOOK_AGAIN_SECONDS: i64 = 60;
 /// How long a call waits whose contact is blocked by something that only a person can end.
-const LOOK_AGAIN_LATER_SECONDS: i64 = 15 * 60;
+pub const LOOK_AGAIN_LATER_SECONDS: i64 = 15 * 60;
 
 /// A campaign with everything that its gates need, read once a run.
 #[derive(Clone, Debug)]

@@ -247,10 +247,10 @@ fn caps(facts: &Facts<'_>, at: DateTime<Utc>) -> String {
 
 fn suppression(seen: &Seen, facts: &Facts<'_>) -> String {
     if let Some(found) = seen.suppressions.first() {
-        let pattern = if found.is_prefix { format!("{}*", found.pattern) } else { found.pattern.clone() };
         let until = found.expires_at.map_or_else(|| "for good".to_owned(), |until| format!("until {}", utc(until)));
         return format!(
-            "{pattern} is suppressed {until} since {}: {} ({})",
+            "{} is suppressed {until} since {}: {} ({})",
+            found.what(),
             utc(found.created_at),
             found.reason,
             found.source

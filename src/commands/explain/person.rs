@@ -13,7 +13,8 @@ use crate::domain::slot::Period;
 use crate::domain::zone::Zones;
 use crate::store::claims::{self, AccountLimits};
 use crate::store::enrollments::{self, History};
-use crate::store::overview::{self, Enrolled, Suppression, WaitingCall};
+use crate::store::overview::{Enrolled, WaitingCall};
+use crate::store::suppressions::{self, Suppression};
 use crate::store::{Result, Tx, calls};
 
 /// The most moments that a search for the next call looks at in the database.
@@ -116,7 +117,7 @@ impl<'a> Person<'a> {
         Ok(Seen {
             history: histories.remove(&candidate.contact_id).unwrap_or_default(),
             slot: self.slot_at(tx, at).await?,
-            suppressions: overview::suppressions_of(tx, &campaign.tenant, &candidate.phone, at).await?,
+            suppressions: suppressions::suppressions_of(tx, &campaign.tenant, &candidate.phone, at).await?,
             free_capacity: claims::capacity(tx, &account.name, &limits, at).await?,
             retry,
         })

@@ -45,8 +45,8 @@ const MAX_TRIES: u32 = 4;
 const REJECTS_SHOWN: usize = 5;
 
 const MAP_HELP: &str = "\
-Take a field from this column, as in phone=\"Mobile #\"; an empty column leaves the field out. Fields: phone, name, \
-first_name, last_name, email, timezone, preferred_time, external_id, region, state, postal_code";
+Take a field from this column, as in phone=\"Mobile #\"; an empty column leaves the field out. Fields: phone, \
+extension, name, first_name, last_name, email, timezone, preferred_time, external_id, region, state, postal_code";
 
 /// Arguments of `import-contacts`.
 #[derive(Clone, Debug, ClapArgs)]

@@ -1,18 +1,21 @@
 //! `list`: rows of one kind.
 
+mod export;
 pub(super) mod rows;
 
 use chrono::{DateTime, Utc};
 use clap::ValueEnum;
 
+use self::export::Export;
 use super::lookup::{self, CampaignName, Found, Named};
 use crate::app::App;
 use crate::domain::call::{AttemptState, CallStatus};
 use crate::domain::duration::HumanDuration;
+use crate::domain::phone::identify_phone;
 use crate::error::{Exit, Failure};
-use crate::output::Rows;
+use crate::output::Format;
 use crate::store::Tx;
-use crate::store::listing::Filter;
+use crate::store::listing::{self, Filter};
 
 /// Arguments of `list`.
 #[derive(Clone, Debug, clap::Args)]
@@ -22,10 +25,15 @@ Examples:
   callops list calls --campaign acme/checkup --status failed --since 1d
   callops list attempts --status unknown --format json
   callops list contacts --tenant acme --phone '(802) 223-6942'
+  callops list suppressions --phone +18022236942
+  callops list contacts --tenant acme --limit 1000000 --format csv > contacts.csv
 
 Words of --status: calls scheduled, calling, in_progress, completed, failed, cancelled; attempts claimed, placing,
 placed, answered, ended, void, refused, not_sent, unknown, lost; campaigns active, stopped; enrollments active,
-withdrawn; findings standing (unless said otherwise), resolved. Times are UTC.")]
+withdrawn; findings standing (unless said otherwise), resolved; suppressions active, expired. Times are UTC.
+
+As CSV, contacts come with all that they hold, and `import-contacts` takes the file back. In CSV, text that a spreadsheet
+would take for a formula has an apostrophe before it, which an import takes away.")]
 pub struct Args {
     /// What to list
     #[arg(value_enum)]
@@ -73,6 +81,8 @@ pub enum Kind {
     Enrollments,
     /// Lists that were imported, newest first
     Imports,
+    /// Numbers and prefixes that are not called; with --tenant also those of all tenants, with --phone those that cover it
+    Suppressions,
 }
 
 /// From when on.
@@ -111,6 +121,7 @@ impl Kind {
             Self::Findings => (&["status", "since"], vec!["standing", "resolved"]),
             Self::Enrollments => (&["tenant", "campaign", "status", "phone", "since"], vec!["active", "withdrawn"]),
             Self::Imports => (&["tenant", "campaign", "since"], vec![]),
+            Self::Suppressions => (&["tenant", "status", "phone", "since"], vec!["active", "expired"]),
         }
     }
 
@@ -127,17 +138,29 @@ pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
     check(&args)?;
     let mut tx = app.db().await?.read().await?;
     let filter = filter(app, &args, &mut tx).await??;
-    let (rows, is_cut) = rows::rows(&mut tx, args.kind, filter).await?;
-    print(app, &args, &rows, is_cut)?;
-    Ok(Exit::Success)
-}
-
-fn print(app: &App, args: &Args, rows: &Rows, is_cut: bool) -> anyhow::Result<()> {
-    app.printer.rows(rows)?;
+    let is_cut = if args.kind == Kind::Contacts && app.printer.format() == Format::Csv {
+        export(app, &mut tx, filter).await?
+    } else {
+        let (rows, is_cut) = rows::rows(&mut tx, args.kind, filter, app.clock.now()).await?;
+        app.printer.rows(&rows)?;
+        is_cut
+    };
     if is_cut {
         app.printer.say(format!("only {} are shown; --limit shows more", args.limit));
     }
-    Ok(())
+    Ok(Exit::Success)
+}
+
+/// Writes contacts as an import takes them back. Says whether there are more than the limit.
+async fn export(app: &App, tx: &mut Tx, mut filter: Filter) -> anyhow::Result<bool> {
+    let limit = usize::try_from(filter.limit).unwrap_or(usize::MAX);
+    filter.limit += 1;
+    let mut contacts = listing::contacts(tx, &filter).await?;
+    let is_cut = contacts.len() > limit;
+    contacts.truncate(limit);
+    let export = Export::new(contacts);
+    app.printer.csv(&export.header(), export.rows())?;
+    Ok(is_cut)
 }
 
 fn check(args: &Args) -> Result<(), Failure> {
@@ -185,6 +208,14 @@ async fn filter(app: &App, args: &Args, tx: &mut Tx) -> Found<Filter> {
         None => None,
     };
     let phone = match &args.phone {
+        // Numbers that are never dialled can be suppressed, too.
+        Some(text) if args.kind == Kind::Suppressions => {
+            let region = tenant.as_ref().and_then(|tenant| tenant.region.as_deref()).and_then(|code| code.parse().ok());
+            match identify_phone(text, region) {
+                Ok(phone) => Some(phone.to_string()),
+                Err(problem) => return Ok(Err(Failure::usage(format!("{text:?} is no phone: {problem}")))),
+            }
+        }
         Some(text) => match lookup::named(text, tenant.as_ref()) {
             Ok(Named::Phone(phone, _)) => Some(phone),
             Ok(Named::Id(_)) => return Ok(Err(Failure::usage(format!("{text:?} is no phone")))),

@@ -2,17 +2,19 @@
 
 use std::collections::{HashMap, HashSet};
 
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use super::Kind;
+use crate::commands::suppressing::scope_shown;
 use crate::commands::telling::{instant, json_text};
 use crate::output::Rows;
 use crate::store::calls::{self, Call};
 use crate::store::listing::{self, Filter};
-use crate::store::{Result, Tx, control, imports, setup};
+use crate::store::{Result, Tx, control, imports, setup, suppressions};
 
 /// The rows of a kind, and whether there are more than the limit.
-pub(super) async fn rows(tx: &mut Tx, kind: Kind, mut filter: Filter) -> Result<(Rows, bool)> {
+pub(super) async fn rows(tx: &mut Tx, kind: Kind, mut filter: Filter, now: DateTime<Utc>) -> Result<(Rows, bool)> {
     let limit = usize::try_from(filter.limit).unwrap_or(usize::MAX);
     // One more than is shown tells whether there are more.
     filter.limit += 1;
@@ -27,6 +29,7 @@ pub(super) async fn rows(tx: &mut Tx, kind: Kind, mut filter: Filter) -> Result<
         Kind::Findings => findings(tx, &filter).await?,
         Kind::Enrollments => enrollments(tx, &filter).await?,
         Kind::Imports => imports(tx, &filter).await?,
+        Kind::Suppressions => suppressions(tx, &filter, now).await?,
     };
     let is_cut = rows.len() > limit;
     rows.truncate(limit);
@@ -307,4 +310,26 @@ pub(in crate::commands) fn enrollment_row(row: &listing::EnrollmentRow) -> Vec<V
 
 async fn enrollments(tx: &mut Tx, filter: &Filter) -> Result<Listed> {
     Ok((ENROLLMENT_COLUMNS, listing::enrollments(tx, filter, None).await?.iter().map(enrollment_row).collect()))
+}
+
+async fn suppressions(tx: &mut Tx, filter: &Filter, now: DateTime<Utc>) -> Result<Listed> {
+    let filter = suppressions::Filter {
+        tenant: filter.tenant.clone(),
+        phone: filter.phone.clone(),
+        is_active: filter.status.as_deref().map(|word| word == "active"),
+        since: filter.since,
+        limit: filter.limit,
+    };
+    let rows = suppressions::list(tx, &filter, now).await?.into_iter().map(|suppression| {
+        vec![
+            json!(scope_shown(&suppression.tenant)),
+            json!(suppression.what().to_string()),
+            json!(if suppression.is_active(now) { "active" } else { "expired" }),
+            json!(suppression.reason),
+            json!(suppression.source),
+            instant(Some(suppression.created_at)),
+            instant(suppression.expires_at),
+        ]
+    });
+    Ok((&["tenant", "pattern", "status", "reason", "source", "created_at", "expires_at"], rows.collect()))
 }

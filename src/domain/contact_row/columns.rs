@@ -1,15 +1,19 @@
 //! Which column of a list holds what.
 
+use std::borrow::Cow;
+
 use thiserror::Error;
 
-use super::row::ALTERNATE_PHONES;
 use super::synonyms::{NOT_PHONE_WORDS, PHONE_WORDS, synonyms};
+use crate::domain::csv_cell::{escape, unescape};
 
 /// What a column can mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Field {
     /// The number to call.
     Phone,
+    /// Digits to key in once the call is answered, where they do not stand behind the number.
+    Extension,
     /// The whole name.
     Name,
     /// The given name, joined with [`Field::LastName`] where there is no whole name.
@@ -35,10 +39,19 @@ pub enum Field {
 /// Columns that a rejects file has behind the original ones, and that an import passes over.
 pub const REJECT_COLUMNS: [&str; 2] = ["callops_line", "callops_reason"];
 
+/// Columns that a listing of contacts has behind what a contact holds, and that an import passes over.
+pub const EXPORT_COLUMNS: [&str; 3] = ["callops_tenant", "callops_id", "callops_created_at"];
+
+/// A column of this beginning is an attribute, whatever the rest of its name would mean by itself.
+const ATTRIBUTE_MARK: &str = "attribute:";
+/// A header is read no further than this, but for its marked attributes.
+const MAX_NAME_CHARS: usize = 200;
+
 impl Field {
     /// Every field.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Phone,
+        Self::Extension,
         Self::Name,
         Self::FirstName,
         Self::LastName,
@@ -55,6 +68,7 @@ impl Field {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Phone => "phone",
+            Self::Extension => "extension",
             Self::Name => "name",
             Self::FirstName => "first_name",
             Self::LastName => "last_name",
@@ -134,7 +148,7 @@ impl Mapping {
     /// # Errors
     /// When an explicit column is not in the header, or no column is the phone's.
     pub fn new(header: &[String], explicit: &[(Field, String)]) -> Result<Self, MappingProblem> {
-        let columns: Vec<String> = header.iter().map(|name| name.trim().chars().take(200).collect()).collect();
+        let columns: Vec<String> = header.iter().map(|name| column_name(name)).collect();
         let mut fields: Vec<(Field, usize)> = Vec::new();
         let mut settled: Vec<Field> = Vec::new();
         for (field, column) in explicit {
@@ -147,7 +161,7 @@ impl Mapping {
             }
         }
         let free = |fields: &[(Field, usize)], index: usize| {
-            fields.iter().all(|(_, taken)| *taken != index) && !REJECT_COLUMNS.contains(&columns[index].as_str())
+            fields.iter().all(|(_, taken)| *taken != index) && !is_passed_over(&columns[index])
         };
         let mut phone_alternatives = Vec::new();
         for field in Field::ALL {
@@ -170,7 +184,7 @@ impl Mapping {
             return Err(MappingProblem::NoPhoneColumn { columns });
         }
         let kept = fields.iter().map(|(field, _)| *field).filter(|field| field.is_attribute());
-        let reserved: Vec<&str> = kept.map(Field::name).chain([ALTERNATE_PHONES]).collect();
+        let reserved: Vec<&str> = kept.map(Field::name).collect();
         let attributes = attribute_names(&columns, &reserved, |index| free(&fields, index));
         fields.sort_unstable();
         Ok(Self { columns, fields, attributes, phone_alternatives })
@@ -205,6 +219,27 @@ impl Mapping {
     pub fn phone_alternatives(&self) -> &[String] {
         &self.phone_alternatives
     }
+}
+
+/// The header under which an import takes a column for the attribute of this name: the name itself, unless it would mean
+/// something else there.
+pub fn attribute_header(name: &str) -> Cow<'_, str> {
+    let is_plain = !name.is_empty()
+        && column_name(&escape(name)) == name
+        && !name.starts_with(ATTRIBUTE_MARK)
+        && !is_passed_over(name)
+        && Field::ALL.iter().all(|field| rank(*field, name).is_none());
+    if is_plain { Cow::Borrowed(name) } else { Cow::Owned(format!("{ATTRIBUTE_MARK}{name}")) }
+}
+
+fn is_passed_over(column: &str) -> bool {
+    REJECT_COLUMNS.contains(&column) || EXPORT_COLUMNS.contains(&column)
+}
+
+/// What a cell of the header says.
+fn column_name(cell: &str) -> String {
+    let name = unescape(cell).trim();
+    if name.starts_with(ATTRIBUTE_MARK) { name.to_owned() } else { name.chars().take(MAX_NAME_CHARS).collect() }
 }
 
 fn find_column(columns: &[String], field: Field, wanted: &str) -> Result<usize, MappingProblem> {
@@ -243,7 +278,8 @@ fn attribute_names(
 ) -> Vec<(usize, String)> {
     let mut names: Vec<(usize, String)> = Vec::new();
     for (index, column) in columns.iter().enumerate().filter(|(index, _)| is_attribute(*index)) {
-        let base = if column.is_empty() { format!("column_{}", index + 1) } else { column.clone() };
+        let column = column.strip_prefix(ATTRIBUTE_MARK).filter(|name| !name.is_empty()).unwrap_or(column);
+        let base = if column.is_empty() { format!("column_{}", index + 1) } else { column.to_owned() };
         let mut name = base.clone();
         let mut copy = 2;
         while reserved.contains(&name.as_str()) || names.iter().any(|(_, taken)| *taken == name) {
@@ -257,6 +293,9 @@ fn attribute_names(
 
 /// How sure it is that this header means the field: smaller is surer, none is no.
 fn rank(field: Field, header: &str) -> Option<usize> {
+    if header.starts_with(ATTRIBUTE_MARK) {
+        return None;
+    }
     let folded = fold(header);
     if field == Field::Phone
         && ["fax", "telecopie", "ファックス", "传真", "факс"].iter().any(|fax| folded.contains(fax))
@@ -315,6 +354,7 @@ fn words(header: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn map(header: &[&str], explicit: &[(Field, &str)]) -> Result<Mapping, MappingProblem> {
         let header: Vec<String> = header.iter().map(|name| (*name).to_owned()).collect();
@@ -385,9 +425,40 @@ mod tests {
         assert_eq!(names, ["note", "note_2", "column_4", "Mobile"]);
         assert_eq!(mapping.phone_alternatives(), ["Mobile"]);
         assert_eq!(mapping.width(), 7);
-        let mapping = map(&["phone", "zip", "postal_code", "state", "alternate_phones"], &[]).unwrap();
+        let mapping = map(&["phone", "zip", "postal_code", "state"], &[]).unwrap();
         let names: Vec<_> = mapping.attributes().iter().map(|(_, name)| name.as_str()).collect();
-        assert_eq!(names, ["postal_code_2", "alternate_phones_2"]);
+        assert_eq!(names, ["postal_code_2"]);
+    }
+
+    #[test]
+    fn a_marked_column_is_an_attribute_whatever_its_name() {
+        let mapping =
+            map(&["phone", "attribute:Mobile", "'=x", "attribute:", "callops_id", "attribute:callops_id"], &[])
+                .unwrap();
+        let names: Vec<_> = mapping.attributes().iter().map(|(_, name)| name.as_str()).collect();
+        assert_eq!(names, ["Mobile", "=x", "attribute:", "callops_id"]);
+        assert!(mapping.phone_alternatives().is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn an_attribute_comes_back_under_its_name(
+            name in prop_oneof![
+                "[a-z=+' :_-]{1,12}",
+                "[a-z ]{195,205}",
+                prop::sample::select(vec![
+                    "phone", "Mobile", "First Name", "Country", "attribute:x", "attribute:", "callops_line", "callops_id",
+                    "Extension", "'=x", "'phone", "+1", "fax", "hotel", "", "氏名",
+                ]).prop_map(str::to_owned),
+            ],
+        ) {
+            let name = name.trim();
+            prop_assume!(!name.is_empty());
+            let written = escape(&attribute_header(name)).into_owned();
+            let header = ["phone", "extension", "name", &written].map(str::to_owned);
+            let mapping = Mapping::new(&header, &[]).unwrap();
+            prop_assert_eq!(mapping.attributes(), [(3, name.to_owned())], "{}", written);
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use thiserror::Error;
 
 use super::cells::Cells;
 use super::columns::{Field, Mapping};
+use crate::domain::csv_cell::unescape;
 use crate::domain::phone::{ParsedPhone, Phone, PhoneParser, PhoneProblem, is_placeholder};
 use crate::domain::preferred::PreferredTime;
 use crate::domain::region::Region;
@@ -58,6 +59,8 @@ pub enum RowReason {
     NulByte,
     /// The country is none that has a numbering plan, and the number needs one.
     UnknownRegion,
+    /// The extension is no digits.
+    InvalidExtension,
     /// The zone is no IANA name.
     InvalidTimezone,
     /// The preferred time is no `HH:MM`.
@@ -74,6 +77,7 @@ impl RowReason {
             Self::BadEncoding => "bad_encoding",
             Self::NulByte => "nul_byte",
             Self::UnknownRegion => "unknown_region",
+            Self::InvalidExtension => "invalid_extension",
             Self::InvalidTimezone => "invalid_timezone",
             Self::InvalidPreferredTime => "invalid_preferred_time",
         }
@@ -90,6 +94,8 @@ pub struct RowReader {
     columns: [Option<usize>; Field::ALL.len()],
     /// Each attribute's column, and its name as a JSON key.
     attributes: Vec<(usize, Vec<u8>)>,
+    /// The attribute's column that is named as the one for further numbers: an exported list has one.
+    alternates_column: Option<usize>,
     region: Option<Region>,
     parser: PhoneParser,
 }
@@ -100,7 +106,9 @@ impl RowReader {
         let columns = Field::ALL.map(|field| mapping.column_of(field));
         let key = |name: &str| serde_json::to_vec(name).expect("text is JSON");
         let attributes = mapping.attributes().iter().map(|(index, name)| (*index, key(name))).collect();
-        Self { mapping, columns, attributes, region, parser: PhoneParser::new() }
+        let alternates = mapping.attributes().iter().find(|(_, name)| name == ALTERNATE_PHONES);
+        let alternates_column = alternates.map(|(index, _)| *index);
+        Self { mapping, columns, attributes, alternates_column, region, parser: PhoneParser::new() }
     }
 
     /// How the header was read.
@@ -114,9 +122,10 @@ impl RowReader {
     /// A [`RowProblem`]; the first found, structure before phone before the other fields.
     pub fn read(&self, cells: Cells<'_>) -> Result<ContactRow, RowProblem> {
         let text = self.text(cells)?;
-        let cell = |field: Field| self.columns[field as usize].and_then(|index| value(cells.text(text, index)));
+        let cell = |field: Field| self.columns[field as usize].and_then(|index| value(written(cells, text, index)));
         let phone_column = self.columns[Field::Phone as usize].expect("a mapping always has a phone column");
-        let (parsed, alternates) = self.phone(cells.text(text, phone_column), cell(Field::Region))?;
+        let (parsed, alternates) = self.phone(written(cells, text, phone_column), cell(Field::Region))?;
+        let own_extension = cell(Field::Extension).map(extension).transpose()?;
         let timezone = cell(Field::Timezone)
             .map(str::parse::<Zone>)
             .transpose()
@@ -128,7 +137,7 @@ impl RowReader {
         let attributes = self.attributes(cells, text, &alternates);
         Ok(ContactRow {
             phone: parsed.phone,
-            extension: parsed.extension,
+            extension: parsed.extension.or(own_extension),
             alternates,
             name: cell(Field::Name).map(str::to_owned).or_else(|| {
                 match (cell(Field::FirstName), cell(Field::LastName)) {
@@ -223,6 +232,7 @@ impl RowReader {
     /// The row's attributes as a JSON object; empty text where there are none.
     fn attributes(&self, cells: Cells<'_>, text: &str, alternates: &[Phone]) -> String {
         let mut json = Vec::new();
+        let mut has_alternates = false;
         let mut push = |key: &[u8], value: &str| {
             if json.is_empty() {
                 json.reserve(128);
@@ -233,19 +243,20 @@ impl RowReader {
             serde_json::to_writer(&mut json, value).expect("text is JSON");
         };
         for (index, key) in &self.attributes {
-            let text = cells.text(text, *index).trim();
+            let text = written(cells, text, *index).trim();
             // What databases and spreadsheets write for nothing; `none` or `-` can be an answer here.
             if !text.is_empty() && !["NULL", "\\N", "#N/A"].contains(&text) {
                 push(key, text);
+                has_alternates |= Some(*index) == self.alternates_column;
             }
         }
         for field in Field::ALL.into_iter().filter(|field| field.is_attribute()) {
-            let cell = self.columns[field as usize].and_then(|index| value(cells.text(text, index)));
+            let cell = self.columns[field as usize].and_then(|index| value(written(cells, text, index)));
             if let Some(text) = cell {
                 push(format!("\"{}\"", field.name()).as_bytes(), text);
             }
         }
-        if !alternates.is_empty() {
+        if !alternates.is_empty() && !has_alternates {
             let list: Vec<&str> = alternates.iter().map(Phone::as_str).collect();
             push(format!("\"{ALTERNATE_PHONES}\"").as_bytes(), &list.join(" "));
         }
@@ -257,10 +268,29 @@ impl RowReader {
     }
 }
 
+/// A cell as it was before a spreadsheet was kept from taking it for a formula.
+fn written<'a>(cells: Cells<'a>, text: &'a str, index: usize) -> &'a str {
+    unescape(cells.text(text, index))
+}
+
 /// The cell's text, or none where it says that there is none.
 fn value(cell: &str) -> Option<&str> {
     let text = cell.trim();
     (!is_placeholder(text)).then_some(text)
+}
+
+/// Reads `101`, `x101`, `ext. 101` or, as a spreadsheet writes numbers, `101.0`.
+fn extension(text: &str) -> Result<String, RowProblem> {
+    const MAX_DIGITS: usize = 20;
+    let folded = text.to_lowercase();
+    let bare = ["extension", "extn", "ext", "x", "#"].iter().find_map(|label| folded.strip_prefix(label));
+    let digits = bare.map_or(folded.as_str(), |rest| rest.trim_start_matches(['.', ':', '#', ' ']));
+    let digits = digits.strip_suffix(".0").unwrap_or(digits);
+    if (1..=MAX_DIGITS).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(digits.to_owned());
+    }
+    let shown: String = text.chars().take(60).collect();
+    Err(problem(RowReason::InvalidExtension, format!("the extension `{shown}` is not digits, such as 101")))
 }
 
 /// Reads `9:30`, `09:30` or, as a spreadsheet writes times, `09:30:00`.
@@ -315,6 +345,34 @@ mod tests {
     }
 
     #[test]
+    fn an_extension_may_have_a_column_of_its_own() {
+        for (phone, cell, want) in [
+            ("802-223-6942", "101", Some("101")),
+            ("802-223-6942", "x 101", Some("101")),
+            ("802-223-6942", "Ext. 007", Some("007")),
+            ("802-223-6942", "101.0", Some("101")),
+            ("802-223-6942", "n/a", None),
+            // What stands behind the number is surer.
+            ("802-223-6942 x1", "2", Some("1")),
+        ] {
+            let row = read(&["Phone", "Ext."], &[phone, cell], "US").unwrap();
+            assert_eq!(row.extension.as_deref(), want, "{phone} {cell}");
+            assert!(row.attributes.is_empty());
+        }
+        for cell in ["front desk", "12 or 13", "1-2", "123456789012345678901", "ext"] {
+            let problem = read(&["Phone", "Ext."], &["802-223-6942", cell], "US").unwrap_err();
+            assert_eq!(problem.reason.code(), "invalid_extension", "{cell}");
+        }
+    }
+
+    #[test]
+    fn an_apostrophe_before_a_formula_is_a_spreadsheets_and_goes() {
+        let row = read(&["phone", "name", "'=note"], &["'+18022236942", "''=x", "'-1"], "").unwrap();
+        assert_eq!((row.phone.as_str(), row.name.as_deref()), ("+18022236942", Some("'=x")));
+        assert_eq!(row.attributes, r#"{"=note":"-1"}"#);
+    }
+
+    #[test]
     fn words_for_nothing_are_nothing() {
         let row =
             read(&["phone", "name", "email", "notes", "hours"], &["+18022236942", "NULL", "n/a", "none", "NULL"], "");
@@ -350,6 +408,11 @@ mod tests {
             assert_eq!(row.phone.as_str(), "+18022236942", "{cell}");
             assert_eq!(row.alternates.iter().map(Phone::as_str).collect::<Vec<_>>(), ["+18022653610"], "{cell}");
             assert_eq!(row.attributes, r#"{"alternate_phones":"+18022653610"}"#);
+        }
+        let header = ["phone", "alternate_phones"];
+        for (own, want) in [("+14165550100", "+14165550100"), ("", "+18022653610")] {
+            let row = read(&header, &["802-223-6942 / 802-265-3610", own], "US").unwrap();
+            assert_eq!(row.attributes, format!(r#"{{"alternate_phones":"{want}"}}"#));
         }
         let row = read(&["phone"], &["+49 30 2270123 / 24"], "").unwrap();
         assert_eq!((row.phone.as_str(), row.alternates.len()), ("+49302270123", 0));

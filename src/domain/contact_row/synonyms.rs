@@ -6,6 +6,7 @@ use super::columns::Field;
 pub(super) fn synonyms(field: Field) -> impl Iterator<Item = &'static str> {
     let words = match field {
         Field::Phone => PHONE,
+        Field::Extension => "extension ext extn phoneextension phoneext telephoneextension extensionnumber",
         Field::Name => {
             "name fullname contactname customername displayname clientname patientname contact nomcomplet \
              nombrecompleto nomecompleto nomeecognome vorundnachname namn naam nimi nombre nome имя 姓名 名前 氏名 名称"

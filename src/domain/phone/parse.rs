@@ -35,6 +35,15 @@ pub fn parse_phone(input: &str, region: Option<Region>) -> Result<ParsedPhone, P
     PARSER.with(|parser| parser.parse(input, region))
 }
 
+/// Reads `input` as the number of somebody who is not to be called, with this thread's own parser. Numbers that may not
+/// be dialled are read too, if they have an E.164 form, and so is E.164 text of which no plan knows any more.
+///
+/// # Errors
+/// A [`PhoneProblem`] for what is no number.
+pub fn identify_phone(input: &str, region: Option<Region>) -> Result<Phone, PhoneProblem> {
+    PARSER.with(|parser| parser.identify(input, region))
+}
+
 /// Whether the library has a numbering plan for this region.
 pub(crate) fn is_supported(region: LibraryRegion) -> bool {
     PARSER.with(|parser| parser.library.get_country_code_for_region(region).is_some())
@@ -86,6 +95,30 @@ impl PhoneParser {
             return Ok(parsed);
         }
         Err(problem)
+    }
+
+    /// Reads `input` as a number that may be one that is not dialled; see [`identify_phone`].
+    pub fn identify(&self, input: &str, region: Option<Region>) -> Result<Phone, PhoneProblem> {
+        let problem = match self.parse(input, region) {
+            Ok(parsed) => return Ok(parsed.phone),
+            Err(problem) => problem,
+        };
+        let undialled = match problem {
+            PhoneProblem::NotCallable => self.undialled(input, region),
+            PhoneProblem::InvalidNumber => Phone::from_e164(input.trim()).ok(),
+            _ => None,
+        };
+        undialled.ok_or(problem)
+    }
+
+    /// The E.164 form of a number that is not dialled, if it has one: emergency and short numbers have none.
+    fn undialled(&self, input: &str, region: Option<Region>) -> Option<Phone> {
+        let text = repair(input).ok()?;
+        if is_emergency(&text) {
+            return None;
+        }
+        let number = self.library.parse(&text, region.map(Region::library)).ok()?;
+        if self.library.get_number_type(&number) == PhoneNumberType::Unknown { None } else { e164(&number) }
     }
 
     fn read(&self, text: &str, region: Option<Region>) -> Result<ParsedPhone, PhoneProblem> {

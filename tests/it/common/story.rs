@@ -14,7 +14,7 @@ use callops::domain::schedule::Schedule;
 use callops::domain::slot::Frequency;
 use callops::error::Exit;
 use callops::output::{Format, Printer};
-use callops::sandbox::{self, Organisation, Running, Settings};
+use callops::sandbox::{self, Organisation, Settings};
 use callops::store::attempts::Attempt;
 use callops::store::calls::{self, Call, Filter};
 use callops::store::contacts::{self, Contact};
@@ -25,13 +25,13 @@ use clap::Parser;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use super::{Output, TestDatabase};
+use super::{Output, Running, Scratch, TestDatabase};
 
 /// A rehearsal with a tenant `acme` in New York, an account `acme-vapi`, and no campaign yet.
 pub(crate) struct Story {
     pub(crate) app: App,
     pub(crate) clock: Clock,
-    pub(crate) sandbox: Running,
+    pub(crate) sandbox: sandbox::Running,
     database: TestDatabase,
 }
 
@@ -103,9 +103,19 @@ impl Story {
 
     /// The binary, on this story's database, at this story's time.
     pub(crate) fn run(&self, args: &[&str]) -> Output {
+        self.spawn(args).wait()
+    }
+
+    /// The same, left running.
+    pub(crate) fn spawn(&self, args: &[&str]) -> Running {
         let now = self.now().to_rfc3339();
         let callops = self.database.callops().env("ACME_KEY", "sandbox-key").env("OTHER_KEY", "other-key");
-        callops.run(args.iter().copied().chain(["--now", &now]))
+        callops.spawn(args.iter().copied().chain(["--now", &now]))
+    }
+
+    /// The directory in which the binary runs.
+    pub(crate) fn scratch(&self) -> &Scratch {
+        self.database.scratch()
     }
 
     /// Ends the story; its database stays.

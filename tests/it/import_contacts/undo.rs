@@ -130,7 +130,7 @@ on_both_databases! {
             SELECT 's', tenant, phone, FALSE, 'asked', 'test', created_at FROM contacts WHERE phone = '+18024673717'").await;
         undo(&db, [id.as_str()]).success();
         let mut tx = store.read().await.expect("a transaction");
-        let left = store::overview::suppressions_of(&mut tx, "acme", "+18024673717", now()).await.expect("suppressions");
+        let left = store::suppressions::suppressions_of(&mut tx, "acme", "+18024673717", now()).await.expect("suppressions");
         assert_eq!(left.len(), 1);
     }
 

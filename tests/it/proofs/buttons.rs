@@ -64,6 +64,15 @@ on_both_databases! {
         assert_eq!(stage.verdict(), "", "started again, everybody is rung");
     }
 
+    fn a_prefix_suppressed_in_the_middle_of_a_run(db) {
+        let stage = Template::new(db.backend(), ordinary(PEOPLE), 1000).stage();
+        pressed(&stage, &["suppress", "--prefix", "+1212555", "--tenant", "acme", "--reason", "wrong list"]);
+        stage.run(&["unsuppress", "--prefix", "+1212555", "--tenant", "acme"]).success();
+        stage.wait(TimeDelta::minutes(2));
+        stage.run(&["process-calls"]);
+        assert_eq!(stage.verdict(), "", "suppressed no more, everybody is rung");
+    }
+
     fn a_run_that_is_told_to_end(db) {
         let template = Template::new(db.backend(), ordinary(PEOPLE), 1000);
         for (signal, code) in [("TERM", 143), ("INT", 130)] {
