@@ -15,8 +15,11 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+mod callee;
 mod candidates;
+pub mod number_plan;
 
+pub use callee::{ZoneSource, zones_of_callee};
 pub use candidates::{NoZone, Zones};
 
 /// The last year whose clock changes are known; later instants keep the last offset of this year.

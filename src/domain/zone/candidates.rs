@@ -1,5 +1,6 @@
 //! The set of zones that a person may be in.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,8 @@ use super::Zone;
 #[serde(try_from = "Vec<Zone>", into = "Vec<Zone>")]
 pub struct Zones {
     first: Zone,
-    others: Vec<Zone>,
+    // Borrowed from the number plan's table, or a list of somebody's own.
+    others: Cow<'static, [Zone]>,
 }
 
 impl Zones {
@@ -28,7 +30,13 @@ impl Zones {
                 others.push(zone);
             }
         }
-        Some(Self { first, others })
+        Some(Self { first, others: Cow::Owned(others) })
+    }
+
+    /// These zones, which are distinct; none when there are none. Copies nothing.
+    pub(super) fn of_static(zones: &'static [Zone]) -> Option<Self> {
+        let (first, others) = zones.split_first()?;
+        Some(Self { first: *first, others: Cow::Borrowed(others) })
     }
 
     /// The zone in which local dates are counted.
@@ -49,7 +57,7 @@ impl Zones {
 
 impl From<Zone> for Zones {
     fn from(zone: Zone) -> Self {
-        Self { first: zone, others: Vec::new() }
+        Self { first: zone, others: Cow::Borrowed(&[]) }
     }
 }
 
