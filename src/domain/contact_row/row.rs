@@ -57,7 +57,7 @@ pub enum RowReason {
     NulByte,
     /// The country is none that has a numbering plan, and the number needs one.
     UnknownRegion,
-    /// The zone is no IANA name.
+    /// The zone is no IANA name, and no US name that means just one zone.
     InvalidTimezone,
     /// The preferred time is no `HH:MM`.
     InvalidPreferredTime,
@@ -106,7 +106,7 @@ impl RowReader {
         let cell = |field| self.mapping.column_of(field).and_then(|index: usize| value(cells[index]));
         let (parsed, alternates) = self.phone(&cells, cell(Field::Region))?;
         let timezone = cell(Field::Timezone)
-            .map(str::parse::<Zone>)
+            .map(|text| Zone::from_cell(text, &parsed.phone))
             .transpose()
             .map_err(|error| problem(RowReason::InvalidTimezone, error.to_string()))?;
         let preferred_time = cell(Field::PreferredTime)
@@ -266,6 +266,14 @@ mod tests {
     }
 
     #[test]
+    fn a_us_name_is_a_zone() {
+        let zone = |cell| read(&["phone", "timezone"], &["802-223-6942", cell], "US").unwrap().timezone.unwrap().name();
+        assert_eq!(zone("Eastern"), "America/New_York");
+        assert_eq!(zone("EST"), "America/New_York");
+        assert_eq!(zone("US/Pacific"), "US/Pacific");
+    }
+
+    #[test]
     fn words_for_nothing_are_nothing() {
         let row =
             read(&["phone", "name", "email", "notes", "hours"], &["+18022236942", "NULL", "n/a", "none", "NULL"], "");
@@ -315,6 +323,8 @@ mod tests {
         for (cells, code) in [
             (&[good, "America/New York", ""][..], "invalid_timezone"),
             (&[good, "EST5EDT4", ""], "invalid_timezone"),
+            (&[good, "Mountain", ""], "invalid_timezone"),
+            (&["+61291234567", "EST", ""], "invalid_timezone"),
             (&[good, "", "25:00"], "invalid_preferred_time"),
             (&[good, "", "noon"], "invalid_preferred_time"),
             (&[good, ""], "ragged_row"),
