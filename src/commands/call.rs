@@ -224,7 +224,7 @@ async fn ask_gates(app: &App, tx: &mut Tx, wish: &mut Wish, now: DateTime<Utc>) 
     };
     loop {
         let (enrolled, waiting) = person(wish);
-        let asked = Person::new(app, &wish.context, enrolled, waiting);
+        let asked = Person::new(app, &wish.context, enrolled, waiting, now);
         let seen = asked.look(tx, asked.waiting.as_ref().map(|(_, retry)| *retry), now).await?;
         let Some((gate, reason, _)) = asked.facts(&seen).first_block(now) else { return Ok(()) };
         if reason == "slot_expired" && wish.waiting.is_some() {

@@ -16,6 +16,7 @@ use table::{LENGTHS, MEMBERS, NAMES, SET_STARTS, SETS, STARTS};
 const KEY_DIGITS: usize = 9;
 /// As many as the longest calling code has make a key of [`LENGTHS`].
 const CODE_DIGITS: usize = 3;
+/// With the empty one.
 const SET_COUNT: usize = SET_STARTS.len() - 1;
 
 /// The release of libphonenumber whose data the table holds, such as `9.0.43`.
@@ -29,6 +30,9 @@ pub fn version() -> &'static str {
 pub struct PlanZones(u16);
 
 impl PlanZones {
+    /// How many there are.
+    pub const COUNT: usize = SET_COUNT - 1;
+
     /// The stretch of a number in E.164; none where no place has the number, such as a satellite phone's.
     ///
     /// Whether such a number exists is not asked.
@@ -61,9 +65,14 @@ impl PlanZones {
         zones.as_deref().and_then(Zones::of_static)
     }
 
-    /// Every stretch's set.
+    /// All of them, by their index.
     pub fn all() -> impl Iterator<Item = Self> {
-        (1_u16..).take(SET_COUNT - 1).map(Self)
+        (1_u16..).take(Self::COUNT).map(Self)
+    }
+
+    /// A number below [`PlanZones::COUNT`], to keep counts under.
+    pub fn index(self) -> usize {
+        usize::from(self.0 - 1)
     }
 
     fn names(self) -> impl Iterator<Item = &'static str> {
