@@ -145,7 +145,10 @@ async fn look(tx: &mut Tx, args: &Args, now: DateTime<Utc>) -> Result<Wish> {
     let is_new = found.is_none();
     let contact = match (found, lookup::named(&args.contact, Some(&tenant))?) {
         (Some(contact), _) => contact,
-        (None, Named::Phone(phone, extension)) if args.create => bare_contact(&tenant, phone, extension, now),
+        (None, Named::Phone(phone, extension)) if args.create => {
+            lookup::may_be_new(&args.contact, &tenant)??;
+            bare_contact(&tenant, phone, extension, now)
+        }
         (None, Named::Phone(phone, _)) => {
             return Err(Failure::usage(format!("{} has no contact with the phone {phone}", tenant.name))
                 .hint("--create makes one of the bare phone; `callops import-contacts` and `callops enroll` know more")

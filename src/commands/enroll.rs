@@ -75,6 +75,9 @@ pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
                 let (contact, is_new) = match (found, lookup::named(text, Some(&tenant))) {
                     (Some(contact), _) => (contact, false),
                     (None, Ok(Named::Phone(phone, extension))) => {
+                        if let Err(failure) = lookup::may_be_new(text, &tenant)? {
+                            return Ok(Err(failure));
+                        }
                         let contact = Contact {
                             id: app.new_id(),
                             tenant: tenant.name.clone(),

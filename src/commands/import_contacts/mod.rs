@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::commands::check_phone::region_option;
 use crate::domain::campaign::{Rules, ZonePolicy};
 use crate::domain::contact_row::{Field, Mapping, MappingProblem, RowReader, nearest};
+use crate::domain::phone::CallAlso;
 use crate::domain::region::Region;
 use crate::error::{Exit, Failure};
 use crate::output::Printer;
@@ -98,6 +99,7 @@ struct Setting<'a> {
     args: &'a Args,
     explicit: Vec<(Field, String)>,
     region: Option<Region>,
+    also: CallAlso,
     campaign: Option<(setup::Campaign, Option<Rules>)>,
     now: DateTime<Utc>,
 }
@@ -147,7 +149,7 @@ pub async fn import(db: Option<&Db>, now: DateTime<Utc>, printer: &Printer, args
             must_differ(option, output, &args.file)?;
         }
     }
-    let mut setting = Setting { args, explicit, region, campaign: None, now };
+    let mut setting = Setting { args, explicit, region, also: CallAlso::default(), campaign: None, now };
     let mut tries = 1;
     let done = loop {
         match run_once(db, printer, &mut setting).await {
@@ -182,7 +184,7 @@ async fn run_once(db: Option<&Db>, printer: &Printer, setting: &mut Setting<'_>)
     let rejects =
         args.rejects.as_deref().map(|path| RejectsFile::create(path, list.header(), list.dialect())).transpose()?;
     let report = args.report.as_deref().map(ReportFile::create).transpose()?;
-    let mut importer = Importer::new(RowReader::new(mapping, setting.region), target, rejects, report);
+    let mut importer = Importer::new(RowReader::new(mapping, setting.region, setting.also), target, rejects, report);
     let progress = printer.progress(None, "importing");
     let outcome = importer.run(&mut list, tx.as_mut(), &progress).await;
     progress.finish_and_clear();
@@ -211,6 +213,7 @@ async fn look_up(tx: &mut Tx, tenant: &str, setting: &mut Setting<'_>) -> anyhow
         };
         return Err(failure.into());
     };
+    setting.also = found.settings()?.call_also;
     if setting.region.is_none() {
         setting.region = found.region.as_deref().map(str::parse).transpose().map_err(|problem| {
             Failure::configuration(format!("tenant {tenant}: {problem}")).hint("mend it with `callops apply FILE`")

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 use super::columns::{Field, Mapping};
-use crate::domain::phone::{ParsedPhone, Phone, PhoneParser, PhoneProblem, is_placeholder};
+use crate::domain::phone::{CallAlso, ParsedPhone, Phone, PhoneParser, PhoneProblem, is_placeholder};
 use crate::domain::preferred::PreferredTime;
 use crate::domain::region::Region;
 use crate::domain::zone::Zone;
@@ -83,13 +83,15 @@ impl RowReason {
 pub struct RowReader {
     mapping: Mapping,
     region: Option<Region>,
+    also: CallAlso,
     parser: PhoneParser,
 }
 
 impl RowReader {
-    /// A reader for lists with this header; `region` counts where a row names none.
-    pub fn new(mapping: Mapping, region: Option<Region>) -> Self {
-        Self { mapping, region, parser: PhoneParser::new() }
+    /// A reader for lists with this header; `region` counts where a row names none, and of numbers that cost extra the
+    /// classes in `also` are taken.
+    pub fn new(mapping: Mapping, region: Option<Region>, also: CallAlso) -> Self {
+        Self { mapping, region, also, parser: PhoneParser::new() }
     }
 
     /// How the header was read.
@@ -163,7 +165,7 @@ impl RowReader {
             Some(Err(error)) => Err(error),
         };
         let by_plan = region.clone().unwrap_or(None);
-        let refused = match self.parser.parse(text, by_plan) {
+        let refused = match self.parser.parse(text, by_plan, self.also) {
             Ok(parsed) => return Ok((parsed, Vec::new())),
             Err(PhoneProblem::RegionNeeded) if region.is_err() => {
                 let detail = region.err().map(|error| error.to_string()).unwrap_or_default();
@@ -194,8 +196,10 @@ impl RowReader {
         if parts.iter().map(|part| digits(part)).find(|digits| *digits > 0)? < 7 {
             return None;
         }
-        let mut numbers =
-            parts.into_iter().filter(|part| digits(part) >= 7).filter_map(|part| self.parser.parse(part, region).ok());
+        let mut numbers = parts
+            .into_iter()
+            .filter(|part| digits(part) >= 7)
+            .filter_map(|part| self.parser.parse(part, region, self.also).ok());
         let first = numbers.next()?;
         let rest: Vec<Phone> = numbers.map(|parsed| parsed.phone).collect();
         let mut alternates: Vec<Phone> = Vec::new();
@@ -244,7 +248,8 @@ mod tests {
     fn read(header: &[&str], cells: &[&str], region: &str) -> Result<ContactRow, RowProblem> {
         let header: Vec<String> = header.iter().map(|name| (*name).to_owned()).collect();
         let region = (!region.is_empty()).then(|| region.parse().unwrap());
-        RowReader::new(Mapping::new(&header, &[]).unwrap(), region).read(cells.iter().map(|cell| cell.as_bytes()))
+        let mapping = Mapping::new(&header, &[]).unwrap();
+        RowReader::new(mapping, region, CallAlso::default()).read(cells.iter().map(|cell| cell.as_bytes()))
     }
 
     #[test]
@@ -332,12 +337,14 @@ mod tests {
             (&[good, "a\0b", ""], "nul_byte"),
             (&["", "", ""], "no_phone"),
             (&["1.41555E+10", "", ""], "spreadsheet_damage"),
-            (&["911", "", ""], "not_callable"),
+            (&["911", "", ""], "short_or_emergency"),
+            (&["900-234-5678", "", ""], "premium_rate"),
         ] {
             assert_eq!(read(&header, cells, "US").unwrap_err().reason.code(), code, "{cells:?}");
         }
         let mapping = Mapping::new(&["phone".to_owned()], &[]).unwrap();
-        let problem = RowReader::new(mapping, None).read([&b"+1\xff"[..]].into_iter()).unwrap_err();
+        let problem =
+            RowReader::new(mapping, None, CallAlso::default()).read([&b"+1\xff"[..]].into_iter()).unwrap_err();
         assert_eq!(problem.reason.code(), "not_utf8");
         assert!(read(&header, &[good, "", "9:30:00"], "").unwrap().preferred_time.unwrap().to_string() == "09:30");
     }
