@@ -8,6 +8,7 @@ use clap::{Args as _, CommandFactory as _, FromArgMatches as _, Parser, Subcomma
 
 use crate::commands;
 use crate::config::ConfigArgs;
+use crate::domain::zone;
 use crate::error::Failure;
 use crate::output::Format;
 
@@ -177,7 +178,8 @@ fn flowing(text: &str) -> String {
 }
 
 fn long_version() -> String {
-    format!("{} (time-zone data {})", env!("CARGO_PKG_VERSION"), crate::domain::zone::tzdata_version())
+    let (zones, plans) = (zone::tzdata_version(), zone::number_plan::version());
+    format!("{} (time-zone data {zones}, number plans {plans})", env!("CARGO_PKG_VERSION"))
 }
 
 /// Reads an RFC 3339 time.

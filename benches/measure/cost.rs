@@ -38,12 +38,6 @@ impl Measured {
         Ok(Self { child, clock: clock.clone(), started, cost: Cost::default() })
     }
 
-    /// Waits for its end, which must be a success, and yields what it took.
-    #[allow(dead_code, reason = "one bench measures commands that end so, the other does not")]
-    pub(crate) fn finish(self) -> Result<Cost> {
-        self.finish_with(0)
-    }
-
     /// Waits for its end, which must be with this exit code, and yields what it took.
     pub(crate) fn finish_with(mut self, code: i32) -> Result<Cost> {
         while !self.look()? {
@@ -69,15 +63,6 @@ impl Measured {
         }
         Ok(false)
     }
-}
-
-/// How long a process takes from its start to its end, waited for without looking, for short ones.
-pub(crate) fn wall_of(command: &mut Command, clock: &Clock) -> Result<f64> {
-    let started = clock.monotonic();
-    let status = command.stdin(Stdio::null()).stdout(Stdio::null()).status().context("cannot start a process")?;
-    let wall = clock.monotonic().saturating_sub(started).as_secs_f64();
-    ensure!(status.success(), "a measured process ended with {status}");
-    Ok(wall)
 }
 
 fn peak_mb(pid: u32) -> Option<f64> {

@@ -145,7 +145,10 @@ async fn look(tx: &mut Tx, args: &Args, now: DateTime<Utc>) -> Result<Wish> {
     let is_new = found.is_none();
     let contact = match (found, lookup::named(&args.contact, Some(&tenant))?) {
         (Some(contact), _) => contact,
-        (None, Named::Phone(phone, extension)) if args.create => bare_contact(&tenant, phone, extension, now),
+        (None, Named::Phone(phone, extension)) if args.create => {
+            lookup::may_be_new(&args.contact, &tenant)??;
+            bare_contact(&tenant, phone, extension, now)
+        }
         (None, Named::Phone(phone, _)) => {
             return Err(Failure::usage(format!("{} has no contact with the phone {phone}", tenant.name))
                 .hint("--create makes one of the bare phone; `callops import-contacts` and `callops enroll` know more")
@@ -224,7 +227,7 @@ async fn ask_gates(app: &App, tx: &mut Tx, wish: &mut Wish, now: DateTime<Utc>) 
     };
     loop {
         let (enrolled, waiting) = person(wish);
-        let asked = Person::new(app, &wish.context, enrolled, waiting);
+        let asked = Person::new(app, &wish.context, enrolled, waiting, now);
         let seen = asked.look(tx, asked.waiting.as_ref().map(|(_, retry)| *retry), now).await?;
         let Some((gate, reason, _)) = asked.facts(&seen).first_block(now) else { return Ok(()) };
         if reason == "slot_expired" && wish.waiting.is_some() {

@@ -4,10 +4,13 @@ use std::io::{self, BufRead, BufWriter, Write};
 
 use clap::Args as ClapArgs;
 use serde::Serialize;
+use serde_json::json;
 
 use crate::domain::csv_cell::escape;
-use crate::domain::phone::{PhoneParser, PhoneProblem};
+use crate::domain::phone::{CallAlso, Costly, PhoneParser, PhoneProblem};
 use crate::domain::region::{Region, RegionProblem};
+use crate::domain::zone::Zones;
+use crate::domain::zone::number_plan::PlanZones;
 use crate::error::{Exit, Failure};
 use crate::output::{Format, Printer, Rows};
 
@@ -19,11 +22,17 @@ const MAX_LINE_BYTES: usize = 16 * 1024;
 #[command(after_help = "Examples:
   callops check-phone +18022236942
   callops check-phone --region US '802-223-6942 x1' 911
-  cut -d, -f3 list.csv | callops check-phone --region DE --format jsonl -")]
+  callops check-phone --region DE --call-also shared_cost '0180 1 123456'
+  cut -d, -f3 list.csv | callops check-phone --region DE --format jsonl -
+
+zones: where the number can be by its number plan; a contact without a given zone is called by these clocks.")]
 pub struct Args {
     /// Country that numbers without a country code belong to (ISO 3166, such as US)
     #[arg(long, value_name = "REGION")]
     pub region: Option<String>,
+    /// Take these classes too, as a tenant with this `call_also` does: `premium_rate`, `shared_cost`
+    #[arg(long, value_name = "CLASS", value_delimiter = ',')]
+    pub call_also: Vec<Costly>,
     /// Numbers as people write them; `-` reads them from standard input, one per line
     #[arg(required = true, value_name = "PHONE")]
     pub phones: Vec<String>,
@@ -36,9 +45,17 @@ struct Checked<'a> {
     e164: Option<&'a str>,
     extension: Option<&'a str>,
     reason: Option<&'static str>,
+    zones: Option<Zones>,
 }
 
-const COLUMNS: [&str; 4] = ["input", "e164", "extension", "reason"];
+const COLUMNS: [&str; 5] = ["input", "e164", "extension", "reason", "zones"];
+
+/// How numbers are read.
+struct Reader {
+    parser: PhoneParser,
+    region: Option<Region>,
+    also: CallAlso,
+}
 
 /// Checks every number and says so on stdout, one result per input in order.
 ///
@@ -47,16 +64,17 @@ const COLUMNS: [&str; 4] = ["input", "e164", "extension", "reason"];
 /// error: the exit is then [`Exit::Partial`].
 pub fn run(printer: &Printer, args: &Args) -> anyhow::Result<Exit> {
     let region = args.region.as_deref().map(region_option).transpose()?;
-    let parser = PhoneParser::new();
+    let also = args.call_also.iter().copied().collect();
+    let reader = Reader { parser: PhoneParser::new(), region, also };
     if !args.phones.iter().any(|phone| phone == "-") && printer.format() != Format::Jsonl {
-        return listed(printer, &parser, region, &args.phones);
+        return listed(printer, &reader, &args.phones);
     }
     let mut sink = Sink::new(printer.format(), BufWriter::with_capacity(1 << 16, io::stdout().lock()))?;
     for phone in &args.phones {
         if phone == "-" {
-            stream(&parser, region, &mut io::stdin().lock(), &mut sink)?;
+            stream(&reader, &mut io::stdin().lock(), &mut sink)?;
         } else {
-            check(&parser, region, phone, |checked| sink.write(checked))?;
+            check(&reader, phone, |checked| sink.write(checked))?;
         }
     }
     Ok(sink.finish()?)
@@ -76,15 +94,20 @@ pub fn region_option(value: &str) -> anyhow::Result<Region> {
     })
 }
 
-fn listed(printer: &Printer, parser: &PhoneParser, region: Option<Region>, phones: &[String]) -> anyhow::Result<Exit> {
+fn listed(printer: &Printer, reader: &Reader, phones: &[String]) -> anyhow::Result<Exit> {
     let mut rows = Rows::new(&COLUMNS);
     let mut exit = Exit::Success;
     for phone in phones {
-        check(parser, region, phone, |checked| {
+        check(reader, phone, |checked| {
             if checked.reason.is_some() {
                 exit = Exit::Partial;
             }
-            rows.push(vec![checked.input.into(), checked.e164.into(), checked.extension.into(), checked.reason.into()]);
+            let zones = match printer.format() {
+                Format::Json => json!(checked.zones),
+                _ => json!(checked.zones.as_ref().map(Zones::summary)),
+            };
+            let [e164, extension, reason] = [checked.e164, checked.extension, checked.reason].map(Into::into);
+            rows.push(vec![checked.input.into(), e164, extension, reason, zones]);
             Ok(())
         })?;
     }
@@ -92,34 +115,25 @@ fn listed(printer: &Printer, parser: &PhoneParser, region: Option<Region>, phone
     Ok(exit)
 }
 
-fn check(
-    parser: &PhoneParser,
-    region: Option<Region>,
-    input: &str,
-    then: impl FnOnce(&Checked<'_>) -> io::Result<()>,
-) -> io::Result<()> {
-    match parser.parse(input, region) {
+fn check(reader: &Reader, input: &str, then: impl FnOnce(&Checked<'_>) -> io::Result<()>) -> io::Result<()> {
+    match reader.parser.parse(input, reader.region, reader.also) {
         Ok(parsed) => then(&Checked {
             input,
             e164: Some(parsed.phone.as_str()),
             extension: parsed.extension.as_deref(),
             reason: None,
+            zones: PlanZones::of(parsed.phone.as_str()).and_then(PlanZones::zones),
         }),
         Err(problem) => then(&refused(input, problem.code())),
     }
 }
 
 fn refused<'a>(input: &'a str, reason: &'static str) -> Checked<'a> {
-    Checked { input, e164: None, extension: None, reason: Some(reason) }
+    Checked { input, e164: None, extension: None, reason: Some(reason), zones: None }
 }
 
 /// Checks line by line, holding one line at a time.
-fn stream(
-    parser: &PhoneParser,
-    region: Option<Region>,
-    input: &mut dyn BufRead,
-    sink: &mut Sink<impl Write>,
-) -> io::Result<()> {
+fn stream(reader: &Reader, input: &mut dyn BufRead, sink: &mut Sink<impl Write>) -> io::Result<()> {
     let mut line = Vec::new();
     let mut first = true;
     loop {
@@ -134,7 +148,7 @@ fn stream(
             _ if !whole => {
                 sink.write(&refused(&String::from_utf8_lossy(bytes), PhoneProblem::NotANumber.code()))?;
             }
-            Ok(text) => check(parser, region, text, |checked| sink.write(checked))?,
+            Ok(text) => check(reader, text, |checked| sink.write(checked))?,
             Err(_) => sink.write(&refused(&String::from_utf8_lossy(bytes), "not_utf8"))?,
         }
     }
@@ -179,7 +193,9 @@ impl<W: Write> Sink<W> {
     fn new(format: Format, mut out: W) -> io::Result<Self> {
         match format {
             Format::Csv => writeln!(out, "{}", COLUMNS.join(","))?,
-            Format::Table => writeln!(out, "{:<16}  {:<9}  {:<20}  input", "e164", "extension", "reason")?,
+            Format::Table => {
+                writeln!(out, "{:<16}  {:<9}  {:<20}  {:<30}  input", "e164", "extension", "reason", "zones")?;
+            }
             Format::Json => out.write_all(b"[")?,
             Format::Jsonl => {}
         }
@@ -198,16 +214,26 @@ impl<W: Write> Sink<W> {
             }
             Format::Csv => {
                 let mut csv = csv::WriterBuilder::new().has_headers(false).from_writer(&mut self.out);
-                let cells = Checked { input: &escape(checked.input), ..*checked };
-                csv.serialize(cells).map_err(io::Error::other)?;
+                let zones = checked.zones.as_ref().map(Zones::summary);
+                let [e164, extension, reason] =
+                    [checked.e164, checked.extension, checked.reason].map(Option::unwrap_or_default);
+                csv.write_record([
+                    escape(checked.input).as_ref(),
+                    e164,
+                    extension,
+                    reason,
+                    zones.as_deref().unwrap_or_default(),
+                ])
+                .map_err(io::Error::other)?;
                 csv.flush()?;
             }
             Format::Table => writeln!(
                 self.out,
-                "{:<16}  {:<9}  {:<20}  {}",
+                "{:<16}  {:<9}  {:<20}  {:<30}  {}",
                 checked.e164.unwrap_or_default(),
                 checked.extension.unwrap_or_default(),
                 checked.reason.unwrap_or_default(),
+                checked.zones.as_ref().map(Zones::summary).unwrap_or_default(),
                 checked.input.replace(|c: char| c.is_control(), " ")
             )?,
         }
@@ -233,9 +259,10 @@ mod tests {
         let mut out = Vec::new();
         let mut sink = Sink::new(format, &mut out).unwrap();
         let region = Some("US".parse().unwrap());
+        let us = Reader { parser: PhoneParser::new(), region, also: CallAlso::default() };
         // A reader with a tiny buffer, so that lines span several fills.
         let mut reader = io::BufReader::with_capacity(7, input);
-        stream(&PhoneParser::new(), region, &mut reader, &mut sink).unwrap();
+        stream(&us, &mut reader, &mut sink).unwrap();
         let exit = sink.finish().unwrap();
         (String::from_utf8(out).unwrap(), exit)
     }
@@ -245,11 +272,13 @@ mod tests {
         let (out, exit) = streamed(Format::Jsonl, b"\xef\xbb\xbf802-223-6942 x1\r\n\n+49302270123.0\nxx\xff\n911");
         assert_eq!(
             out,
-            "{\"input\":\"802-223-6942 x1\",\"e164\":\"+18022236942\",\"extension\":\"1\",\"reason\":null}\n\
-             {\"input\":\"\",\"e164\":null,\"extension\":null,\"reason\":\"no_phone\"}\n\
-             {\"input\":\"+49302270123.0\",\"e164\":\"+49302270123\",\"extension\":null,\"reason\":null}\n\
-             {\"input\":\"xx\u{fffd}\",\"e164\":null,\"extension\":null,\"reason\":\"not_utf8\"}\n\
-             {\"input\":\"911\",\"e164\":null,\"extension\":null,\"reason\":\"not_callable\"}\n"
+            "{\"input\":\"802-223-6942 x1\",\"e164\":\"+18022236942\",\"extension\":\"1\",\"reason\":null,\
+             \"zones\":[\"America/New_York\"]}\n\
+             {\"input\":\"\",\"e164\":null,\"extension\":null,\"reason\":\"no_phone\",\"zones\":null}\n\
+             {\"input\":\"+49302270123.0\",\"e164\":\"+49302270123\",\"extension\":null,\"reason\":null,\
+             \"zones\":[\"Europe/Berlin\"]}\n\
+             {\"input\":\"xx\u{fffd}\",\"e164\":null,\"extension\":null,\"reason\":\"not_utf8\",\"zones\":null}\n\
+             {\"input\":\"911\",\"e164\":null,\"extension\":null,\"reason\":\"short_or_emergency\",\"zones\":null}\n"
         );
         assert_eq!(exit, Exit::Partial);
     }
@@ -263,9 +292,13 @@ mod tests {
         assert_eq!(list[1]["e164"], "+18022653610");
         assert_eq!(serde_json::from_str::<Vec<serde_json::Value>>(&streamed(Format::Json, b"").0).unwrap().len(), 0);
         let (csv, _) = streamed(Format::Csv, b"802-223-6942\n\"a, b\"\n");
-        assert_eq!(csv, "input,e164,extension,reason\n802-223-6942,+18022236942,,\n\"\"\"a, b\"\"\",,,not_a_number\n");
+        let header = "input,e164,extension,reason,zones\n";
+        assert_eq!(
+            csv,
+            format!("{header}802-223-6942,+18022236942,,,America/New_York\n\"\"\"a, b\"\"\",,,not_a_number,\n")
+        );
         let (csv, _) = streamed(Format::Csv, b"=1+1\n+18022236942\n");
-        assert_eq!(csv, "input,e164,extension,reason\n'=1+1,,,too_short\n+18022236942,+18022236942,,\n");
+        assert_eq!(csv, format!("{header}'=1+1,,,too_short,\n+18022236942,+18022236942,,,America/New_York\n"));
     }
 
     #[test]

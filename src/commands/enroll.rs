@@ -5,7 +5,7 @@ use serde_json::json;
 use super::lookup::{self, CampaignName, Named};
 use crate::app::App;
 use crate::domain::campaign::ZonePolicy;
-use crate::domain::zone::Zone;
+use crate::domain::zone::{Zone, zones_of_callee};
 use crate::error::{Exit, Failure};
 use crate::output::Rows;
 use crate::store::contacts::{self, Contact};
@@ -54,7 +54,7 @@ pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
         return Err(Failure::usage("--name names one person, and there are several").into());
     }
     let db = app.db().await?;
-    let (enrolled, zone_policy) = db
+    let (enrolled, rules) = db
         .write_unless(async |tx| {
             let campaign = match lookup::campaign(tx, &args.campaign).await? {
                 Ok(campaign) => campaign,
@@ -75,6 +75,9 @@ pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
                 let (contact, is_new) = match (found, lookup::named(text, Some(&tenant))) {
                     (Some(contact), _) => (contact, false),
                     (None, Ok(Named::Phone(phone, extension))) => {
+                        if let Err(failure) = lookup::may_be_new(text, &tenant)? {
+                            return Ok(Err(failure));
+                        }
                         let contact = Contact {
                             id: app.new_id(),
                             tenant: tenant.name.clone(),
@@ -106,7 +109,7 @@ pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
                 }
                 enrolled.push(Enrolled { contact, is_new, is_added });
             }
-            Ok(Ok((enrolled, campaign.rules().map(|rules| rules.zone_policy).ok())))
+            Ok(Ok((enrolled, campaign.rules().ok())))
         })
         .await??;
     let mut rows = Rows::new(&["campaign", "contact", "phone", "result"]);
@@ -121,8 +124,21 @@ pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
         if !is_new && (args.name.is_some() || args.timezone.is_some()) {
             app.printer.warn(format!("{} is a contact already; its name and zone stay as they are", contact.phone));
         }
-        if contact.timezone.is_none() && zone_policy == Some(ZonePolicy::Callee) {
-            app.printer.warn(format!("{} has no time zone and is not called without one", contact.phone));
+        let by_callee = rules.as_ref().filter(|rules| rules.zone_policy == ZonePolicy::Callee);
+        if let Some(rules) = by_callee {
+            match zones_of_callee(contact.timezone.as_deref(), &contact.phone) {
+                None => app.printer.warn(format!("{} has no time zone and is not called without one", contact.phone)),
+                Some((zones, _)) if !rules.schedule.has_common_window(&zones, app.clock.now()) => {
+                    app.printer.warn(format!(
+                        "{} may be in {}, where {} is at no moment in all of them: it is not called until its time \
+                         zone is given",
+                        contact.phone,
+                        zones.summary(),
+                        rules.schedule.window
+                    ));
+                }
+                Some(_) => {}
+            }
         }
     }
     app.printer.rows(&rows)?;

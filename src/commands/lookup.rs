@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::config::nearest;
-use crate::domain::phone::parse_phone;
+use crate::domain::phone::{CallAlso, parse_phone};
 use crate::domain::region::Region;
 use crate::error::Failure;
 use crate::store::contacts::{self, Contact};
@@ -93,12 +93,29 @@ pub fn named(text: &str, tenant: Option<&Tenant>) -> Result<Named, Failure> {
     if is_id(text) {
         return Ok(Named::Id(text.to_uppercase()));
     }
-    let region: Option<Region> = tenant.and_then(|tenant| tenant.region.as_deref()).and_then(|code| code.parse().ok());
-    match parse_phone(text, region) {
+    // A contact is found by any phone that it may once have been given.
+    match parse_phone(text, tenant.and_then(region_of), CallAlso::ANY) {
         Ok(parsed) => Ok(Named::Phone(parsed.phone.to_string(), parsed.extension)),
         Err(problem) => Err(Failure::usage(format!("{text:?} is no contact's id, and no phone: {problem}"))
             .hint("`callops list contacts` shows ids; a phone is safest as +<country code>...")),
     }
+}
+
+/// Whether a phone that nobody has yet may become a contact of the tenant: not if its calls cost extra, unless the tenant
+/// calls such numbers.
+///
+/// # Errors
+/// Inside: exit 2 with the class of the number. Outside: when the tenant's settings cannot be read.
+pub fn may_be_new(text: &str, tenant: &Tenant) -> store::Result<Result<(), Failure>> {
+    let also = tenant.settings()?.call_also;
+    Ok(match parse_phone(text, region_of(tenant), also) {
+        Ok(_) => Ok(()),
+        Err(problem) => Err(Failure::usage(format!("{text}: {problem}"))),
+    })
+}
+
+fn region_of(tenant: &Tenant) -> Option<Region> {
+    tenant.region.as_deref().and_then(|code| code.parse().ok())
 }
 
 /// Whether a text has the shape of an id.

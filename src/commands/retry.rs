@@ -8,7 +8,7 @@ use crate::app::App;
 use crate::domain::call::{AttemptState, CallStatus, Evidence};
 use crate::domain::campaign::ZonePolicy;
 use crate::domain::slot::Period;
-use crate::domain::zone::{Zone, Zones};
+use crate::domain::zone::{Zone, Zones, zones_of_callee};
 use crate::error::{Exit, Failure};
 use crate::store::calls::Call;
 use crate::store::{self, StoreError, Tx, attempts, calls, contacts, control, setup};
@@ -92,20 +92,21 @@ async fn slot_is_over(tx: &mut Tx, call: &Call, now: DateTime<Utc>) -> store::Re
         return Err(StoreError::Conflict(format!("campaign {} is gone", call.campaign_id)));
     };
     let rules = campaign.rules()?;
-    let zone = match rules.zone_policy {
+    let zones = match rules.zone_policy {
         ZonePolicy::Campaign => match rules.timezone {
-            Some(zone) => Some(zone),
+            Some(zone) => Some(Zones::from(zone)),
             None => setup::tenant(tx, &call.tenant)
                 .await?
                 .and_then(|tenant| tenant.timezone)
-                .and_then(|name| Zone::parse(&name).ok()),
+                .and_then(|name| Zone::parse(&name).ok())
+                .map(Zones::from),
         },
         ZonePolicy::Callee => contacts::contact(tx, &call.contact_id)
             .await?
-            .and_then(|contact| contact.timezone)
-            .and_then(|name| Zone::parse(&name).ok()),
+            .and_then(|contact| zones_of_callee(contact.timezone.as_deref(), &contact.phone))
+            .map(|(zones, _)| zones),
     };
-    let Some(zones) = zone.map(Zones::from) else {
+    let Some(zones) = zones else {
         return Ok(Some("its time zone is not known".to_owned()));
     };
     let Ok(period) = call.slot_key.parse::<Period>() else { return Ok(None) };

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::call::{UnknownWord, words};
 use super::evidence::RetryPolicy;
+use super::phone::CallAlso;
 use super::schedule::Schedule;
 use super::slot::Frequency;
 use super::zone::Zone;
@@ -119,6 +120,9 @@ pub struct TenantSettings {
     /// While testing: the only phones that may ring, E.164. None: no such limit.
     #[serde(default)]
     pub allow_only: Option<Vec<String>>,
+    /// The classes of numbers that are called although they cost extra.
+    #[serde(default)]
+    pub call_also: CallAlso,
 }
 
 /// An account's settings, as stored: secrets by reference only.

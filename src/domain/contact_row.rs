@@ -4,7 +4,9 @@ mod cells;
 mod columns;
 mod row;
 mod synonyms;
+mod zone_tally;
 
 pub use cells::Cells;
 pub use columns::{EXPORT_COLUMNS, Field, Mapping, MappingProblem, REJECT_COLUMNS, attribute_header, nearest};
 pub use row::{ALTERNATE_PHONES, ContactRow, RowProblem, RowReader, RowReason};
+pub use zone_tally::ZoneTally;

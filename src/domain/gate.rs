@@ -17,7 +17,7 @@ pub enum Gate {
     Active,
     /// Between the campaign's first and last date, and not on an excluded one.
     Dates,
-    /// The wall clock of the callee is known.
+    /// The wall clock of the callee is known, and where it may be one of several, a window can be open on all of them.
     Zone,
     /// The window is open, and stays open long enough.
     Window,
@@ -128,6 +128,8 @@ pub struct Facts<'a> {
     pub enrolled: bool,
     /// The zones that the callee may be in; none when not known.
     pub zones: Option<&'a Zones>,
+    /// Whether the windows of those zones have a minute in common: [`super::schedule::Schedule::has_common_window`].
+    pub has_common_window: bool,
     /// The phone, E.164.
     pub phone: &'a str,
     /// The contact's preferred time; never set for what an operator asks for by hand.
@@ -204,6 +206,12 @@ impl Facts<'_> {
         None
     }
 
+    /// The zones, where a window can be open in all of them. Where none ever is, the zone gate says so and no other
+    /// gate searches for it.
+    fn open_zones(&self) -> Option<&Zones> {
+        self.zones.filter(|_| self.has_common_window)
+    }
+
     fn look_back(&self) -> TimeDelta {
         TimeDelta::seconds(self.rules.look_back_seconds + self.run_interval_seconds)
     }
@@ -229,7 +237,7 @@ fn active(facts: &Facts<'_>, _: DateTime<Utc>) -> Verdict {
 }
 
 fn dates(facts: &Facts<'_>, now: DateTime<Utc>) -> Verdict {
-    let Some(zones) = facts.zones else { return Verdict::Pass };
+    let Some(zones) = facts.open_zones() else { return Verdict::Pass };
     let schedule = &facts.rules.schedule;
     if schedule.opened_on(zones, now).is_some() {
         return Verdict::Pass;
@@ -248,11 +256,15 @@ fn dates(facts: &Facts<'_>, now: DateTime<Utc>) -> Verdict {
 }
 
 fn zone(facts: &Facts<'_>, _: DateTime<Utc>) -> Verdict {
-    if facts.zones.is_some() { Verdict::Pass } else { Verdict::block("no_timezone", None) }
+    match facts.zones {
+        None => Verdict::block("no_timezone", None),
+        Some(_) if !facts.has_common_window => Verdict::block("no_common_window", None),
+        Some(_) => Verdict::Pass,
+    }
 }
 
 fn window(facts: &Facts<'_>, now: DateTime<Utc>) -> Verdict {
-    let Some(zones) = facts.zones else { return Verdict::Pass };
+    let Some(zones) = facts.open_zones() else { return Verdict::Pass };
     let schedule = &facts.rules.schedule;
     match schedule.opening_at(zones, now) {
         None => Verdict::block("outside_window", schedule.next_open(zones, now)),
@@ -264,7 +276,7 @@ fn window(facts: &Facts<'_>, now: DateTime<Utc>) -> Verdict {
 }
 
 fn preferred_time(facts: &Facts<'_>, now: DateTime<Utc>) -> Verdict {
-    let (Some(preferred), Some(zones), None) = (facts.preferred_time, facts.zones, facts.retry) else {
+    let (Some(preferred), Some(zones), None) = (facts.preferred_time, facts.open_zones(), facts.retry) else {
         return Verdict::Pass;
     };
     let used = facts.used_period(zones);
@@ -289,7 +301,7 @@ fn preferred_time(facts: &Facts<'_>, now: DateTime<Utc>) -> Verdict {
 }
 
 fn frequency(facts: &Facts<'_>, now: DateTime<Utc>) -> Verdict {
-    let (Some(zones), None) = (facts.zones, facts.retry) else { return Verdict::Pass };
+    let (Some(zones), None) = (facts.open_zones(), facts.retry) else { return Verdict::Pass };
     let schedule = &facts.rules.schedule;
     let (Some(used), Some(opened_on)) = (facts.used_period(zones), schedule.opened_on(zones, now)) else {
         return Verdict::Pass;
@@ -302,7 +314,7 @@ fn frequency(facts: &Facts<'_>, now: DateTime<Utc>) -> Verdict {
 }
 
 fn slot(facts: &Facts<'_>, now: DateTime<Utc>) -> Verdict {
-    let Some(zones) = facts.zones else { return Verdict::Pass };
+    let Some(zones) = facts.open_zones() else { return Verdict::Pass };
     let schedule = &facts.rules.schedule;
     match facts.retry {
         Some(retry) if schedule.is_current(zones, retry.period, now) => Verdict::Pass,

@@ -1,5 +1,6 @@
 //! Phone numbers: what may be dialled, and why a text may not.
 
+mod costly;
 mod parse;
 mod repair;
 
@@ -9,6 +10,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use costly::{CallAlso, Costly};
 pub(super) use parse::is_supported;
 pub use parse::{PhoneParser, identify_phone, parse_phone};
 pub use repair::is_placeholder;
@@ -130,14 +132,23 @@ pub enum PhoneProblem {
     /// Several numbers in one text.
     #[error("there is more than one number")]
     SeveralNumbers,
-    /// An emergency or short number, or one whose calls cost extra, or a fax.
-    #[error("emergency, short, premium-rate, shared-cost and fax numbers are not called")]
-    NotCallable,
+    /// An emergency or short number, which only the phones of its own country or network can dial.
+    #[error("emergency and short numbers are not called")]
+    ShortOrEmergency,
+    /// A number whose callers pay for a service.
+    #[error("premium-rate numbers are not called unless the tenant's call_also names premium_rate")]
+    PremiumRate,
+    /// A number whose callers pay more than for others, and the called the rest.
+    #[error("shared-cost numbers are not called unless the tenant's call_also names shared_cost")]
+    SharedCost,
+    /// Said to be a fax, and not also a phone.
+    #[error("this is said to be a fax, which is not called")]
+    Fax,
 }
 
 impl PhoneProblem {
     /// Every problem, for documentation and tests.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::NoPhone,
         Self::SpreadsheetDamage,
         Self::RegionNeeded,
@@ -147,7 +158,10 @@ impl PhoneProblem {
         Self::InvalidNumber,
         Self::NotANumber,
         Self::SeveralNumbers,
-        Self::NotCallable,
+        Self::ShortOrEmergency,
+        Self::PremiumRate,
+        Self::SharedCost,
+        Self::Fax,
     ];
 
     /// The stable word for this problem.
@@ -162,7 +176,10 @@ impl PhoneProblem {
             Self::InvalidNumber => "invalid_number",
             Self::NotANumber => "not_a_number",
             Self::SeveralNumbers => "several_numbers",
-            Self::NotCallable => "not_callable",
+            Self::ShortOrEmergency => "short_or_emergency",
+            Self::PremiumRate => "premium_rate",
+            Self::SharedCost => "shared_cost",
+            Self::Fax => "fax",
         }
     }
 }

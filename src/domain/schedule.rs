@@ -79,6 +79,17 @@ impl Schedule {
         self.search(zones, Among::All, from)
     }
 
+    /// Whether the windows of these zones have a minute in common within [`SEARCH_DAYS`] from `from` on, first and last
+    /// date and excluded ones aside. One zone alone always has. Where they have none, saying so takes a search of all
+    /// those days, so whoever asks for many people asks once for each set.
+    pub fn has_common_window(&self, zones: &Zones, from: DateTime<Utc>) -> bool {
+        if zones.others().is_empty() {
+            return true;
+        }
+        let undated = Self { days: self.days, ..Self::every_day(self.window) };
+        undated.next_open(zones, from).is_some()
+    }
+
     /// The period that a call at `last_call` used up, by the rules in force now.
     ///
     /// The call counts for the date on which the window around it opened in the first zone, or for its plain local

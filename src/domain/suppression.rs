@@ -125,7 +125,7 @@ mod tests {
             assert_eq!((pattern.text(), pattern.is_prefix()), (want, false), "{text}");
         }
         for (text, why) in [
-            ("911", PhoneProblem::NotCallable),
+            ("911", PhoneProblem::ShortOrEmergency),
             ("", PhoneProblem::NoPhone),
             ("802-023-6942", PhoneProblem::InvalidNumber),
             ("call me", PhoneProblem::NotANumber),

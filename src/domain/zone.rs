@@ -15,9 +15,14 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+mod callee;
 mod candidates;
+mod cell;
+pub mod number_plan;
 
+pub use callee::{ZoneSource, zones_of_callee};
 pub use candidates::{NoZone, Zones};
+pub use cell::ZoneCellError;
 
 /// The last year whose clock changes are known; later instants keep the last offset of this year.
 const LAST_YEAR: i16 = 2200;

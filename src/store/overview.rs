@@ -270,17 +270,20 @@ pub async fn has_enrollments(tx: &mut Tx, campaign_id: &str) -> Result<bool> {
     )? > 0)
 }
 
-/// Whether anybody enrolled in a campaign has a zone of their own.
-pub async fn has_zones(tx: &mut Tx, campaign_id: &str) -> Result<bool> {
-    Ok(scalar!(
+/// How many active enrollments of a campaign had one of these reasons at the last check, by reason.
+pub async fn blocked_by(tx: &mut Tx, campaign_id: &str, reasons: [&str; 2]) -> Result<HashMap<String, i64>> {
+    Ok(fetch!(
         tx,
-        i64,
-        fetch_one,
-        "SELECT count(*) FROM (
-             SELECT 1 FROM enrollments e JOIN contacts k ON k.id = e.contact_id
-             WHERE e.campaign_id = $1 AND e.status = 'active' AND k.timezone IS NOT NULL LIMIT 1) AS found",
-        campaign_id
-    )? > 0)
+        (String, i64),
+        fetch_all,
+        "SELECT last_reason, count(*) FROM enrollments
+         WHERE campaign_id = $1 AND status = 'active' AND last_reason IN ($2, $3) GROUP BY last_reason",
+        campaign_id,
+        reasons[0],
+        reasons[1]
+    )?
+    .into_iter()
+    .collect())
 }
 
 /// The database's own settings that durability and correctness stand on, read back from it: name and value. On SQLite

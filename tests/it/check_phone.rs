@@ -9,16 +9,16 @@ fn numbers_given_as_arguments_are_listed() {
     insta::assert_snapshot!(output, @r"
     exit: 4
     --- stdout
-     input            e164          extension  reason
-     802-849-6111 x2  +18028496111  2
-     911                                       not_callable
+     input            e164          extension  reason              zones
+     802-849-6111 x2  +18028496111  2                              America/New_York
+     911                                       short_or_emergency
      NULL                                      no_phone
     --- stderr
     ");
     let output = Callops::new(&scratch).run(["check-phone", "+49302270123.0", "--format", "json"]).success();
     assert_eq!(
         output.json(),
-        serde_json::json!([{"input": "+49302270123.0", "e164": "+49302270123", "extension": null, "reason": null}])
+        serde_json::json!([{"input": "+49302270123.0", "e164": "+49302270123", "extension": null, "reason": null, "zones": ["Europe/Berlin"]}])
     );
 }
 
@@ -30,12 +30,12 @@ fn standard_input_is_answered_line_by_line() {
     insta::assert_snapshot!(output, @r#"
     exit: 4
     --- stdout
-    {"input":"802-849-6111 x2","e164":null,"extension":null,"reason":"region_needed"}
-    {"input":"��","e164":null,"extension":null,"reason":"not_utf8"}
-    {"input":"","e164":null,"extension":null,"reason":"no_phone"}
-    {"input":"1.41555E+10","e164":null,"extension":null,"reason":"spreadsheet_damage"}
-    {"input":"802-849-6111","e164":null,"extension":null,"reason":"region_needed"}
-    {"input":"+1 802 849 6111","e164":"+18028496111","extension":null,"reason":null}
+    {"input":"802-849-6111 x2","e164":null,"extension":null,"reason":"region_needed","zones":null}
+    {"input":"��","e164":null,"extension":null,"reason":"not_utf8","zones":null}
+    {"input":"","e164":null,"extension":null,"reason":"no_phone","zones":null}
+    {"input":"1.41555E+10","e164":null,"extension":null,"reason":"spreadsheet_damage","zones":null}
+    {"input":"802-849-6111","e164":null,"extension":null,"reason":"region_needed","zones":null}
+    {"input":"+1 802 849 6111","e164":"+18028496111","extension":null,"reason":null,"zones":["America/New_York"]}
     --- stderr
     "#);
     let empty = Callops::new(&scratch).run(["check-phone", "--format", "jsonl", "-"]).success();

@@ -88,9 +88,14 @@ on_both_databases! {
             (5, "zoneless", json!({"zone_policy": "callee"})),
             (6, "broken", json!({"frequency": "hourly"})),
         ] {
+            // A satellite phone is of no place.
+            let contact = if name == "zoneless" { "01JDA000000000000000000009" } else { "01JDA000000000000000000001" };
+            if name == "zoneless" {
+                world.put_contact(contact, "acme", "+88212345678", None).await;
+            }
             world.put_campaign(&campaign(number), "acme", name, &changes).await;
             if name != "empty" {
-                world.enroll(&campaign(number), "01JDA000000000000000000001").await;
+                world.enroll(&campaign(number), contact).await;
             }
         }
         let (_, attempt) = world.dial(CHECKUP, "01JDA000000000000000000001", "2026-11-20", at("2026-11-20T14:30:00Z")).await;
@@ -108,7 +113,7 @@ on_both_databases! {
             ("campaign:acme/over", "warning", "its last date, 2026-11-01, is over"),
             ("campaign:acme/never", "warning", "opens on no day of the next 400"),
             ("campaign:acme/empty", "warning", "nobody is enrolled"),
-            ("campaign:acme/zoneless", "warning", "nobody enrolled has one"),
+            ("campaign:acme/zoneless", "warning", "open at no moment for anybody enrolled"),
             ("campaign:acme/broken", "problem", "hourly"),
             ("campaign:acme/checkup", "warning", "no such agent"),
             ("unknown_attempts", "warning", "1 older than 15 minutes"),

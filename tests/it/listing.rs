@@ -111,10 +111,10 @@ on_both_databases! {
         assert_same_snapshot!(operate(&db, ["list", "contacts"]), @r#"
         exit: 0
         --- stdout
-         id                          tenant  phone         extension  name  timezone          preferred time  created at
-         [ulid-1------------------]  acme    +18022236942             Ann   America/New_York                  [A UTC TIME IN SECS]
-         [ulid-2------------------]  acme    +18022236943                                                     [A UTC TIME IN SECS]
-         [ulid-3------------------]  acme    +18022236944                                                     [A UTC TIME IN SECS]
+         id                          tenant  phone         extension  name  timezone          zones             preferred time  created at
+         [ulid-1------------------]  acme    +18022236942             Ann   America/New_York  America/New_York                  [A UTC TIME IN SECS]
+         [ulid-2------------------]  acme    +18022236943                                     America/New_York                  [A UTC TIME IN SECS]
+         [ulid-3------------------]  acme    +18022236944                                     America/New_York                  [A UTC TIME IN SECS]
         --- stderr
         "#);
         assert_same_snapshot!(operate(&db, ["list", "enrollments", "--format", "csv"]), @r#"
@@ -245,7 +245,10 @@ on_both_databases! {
           "email": null,
           "external_id": null,
           "timezone": "America/New_York",
-          "timezone_source": "given",
+          "zones": [
+            "America/New_York"
+          ],
+          "zones_source": "given",
           "preferred_time": null,
           "attributes": {},
           "import": null,

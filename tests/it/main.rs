@@ -7,6 +7,7 @@ mod check_phone;
 mod cli;
 mod common;
 mod config;
+mod costly_numbers;
 mod demo;
 mod doctor;
 mod durability;

@@ -296,7 +296,7 @@ on_both_databases! {
         exit: 2
         --- stdout
         --- stderr
-        error: "12" is no contact's id, and no phone: emergency, short, premium-rate, shared-cost and fax numbers are not called
+        error: "12" is no contact's id, and no phone: emergency and short numbers are not called
         hint: `callops list contacts` shows ids; a phone is safest as +<country code>...
         "#);
         let listed = operate(&db, ["list", "contacts", "--format", "json"]).json();

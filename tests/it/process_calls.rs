@@ -3,3 +3,4 @@
 
 mod settling;
 mod stories;
+mod zones;

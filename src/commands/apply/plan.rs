@@ -7,6 +7,7 @@ use super::Stored;
 use super::read::{Wanted, WantedAccount, WantedCampaign, WantedTenant};
 use crate::domain::campaign::{AccountSettings, Rules, TenantSettings};
 use crate::domain::duration::HumanDuration;
+use crate::domain::phone::CallAlso;
 use crate::output::Rows;
 use crate::store::setup::{Account, Campaign, Tenant};
 
@@ -179,10 +180,11 @@ fn tenant_fields(tenant: &Tenant) -> Fields {
         ("timezone", json!(tenant.timezone)),
     ];
     match tenant.settings() {
-        Ok(TenantSettings { min_gap_seconds, max_calls_per_day, allow_only }) => fields.extend([
+        Ok(TenantSettings { min_gap_seconds, max_calls_per_day, allow_only, call_also }) => fields.extend([
             ("min_gap", duration(min_gap_seconds)),
             ("max_calls_per_day", json!(max_calls_per_day)),
             ("allow_only", json!(allow_only)),
+            ("call_also", if call_also == CallAlso::default() { Value::Null } else { json!(call_also) }),
         ]),
         Err(error) => fields.push(("settings", json!(error.to_string()))),
     }

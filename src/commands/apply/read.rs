@@ -15,7 +15,7 @@ use crate::domain::campaign::{
 use crate::domain::duration::HumanDuration;
 use crate::domain::evidence::RetryPolicy;
 use crate::domain::outcome::Outcome;
-use crate::domain::phone::parse_phone;
+use crate::domain::phone::{CallAlso, Costly, parse_phone};
 use crate::domain::region::{Region, RegionProblem};
 use crate::domain::schedule::Schedule;
 use crate::domain::secret_ref::SecretRef;
@@ -25,7 +25,8 @@ use crate::domain::zone::Zone;
 
 const ACCOUNT_KEYS: &[&str] =
     &["provider", "api_key", "webhook_secret", "max_concurrency", "calls_per_minute", "base_url"];
-const TENANT_KEYS: &[&str] = &["name", "region", "timezone", "min_gap", "max_calls_per_day", "allow_only", "campaign"];
+const TENANT_KEYS: &[&str] =
+    &["name", "region", "timezone", "min_gap", "max_calls_per_day", "allow_only", "call_also", "campaign"];
 const CAMPAIGN_KEYS: &[&str] = &[
     "account",
     "vapi",
@@ -226,13 +227,19 @@ fn read_tenant<'d>(at: Located<'d, String>, section: &Section<'d>, problems: &mu
     });
     let timezone = problems.take(section.string("timezone"));
     let timezone = problems.convert(timezone, |name| Zone::parse(&name));
+    let call_also: CallAlso = match problems.take(section.texts("call_also")) {
+        Some(list) => {
+            list.value.into_iter().filter_map(|word| problems.convert(Some(word), |word| costly(&word))).collect()
+        }
+        None => CallAlso::default(),
+    };
     let allow_only = match problems.take(section.texts("allow_only")) {
         // National numbers cannot be read by a region that is wrong, and that is told already.
         Some(_) if region_given && region.is_none() => None,
         Some(list) => {
             let mut phones = BTreeSet::new();
             for phone in list.value {
-                let phone = problems.convert(Some(phone), |text| match parse_phone(&text, region) {
+                let phone = problems.convert(Some(phone), |text| match parse_phone(&text, region, call_also) {
                     Ok(parsed) => Ok(parsed.phone.to_string()),
                     Err(problem) => Err(format!("{text:?}: {problem}")),
                 });
@@ -246,6 +253,7 @@ fn read_tenant<'d>(at: Located<'d, String>, section: &Section<'d>, problems: &mu
         min_gap_seconds: seconds(section, "min_gap", 0..=30 * DAY_SECONDS, problems),
         max_calls_per_day: integer(section, "max_calls_per_day", 1..=1000, problems),
         allow_only,
+        call_also,
     };
     WantedTenant {
         display_name: display_name.unwrap_or_else(|| at.value.clone()),
@@ -254,6 +262,20 @@ fn read_tenant<'d>(at: Located<'d, String>, section: &Section<'d>, problems: &mu
         timezone,
         settings,
     }
+}
+
+/// A class of numbers by its word.
+fn costly(word: &str) -> Result<Costly, String> {
+    word.parse().map_err(|_| {
+        let known = Costly::ALL.iter().map(|class| class.as_str());
+        match nearest(word, known) {
+            Some(known) => format!("{word:?} is no class of numbers; did you mean {known}?"),
+            None => format!(
+                "{word:?} is no class of numbers that can be called; there are premium_rate and shared_cost, and \
+                 emergency and short numbers are never called"
+            ),
+        }
+    })
 }
 
 fn read_campaign<'d>(

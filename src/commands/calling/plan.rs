@@ -1,5 +1,6 @@
 //! Who is due: from stored rows to claims, by the gates.
 
+mod place;
 mod source;
 
 use std::collections::HashMap;
@@ -7,10 +8,11 @@ use std::collections::HashMap;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value};
 
+pub use self::place::Place;
 pub use self::source::Source;
 use super::counts::Counts;
 use crate::app::{App, new_id};
-use crate::domain::campaign::{CLOSE_MARGIN_SECONDS, Rules, TenantSettings, ZonePolicy};
+use crate::domain::campaign::{CLOSE_MARGIN_SECONDS, Rules, TenantSettings};
 use crate::domain::dial::DialRequest;
 use crate::domain::gate::{Facts, RetryFacts};
 use crate::domain::preferred::PreferredTime;
@@ -26,6 +28,9 @@ use crate::store::{Result, Tx, control, runs};
 const LOOK_AGAIN_SECONDS: i64 = 60;
 /// How long a call waits whose contact is blocked by something that only a person can end.
 pub const LOOK_AGAIN_LATER_SECONDS: i64 = 15 * 60;
+/// How long somebody waits whose zones forbid any call. Only a change ends that, which makes a check due by itself; but
+/// zone rules and number plans change with the program, and clocks with the seasons.
+const LOOK_AGAIN_AT_ZONES_DAYS: i64 = 7;
 
 /// A campaign with everything that its gates need, read once a run.
 #[derive(Clone, Debug)]
@@ -42,6 +47,8 @@ pub struct Context {
     pub account: Account,
     /// Whether a pause stops it.
     pub paused: bool,
+    /// What was found out about sets of zones.
+    common_windows: place::CommonWindows,
 }
 
 /// Somebody who is due, ready to be claimed and dialled.
@@ -88,6 +95,7 @@ impl Context {
             own_zone: rules.timezone.or(tenant_zone).map(Zones::from),
             tenant: tenant.settings()?,
             account: account.clone(),
+            common_windows: place::CommonWindows::default(),
             rules,
             campaign,
         })
@@ -98,20 +106,11 @@ impl Context {
         self.account.held_until.max(self.campaign.held_until)
     }
 
-    /// The zones in which a contact may be: the given one, or the campaign's by its policy.
-    pub fn zones(&self, contact_timezone: Option<&str>) -> Option<Zones> {
-        match self.rules.zone_policy {
-            ZonePolicy::Campaign => self.own_zone.clone(),
-            // A zone that cannot be read is no zone: nobody is called on a guess.
-            ZonePolicy::Callee => contact_timezone.and_then(|name| Zone::parse(name).ok()).map(Zones::from),
-        }
-    }
-
     /// What the gates look at for one person.
     pub fn facts<'a>(
         &'a self,
         candidate: &'a Candidate,
-        zones: Option<&'a Zones>,
+        place: &'a Place,
         history: &'a History,
         retry: Option<RetryFacts>,
         run_interval_seconds: i64,
@@ -122,7 +121,8 @@ impl Context {
             paused: self.paused,
             campaign_active: self.campaign.active,
             enrolled: candidate.enrollment_status == "active",
-            zones,
+            zones: place.zones.as_ref(),
+            has_common_window: place.has_common_window,
             phone: &candidate.phone,
             preferred_time: candidate.preferred_time.as_deref().and_then(|text| text.parse::<PreferredTime>().ok()),
             run_interval_seconds,
@@ -223,7 +223,7 @@ async fn plan_waiting(
     for call in waiting {
         let candidate = &call.candidate;
         let history = histories.get(&candidate.contact_id).unwrap_or(&nothing);
-        let zones = context.zones(candidate.timezone.as_deref());
+        let place = context.place(candidate, now);
         let Ok(period) = call.slot_key.parse::<Period>() else {
             planned.expired.push(call.call_id.clone());
             continue;
@@ -233,19 +233,19 @@ async fn plan_waiting(
             continue;
         }
         // Before any gate: a call whose period is over waits for nothing any more.
-        if let Some(zones) = &zones
+        if let Some(zones) = place.open_zones()
             && context.rules.schedule.next_open_in_period(zones, period, now).is_none()
         {
             planned.expired.push(call.call_id.clone());
             continue;
         }
         let retry = RetryFacts { due_at: call.next_attempt_at, period };
-        let facts = context.facts(candidate, zones.as_ref(), history, Some(retry), search.run_interval_seconds);
+        let facts = context.facts(candidate, &place, history, Some(retry), search.run_interval_seconds);
         match facts.first_block(now) {
             None => {
                 let number = call.attempt_count + 1;
                 let last = rang.get(&candidate.phone).copied();
-                if let Some(zones) = &zones
+                if let Some(zones) = &place.zones
                     && let Some(due) = make_due(
                         context,
                         candidate,
@@ -289,15 +289,15 @@ async fn plan_candidates(
     let nothing = History::default();
     for candidate in candidates {
         let history = histories.get(&candidate.contact_id).unwrap_or(&nothing);
-        let zones = context.zones(candidate.timezone.as_deref());
-        let facts = context.facts(candidate, zones.as_ref(), history, None, search.run_interval_seconds);
+        let place = context.place(candidate, now);
+        let facts = context.facts(candidate, &place, history, None, search.run_interval_seconds);
         let preferred_unreadable = candidate.preferred_time.is_some() && facts.preferred_time.is_none();
         let block = if preferred_unreadable {
             Some(("unreadable_preferred_time", None))
         } else {
             facts.first_block(now).map(|(_, reason, _)| (reason, next_check(&facts, reason, now)))
         };
-        match (block, &zones) {
+        match (block, &place.zones) {
             (None, Some(zones)) => {
                 let slot = Slot { call_id: new_id(now), number: 1, key: String::new() };
                 if let Some(planned) = make_due(context, candidate, zones, slot, &facts, history.last, search, now) {
@@ -328,7 +328,8 @@ fn next_check(facts: &Facts<'_>, reason: &str, now: DateTime<Utc>) -> Option<Dat
         }
         "suppressed" => Some(now + TimeDelta::seconds(LOOK_AGAIN_LATER_SECONDS)),
         // A change to the contact or the rules ends these, and makes a check due by itself.
-        "no_timezone" | "not_on_allow_list" | "not_enrolled" | "campaign_inactive" => None,
+        "not_on_allow_list" | "not_enrolled" | "campaign_inactive" => None,
+        "no_timezone" | "no_common_window" => Some(now + TimeDelta::days(LOOK_AGAIN_AT_ZONES_DAYS)),
         _ => {
             // What may be over by then must not hide the moment at which time alone lets somebody be called.
             let calm = Facts { live_attempt: false, suppressed: false, paused: false, ..facts.clone() };

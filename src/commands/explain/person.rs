@@ -5,12 +5,11 @@ use std::collections::HashMap;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::app::App;
-use crate::commands::calling::plan::Context;
+use crate::commands::calling::plan::{Context, Place};
 use crate::domain::gate::{Check, Facts, Gate, RetryFacts, Verdict};
 use crate::domain::schedule::SEARCH_DAYS;
 use crate::domain::secret_ref::SecretRef;
 use crate::domain::slot::Period;
-use crate::domain::zone::Zones;
 use crate::store::claims::{self, AccountLimits};
 use crate::store::enrollments::{self, History};
 use crate::store::overview::{Enrolled, WaitingCall};
@@ -28,7 +27,7 @@ const LIFTABLE: [&str; 5] = ["paused", "campaign_inactive", "live_attempt", "no_
 pub(in crate::commands) struct Person<'a> {
     pub(in crate::commands) context: &'a Context,
     pub(in crate::commands) enrolled: Enrolled,
-    pub(in crate::commands) zones: Option<Zones>,
+    pub(in crate::commands) place: Place,
     /// The call that waits for another attempt, which is what would be dialled next.
     pub(in crate::commands) waiting: Option<(WaitingCall, RetryFacts)>,
     /// Where the account's key is, or why it cannot be read.
@@ -77,8 +76,9 @@ impl<'a> Person<'a> {
         context: &'a Context,
         enrolled: Enrolled,
         waiting: Option<WaitingCall>,
+        at: DateTime<Utc>,
     ) -> Self {
-        let zones = context.zones(enrolled.candidate.timezone.as_deref());
+        let place = context.place(&enrolled.candidate, at);
         // A call whose slot names no period is ended by the next run rather than dialled.
         let waiting = waiting.and_then(|call| {
             let period = call.slot_key.parse::<Period>().ok()?;
@@ -86,7 +86,7 @@ impl<'a> Person<'a> {
             Some((call, retry))
         });
         Self {
-            zones,
+            place,
             waiting,
             credentials: credentials(app, context),
             run_interval_seconds: i64::from(app.config.run_interval.seconds()),
@@ -124,7 +124,7 @@ impl<'a> Person<'a> {
     }
 
     async fn slot_at(&self, tx: &mut Tx, at: DateTime<Utc>) -> Result<Option<SlotSeen>> {
-        let Some(zones) = &self.zones else { return Ok(None) };
+        let Some(zones) = self.place.open_zones() else { return Ok(None) };
         let (rules, campaign) = (&self.context.rules, &self.context.campaign);
         let open = rules.schedule.opened_on(zones, at);
         let date = open.or_else(|| {
@@ -140,12 +140,12 @@ impl<'a> Person<'a> {
 
     /// What the gates look at: the planner's facts, and what the planner leaves to the claim.
     pub(in crate::commands) fn facts<'s>(&'s self, seen: &'s Seen) -> Facts<'s> {
-        let (candidate, zones) = (&self.enrolled.candidate, self.zones.as_ref());
+        let candidate = &self.enrolled.candidate;
         Facts {
             slot_taken: seen.slot.as_ref().is_some_and(|slot| slot.is_open && slot.holder.is_some()),
             has_credentials: self.credentials.is_ok(),
             has_capacity: seen.free_capacity > 0,
-            ..self.context.facts(candidate, zones, &seen.history, seen.retry, self.run_interval_seconds)
+            ..self.context.facts(candidate, &self.place, &seen.history, seen.retry, self.run_interval_seconds)
         }
     }
 
@@ -271,7 +271,7 @@ mod tests {
 
     use super::*;
     use crate::domain::campaign::{Rules, TenantSettings};
-    use crate::domain::zone::Zone;
+    use crate::domain::zone::{Zone, Zones};
 
     fn rules(frequency: &str, window: &str, days: &[&str]) -> Rules {
         serde_json::from_value(json!({
@@ -314,6 +314,7 @@ mod tests {
                 campaign_active: !rare(4),
                 enrolled: true,
                 zones: if rare(5) { None } else { Some(&zones) },
+                has_common_window: true,
                 phone: "+14155550100",
                 preferred_time: preferred.map(|text| text.parse().expect("a time")),
                 run_interval_seconds: 60,

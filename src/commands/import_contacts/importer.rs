@@ -12,6 +12,7 @@ use super::files::ReportFile;
 use super::rejects::RejectsFile;
 use super::settle::Target;
 use super::tally::{Tally, Verdict};
+use crate::domain::contact_row::ZoneTally;
 use crate::domain::preferred::PreferredTime;
 use crate::store::Tx;
 
@@ -27,7 +28,8 @@ pub(super) struct Importer {
     pub(super) examples: Vec<String>,
     /// How many rows named each preferred time.
     pub(super) preferred_times: BTreeMap<PreferredTime, u64>,
-    pub(super) without_zone: u64,
+    /// What is known of the zones of rows that can be used.
+    pub(super) zones: ZoneTally,
     /// Rows whose phone cell holds several valid numbers.
     pub(super) with_alternates: u64,
 }
@@ -41,7 +43,7 @@ impl Importer {
             tally: Tally::default(),
             examples: Vec::new(),
             preferred_times: BTreeMap::new(),
-            without_zone: 0,
+            zones: ZoneTally::default(),
             with_alternates: 0,
         }
     }
@@ -111,7 +113,7 @@ impl Importer {
             let verdict = entry.verdict.ok_or_else(|| anyhow!("line {} was left without a verdict", entry.line))?;
             self.tally.count(verdict, entry.reason);
             if let Some(row) = &entry.row {
-                self.without_zone += u64::from(row.timezone.is_none());
+                self.zones.count(row.timezone.is_some(), row.phone.as_str());
                 self.with_alternates += u64::from(!row.alternates.is_empty());
                 if let Some(time) = row.preferred_time {
                     *self.preferred_times.entry(time).or_default() += 1;

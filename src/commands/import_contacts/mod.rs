@@ -25,6 +25,7 @@ use crate::clock::Clock;
 use crate::commands::check_phone::region_option;
 use crate::domain::campaign::Rules;
 use crate::domain::contact_row::{Field, RowReader, nearest};
+use crate::domain::phone::CallAlso;
 use crate::domain::region::Region;
 use crate::error::{Exit, Failure};
 use crate::fail_point;
@@ -146,6 +147,7 @@ struct Setting<'a> {
     read_as: ReadAs,
     explicit: Vec<(Field, String)>,
     region: Option<Region>,
+    also: CallAlso,
     campaign: Option<(setup::Campaign, Option<Rules>)>,
     now: DateTime<Utc>,
 }
@@ -200,7 +202,8 @@ pub async fn import(db: Option<&Db>, now: DateTime<Utc>, printer: &Printer, args
         }
     }
     let source = Source::open(&args.file, read_as.encoding)?;
-    let mut setting = Setting { args, source, read_as, explicit, region, campaign: None, now };
+    let also = CallAlso::default();
+    let mut setting = Setting { args, source, read_as, explicit, region, also, campaign: None, now };
     let mut tries = 1;
     let done = loop {
         match run_once(db, printer, &mut setting).await {
@@ -238,7 +241,7 @@ async fn run_once(db: Option<&Db>, printer: &Printer, setting: &mut Setting<'_>)
     let mut importer = Importer::new(target, rejects, report);
     let reading = Reading {
         list,
-        rows: RowReader::new(columns.mapping, setting.region),
+        rows: RowReader::new(columns.mapping, setting.region, setting.also),
         first_lines: FirstLines::default(),
         keeps_raw: args.rejects.is_some(),
     };
@@ -272,6 +275,7 @@ async fn look_up(tx: &mut Tx, tenant: &str, setting: &mut Setting<'_>) -> anyhow
         };
         return Err(failure.into());
     };
+    setting.also = found.settings()?.call_also;
     if setting.region.is_none() {
         setting.region = found.region.as_deref().map(str::parse).transpose().map_err(|problem| {
             Failure::configuration(format!("tenant {tenant}: {problem}")).hint("mend it with `callops apply FILE`")

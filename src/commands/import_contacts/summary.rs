@@ -83,11 +83,22 @@ fn warn_about_calls(printer: &Printer, setting: &Setting<'_>, importer: &Importe
         printer
             .warn(format!("{outside} contacts prefer a time outside the window {window}; they are due when it opens"));
     }
-    if rules.zone_policy == ZonePolicy::Callee && importer.without_zone > 0 {
+    if rules.zone_policy != ZonePolicy::Callee {
+        return;
+    }
+    let name = campaign.full_name();
+    let without_zone = importer.zones.without_zone();
+    if without_zone > 0 {
         printer.warn(format!(
-            "{} rows give no time zone; campaign {} calls by the callee's, so a contact without one is not called",
-            importer.without_zone,
-            campaign.full_name()
+            "of {without_zone} rows no time zone is known, neither by the list nor by the phone; campaign {name} calls by \
+             the callee's, so these are not called"
+        ));
+    }
+    let without_window = importer.zones.without_common_window(&rules.schedule, setting.now);
+    if without_window > 0 {
+        printer.warn(format!(
+            "{without_window} rows may be in zones so far apart that the window {window} of campaign {name} is never open \
+             in all of them; they are not called until their zone is given"
         ));
     }
 }

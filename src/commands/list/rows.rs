@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::Kind;
 use crate::commands::suppressing::scope_shown;
 use crate::commands::telling::{instant, json_text};
+use crate::domain::zone::zones_of_callee;
 use crate::output::Rows;
 use crate::store::calls::{self, Call};
 use crate::store::listing::{self, Filter};
@@ -99,11 +100,13 @@ async fn contacts(tx: &mut Tx, filter: &Filter) -> Result<Listed> {
             json!(contact.extension),
             json!(contact.name),
             json!(contact.timezone),
+            json!(zones_of_callee(contact.timezone.as_deref(), &contact.phone).map(|(zones, _)| zones.summary())),
             json!(contact.preferred_time),
             instant(Some(contact.created_at)),
         ]
     });
-    Ok((&["id", "tenant", "phone", "extension", "name", "timezone", "preferred_time", "created_at"], rows.collect()))
+    let columns = &["id", "tenant", "phone", "extension", "name", "timezone", "zones", "preferred_time", "created_at"];
+    Ok((columns, rows.collect()))
 }
 
 /// The columns of calls.

@@ -6,6 +6,7 @@ use crate::commands::apply::plan::campaign_fields;
 use crate::commands::list::rows::{CALL_COLUMNS, ENROLLMENT_COLUMNS, call_row, enrollment_row};
 use crate::commands::telling::{instant, json_text, record_of};
 use crate::domain::call::{Decision, Evidence};
+use crate::domain::zone::{ZoneSource, zones_of_callee};
 use crate::output::Rows;
 use crate::store::attempts::{self, Attempt};
 use crate::store::calls::{self, Call};
@@ -70,6 +71,7 @@ pub(super) async fn import(tx: &mut Tx, import: &Import) -> Result<Shown> {
 }
 
 pub(super) async fn contact(tx: &mut Tx, contact: &Contact) -> Result<Shown> {
+    let (zones, source) = zones_of_callee(contact.timezone.as_deref(), &contact.phone).unzip();
     let record = record_of(json!({
         "id": contact.id,
         "tenant": contact.tenant,
@@ -79,7 +81,8 @@ pub(super) async fn contact(tx: &mut Tx, contact: &Contact) -> Result<Shown> {
         "email": contact.email,
         "external_id": contact.external_id,
         "timezone": contact.timezone,
-        "timezone_source": contact.timezone_source,
+        "zones": zones,
+        "zones_source": source.map(ZoneSource::as_str),
         "preferred_time": contact.preferred_time,
         "attributes": json_text(Some(&contact.attributes)),
         "import": contact.import_id,

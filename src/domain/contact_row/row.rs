@@ -5,7 +5,7 @@ use thiserror::Error;
 use super::cells::Cells;
 use super::columns::{Field, Mapping};
 use crate::domain::csv_cell::unescape;
-use crate::domain::phone::{ParsedPhone, Phone, PhoneParser, PhoneProblem, is_placeholder};
+use crate::domain::phone::{CallAlso, ParsedPhone, Phone, PhoneParser, PhoneProblem, is_placeholder};
 use crate::domain::preferred::PreferredTime;
 use crate::domain::region::Region;
 use crate::domain::zone::Zone;
@@ -61,7 +61,7 @@ pub enum RowReason {
     UnknownRegion,
     /// The extension is no digits.
     InvalidExtension,
-    /// The zone is no IANA name.
+    /// The zone is no IANA name, and no US name that means just one zone.
     InvalidTimezone,
     /// The preferred time is no `HH:MM`.
     InvalidPreferredTime,
@@ -97,18 +97,20 @@ pub struct RowReader {
     /// The attribute's column that is named as the one for further numbers: an exported list has one.
     alternates_column: Option<usize>,
     region: Option<Region>,
+    also: CallAlso,
     parser: PhoneParser,
 }
 
 impl RowReader {
-    /// A reader for lists with this header; `region` counts where a row names none.
-    pub fn new(mapping: Mapping, region: Option<Region>) -> Self {
+    /// A reader for lists with this header; `region` counts where a row names none, and of numbers that cost extra the
+    /// classes in `also` are taken.
+    pub fn new(mapping: Mapping, region: Option<Region>, also: CallAlso) -> Self {
         let columns = Field::ALL.map(|field| mapping.column_of(field));
         let key = |name: &str| serde_json::to_vec(name).expect("text is JSON");
         let attributes = mapping.attributes().iter().map(|(index, name)| (*index, key(name))).collect();
         let alternates = mapping.attributes().iter().find(|(_, name)| name == ALTERNATE_PHONES);
         let alternates_column = alternates.map(|(index, _)| *index);
-        Self { mapping, columns, attributes, alternates_column, region, parser: PhoneParser::new() }
+        Self { mapping, columns, attributes, alternates_column, region, also, parser: PhoneParser::new() }
     }
 
     /// How the header was read.
@@ -127,7 +129,7 @@ impl RowReader {
         let (parsed, alternates) = self.phone(written(cells, text, phone_column), cell(Field::Region))?;
         let own_extension = cell(Field::Extension).map(extension).transpose()?;
         let timezone = cell(Field::Timezone)
-            .map(str::parse::<Zone>)
+            .map(|text| Zone::from_cell(text, &parsed.phone))
             .transpose()
             .map_err(|error| problem(RowReason::InvalidTimezone, error.to_string()))?;
         let preferred_time = cell(Field::PreferredTime)
@@ -185,7 +187,7 @@ impl RowReader {
             Some(Err(error)) => Err(error),
         };
         let by_plan = region.clone().unwrap_or(None);
-        let refused = match self.parser.parse(text, by_plan) {
+        let refused = match self.parser.parse(text, by_plan, self.also) {
             Ok(parsed) => return Ok((parsed, Vec::new())),
             Err(PhoneProblem::RegionNeeded) if region.is_err() => {
                 let detail = region.err().map(|error| error.to_string()).unwrap_or_default();
@@ -216,8 +218,10 @@ impl RowReader {
         if parts.iter().map(|part| digits(part)).find(|digits| *digits > 0)? < 7 {
             return None;
         }
-        let mut numbers =
-            parts.into_iter().filter(|part| digits(part) >= 7).filter_map(|part| self.parser.parse(part, region).ok());
+        let mut numbers = parts
+            .into_iter()
+            .filter(|part| digits(part) >= 7)
+            .filter_map(|part| self.parser.parse(part, region, self.also).ok());
         let first = numbers.next()?;
         let rest: Vec<Phone> = numbers.map(|parsed| parsed.phone).collect();
         let mut alternates: Vec<Phone> = Vec::new();
@@ -321,7 +325,7 @@ mod tests {
     fn read(header: &[&str], cells: &[&str], region: &str) -> Result<ContactRow, RowProblem> {
         let header: Vec<String> = header.iter().map(|name| (*name).to_owned()).collect();
         let region = (!region.is_empty()).then(|| region.parse().unwrap());
-        let reader = RowReader::new(Mapping::new(&header, &[]).unwrap(), region);
+        let reader = RowReader::new(Mapping::new(&header, &[]).unwrap(), region, CallAlso::default());
         let (bytes, ends) = joined(cells);
         reader.read(Cells::new(&bytes, &ends))
     }
@@ -370,6 +374,14 @@ mod tests {
         let row = read(&["phone", "name", "'=note"], &["'+18022236942", "''=x", "'-1"], "").unwrap();
         assert_eq!((row.phone.as_str(), row.name.as_deref()), ("+18022236942", Some("'=x")));
         assert_eq!(row.attributes, r#"{"=note":"-1"}"#);
+    }
+
+    #[test]
+    fn a_us_name_is_a_zone() {
+        let zone = |cell| read(&["phone", "timezone"], &["802-223-6942", cell], "US").unwrap().timezone.unwrap().name();
+        assert_eq!(zone("Eastern"), "America/New_York");
+        assert_eq!(zone("EST"), "America/New_York");
+        assert_eq!(zone("US/Pacific"), "US/Pacific");
     }
 
     #[test]
@@ -428,6 +440,8 @@ mod tests {
         for (cells, code) in [
             (&[good, "America/New York", ""][..], "invalid_timezone"),
             (&[good, "EST5EDT4", ""], "invalid_timezone"),
+            (&[good, "Mountain", ""], "invalid_timezone"),
+            (&["+61291234567", "EST", ""], "invalid_timezone"),
             (&[good, "", "25:00"], "invalid_preferred_time"),
             (&[good, "", "noon"], "invalid_preferred_time"),
             (&[good, ""], "ragged_row"),
@@ -435,18 +449,19 @@ mod tests {
             (&[good, "a\0b", ""], "nul_byte"),
             (&["", "", ""], "no_phone"),
             (&["1.41555E+10", "", ""], "spreadsheet_damage"),
-            (&["911", "", ""], "not_callable"),
+            (&["911", "", ""], "short_or_emergency"),
+            (&["900-234-5678", "", ""], "premium_rate"),
         ] {
             assert_eq!(read(&header, cells, "US").unwrap_err().reason.code(), code, "{cells:?}");
         }
         let mapping = Mapping::new(&["phone".to_owned()], &[]).unwrap();
         let (bytes, ends) = joined(&[b"+1\xff"]);
-        let problem = RowReader::new(mapping, None).read(Cells::new(&bytes, &ends)).unwrap_err();
+        let problem = RowReader::new(mapping, None, CallAlso::default()).read(Cells::new(&bytes, &ends)).unwrap_err();
         assert_eq!(problem.reason.code(), "bad_encoding");
         // Half a letter in each of two cells is no letter, though one behind the other they would be.
         let mapping = Mapping::new(&["phone".to_owned(), "name".to_owned()], &[]).unwrap();
         let (bytes, ends) = joined(&[b"+18022236942\xc3", &b"\xa9"[..]]);
-        let problem = RowReader::new(mapping, None).read(Cells::new(&bytes, &ends)).unwrap_err();
+        let problem = RowReader::new(mapping, None, CallAlso::default()).read(Cells::new(&bytes, &ends)).unwrap_err();
         assert_eq!(problem.reason.code(), "bad_encoding");
         assert!(read(&header, &[good, "", "9:30:00"], "").unwrap().preferred_time.unwrap().to_string() == "09:30");
     }

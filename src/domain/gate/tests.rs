@@ -43,6 +43,7 @@ fn open<'a>(rules: &'a Rules, tenant: &'a TenantSettings, zones: &'a Zones) -> F
         campaign_active: true,
         enrolled: true,
         zones: Some(zones),
+        has_common_window: true,
         phone: "+12025550101",
         preferred_time: None,
         run_interval_seconds: 60,
@@ -132,6 +133,7 @@ fn every_gate_can_block_alone() {
         ("active", "campaign_inactive", None, Facts { campaign_active: false, ..base() }),
         ("active", "not_enrolled", None, Facts { enrolled: false, ..base() }),
         ("zone", "no_timezone", None, Facts { zones: None, ..base() }),
+        ("zone", "no_common_window", None, Facts { has_common_window: false, ..base() }),
         (
             "preferred_time",
             "before_preferred_time",

@@ -9,7 +9,7 @@ use rlibphonenumber::{
 };
 
 use super::repair::repair;
-use super::{ParsedPhone, Phone, PhoneProblem};
+use super::{CallAlso, Costly, ParsedPhone, Phone, PhoneProblem};
 use crate::domain::region::Region;
 
 /// No written number is longer; what is, is another column's text, and costs time.
@@ -20,7 +20,8 @@ thread_local! {
     static PARSER: PhoneParser = PhoneParser::new();
 }
 
-/// Reads `input` as one phone number, with this thread's own parser. National numbers are read by `region`'s plan.
+/// Reads `input` as one phone number, with this thread's own parser. National numbers are read by `region`'s plan; of
+/// those that cost extra, the classes in `also` are taken.
 ///
 /// # Errors
 /// A [`PhoneProblem`] for anything that may not be dialled.
@@ -28,11 +29,11 @@ thread_local! {
 /// # Examples
 /// ```
 /// use callops::domain::phone::parse_phone;
-/// let parsed = parse_phone("(802) 223-6942 x1", Some("US".parse().unwrap())).unwrap();
+/// let parsed = parse_phone("(802) 223-6942 x1", Some("US".parse().unwrap()), Default::default()).unwrap();
 /// assert_eq!((parsed.phone.as_str(), parsed.extension.as_deref()), ("+18022236942", Some("1")));
 /// ```
-pub fn parse_phone(input: &str, region: Option<Region>) -> Result<ParsedPhone, PhoneProblem> {
-    PARSER.with(|parser| parser.parse(input, region))
+pub fn parse_phone(input: &str, region: Option<Region>, also: CallAlso) -> Result<ParsedPhone, PhoneProblem> {
+    PARSER.with(|parser| parser.parse(input, region, also))
 }
 
 /// Reads `input` as the number of somebody who is not to be called, with this thread's own parser. Numbers that may not
@@ -67,7 +68,7 @@ impl PhoneParser {
     }
 
     /// Reads `input` as one phone number; see [`parse_phone`].
-    pub fn parse(&self, input: &str, region: Option<Region>) -> Result<ParsedPhone, PhoneProblem> {
+    pub fn parse(&self, input: &str, region: Option<Region>, also: CallAlso) -> Result<ParsedPhone, PhoneProblem> {
         if input.len() > MAX_INPUT_CHARS && input.chars().nth(MAX_INPUT_CHARS).is_some() {
             let blank = input.chars().all(char::is_whitespace);
             return Err(if blank { PhoneProblem::NoPhone } else { PhoneProblem::NotANumber });
@@ -76,21 +77,21 @@ impl PhoneParser {
         // Nearly every number is digits and common signs alone, in which nothing can be said or parted.
         let is_plain = text.bytes().all(|byte| byte.is_ascii_digit() || b" +-().".contains(&byte));
         if !is_plain && names_a_fax(&text) {
-            return Err(PhoneProblem::NotCallable);
+            return Err(PhoneProblem::Fax);
         }
         if !is_plain
             && let Some(first) = before_separator(&text)
-            && self.read(&first, region).is_ok()
+            && self.read(&first, region, also).is_ok()
         {
             return Err(PhoneProblem::SeveralNumbers);
         }
-        let problem = match self.read(&text, region) {
+        let problem = match self.read(&text, region, also) {
             Ok(parsed) => return Ok(parsed),
             Err(problem) => problem,
         };
         // `00` is how most of the world dials `+`; only what is no number of the region itself is read so.
         if let Some(rest) = text.strip_prefix("00")
-            && let Ok(parsed) = self.read(&format!("+{rest}"), None)
+            && let Ok(parsed) = self.read(&format!("+{rest}"), None, also)
         {
             return Ok(parsed);
         }
@@ -99,50 +100,54 @@ impl PhoneParser {
 
     /// Reads `input` as a number that may be one that is not dialled; see [`identify_phone`].
     pub fn identify(&self, input: &str, region: Option<Region>) -> Result<Phone, PhoneProblem> {
-        let problem = match self.parse(input, region) {
+        let problem = match self.parse(input, region, CallAlso::ANY) {
             Ok(parsed) => return Ok(parsed.phone),
             Err(problem) => problem,
         };
         let undialled = match problem {
-            PhoneProblem::NotCallable => self.undialled(input, region),
+            PhoneProblem::Fax => self.undialled(input, region),
             PhoneProblem::InvalidNumber => Phone::from_e164(input.trim()).ok(),
             _ => None,
         };
         undialled.ok_or(problem)
     }
 
-    /// The E.164 form of a number that is not dialled, if it has one: emergency and short numbers have none.
+    /// The E.164 form of a number that is said to be a fax.
     fn undialled(&self, input: &str, region: Option<Region>) -> Option<Phone> {
         let text = repair(input).ok()?;
-        if is_emergency(&text) {
-            return None;
-        }
         let number = self.library.parse(&text, region.map(Region::library)).ok()?;
         if self.library.get_number_type(&number) == PhoneNumberType::Unknown { None } else { e164(&number) }
     }
 
-    fn read(&self, text: &str, region: Option<Region>) -> Result<ParsedPhone, PhoneProblem> {
-        if is_emergency(text) {
-            return Err(PhoneProblem::NotCallable);
+    fn read(&self, text: &str, region: Option<Region>, also: CallAlso) -> Result<ParsedPhone, PhoneProblem> {
+        if is_short(text, region) {
+            return Err(PhoneProblem::ShortOrEmergency);
         }
         let number =
             self.library.parse(text, region.map(Region::library)).map_err(|error| explain(&error, text, region))?;
         if has_words(text, &number) {
             return Err(PhoneProblem::NotANumber);
         }
-        match self.library.get_number_type(&number) {
-            PhoneNumberType::Unknown => Err(match self.library.is_possible_number_with_reason(&number) {
-                Ok(NumberLengthType::IsPossibleLocalOnly) | Err(ValidationError::TooShort) => PhoneProblem::TooShort,
-                Err(ValidationError::TooLong) => PhoneProblem::TooLong,
-                Err(ValidationError::InvalidCountryCode) => PhoneProblem::InvalidCountryCode,
-                _ => PhoneProblem::InvalidNumber,
-            }),
-            PhoneNumberType::PremiumRate | PhoneNumberType::SharedCost => Err(PhoneProblem::NotCallable),
-            _ => {
-                let phone = e164(&number).ok_or(PhoneProblem::InvalidNumber)?;
-                Ok(ParsedPhone { phone, extension: number.extension.filter(|digits| !digits.is_empty()) })
+        let costly = match self.library.get_number_type(&number) {
+            PhoneNumberType::Unknown => {
+                return Err(match self.library.is_possible_number_with_reason(&number) {
+                    Ok(NumberLengthType::IsPossibleLocalOnly) | Err(ValidationError::TooShort) => {
+                        PhoneProblem::TooShort
+                    }
+                    Err(ValidationError::TooLong) => PhoneProblem::TooLong,
+                    Err(ValidationError::InvalidCountryCode) => PhoneProblem::InvalidCountryCode,
+                    _ => PhoneProblem::InvalidNumber,
+                });
             }
+            PhoneNumberType::PremiumRate => Some(Costly::PremiumRate),
+            PhoneNumberType::SharedCost => Some(Costly::SharedCost),
+            _ => None,
+        };
+        if let Some(class) = costly.filter(|class| !also.contains(*class)) {
+            return Err(class.problem());
         }
+        let phone = e164(&number).ok_or(PhoneProblem::InvalidNumber)?;
+        Ok(ParsedPhone { phone, extension: number.extension.filter(|digits| !digits.is_empty()) })
     }
 }
 
@@ -172,12 +177,46 @@ fn explain(error: &ParseError, text: &str, region: Option<Region>) -> PhoneProbl
     }
 }
 
-/// Numbers that reach an emergency or an operator's short service somewhere: two or three digits, or the European
-/// harmonised 116xxx. Without a `+` they are dialled as they stand, so no numbering plan can make them harmless.
-fn is_emergency(text: &str) -> bool {
-    let digits: String = text.chars().filter(char::is_ascii_digit).collect();
-    let bare = !text.contains('+') && text.chars().all(|c| c.is_ascii_digit() || " -.()*#".contains(c));
-    bare && (digits.len() <= 3 || digits.len() == 6 && digits.starts_with("116"))
+/// The emergency numbers of more than three digits, by region. Those of Gabon that begin with 13 have any two digits
+/// behind it. Source: libphonenumber's ShortNumberMetadata.xml, release 9.0.43; the library in use here has none of it.
+const LONG_EMERGENCY: [(&str, &[&str]); 12] = [
+    ("CF", &["1220"]),
+    ("ER", &["124422", "127799", "201606", "201917", "202099", "202914"]),
+    ("FM", &["320221"]),
+    ("GA", &["13", "1730"]),
+    ("IN", &["1298", "2611"]),
+    ("NA", &["10111"]),
+    ("NE", &["723141"]),
+    ("OM", &["1444", "9999"]),
+    ("PK", &["1122"]),
+    ("SE", &["90000"]),
+    ("TH", &["1669"]),
+    ("ZA", &["10111", "10177"]),
+];
+
+/// Numbers that reach an emergency or an operator's short service: up to three digits, Europe's harmonised 116xxx (social
+/// services) and 118xx (directory enquiries, which could pass for a local number of Jersey), and longer emergency numbers
+/// of the region. Without a `+` they are dialled as they stand, so no numbering plan can make them harmless.
+fn is_short(text: &str, region: Option<Region>) -> bool {
+    const MAX_DIGITS: usize = 6;
+    let mut digits = String::new();
+    for sign in text.chars() {
+        match sign {
+            '0'..='9' if digits.len() == MAX_DIGITS => return false,
+            '0'..='9' => digits.push(sign),
+            ' ' | '-' | '.' | '(' | ')' | '*' | '#' => {}
+            _ => return false,
+        }
+    }
+    let is_european = matches!((&digits.get(..3), digits.len()), (Some("116"), 6) | (Some("118"), 5 | 6));
+    let is_emergency = || {
+        let Some(code) = region.map(Region::code) else { return false };
+        let known = LONG_EMERGENCY.iter().filter(|(of, _)| *of == code).flat_map(|(_, numbers)| *numbers);
+        known
+            .clone()
+            .any(|number| *number == digits || *number == "13" && digits.starts_with("13") && digits.len() == 4)
+    };
+    digits.len() <= 3 || is_european || is_emergency()
 }
 
 /// A number that is said to be a fax and not also a phone.
@@ -239,7 +278,7 @@ mod tests {
 
     fn parse(text: &str, region: &str) -> Result<String, PhoneProblem> {
         let region = (!region.is_empty()).then(|| region.parse().unwrap());
-        parse_phone(text, region).map(|p| match p.extension {
+        parse_phone(text, region, CallAlso::default()).map(|p| match p.extension {
             Some(extension) => format!("{} x{extension}", p.phone),
             None => p.phone.to_string(),
         })
@@ -292,15 +331,22 @@ mod tests {
             ("999-999-9999", "US", P::InvalidNumber),
             ("nobody", "US", P::NotANumber),
             ("bob@example.com", "US", P::NotANumber),
-            ("911", "US", P::NotCallable),
-            ("112", "DE", P::NotCallable),
-            ("110", "", P::NotCallable),
-            ("999", "GB", P::NotCallable),
-            ("116117", "DE", P::NotCallable),
-            ("900-234-5678", "US", P::NotCallable),
-            ("0900 1 234567", "DE", P::NotCallable),
-            ("0180 1 123456", "DE", P::NotCallable),
-            ("fax 802-223-6942", "US", P::NotCallable),
+            ("911", "US", P::ShortOrEmergency),
+            ("112", "DE", P::ShortOrEmergency),
+            ("110", "", P::ShortOrEmergency),
+            ("999", "GB", P::ShortOrEmergency),
+            ("116117", "DE", P::ShortOrEmergency),
+            ("11880", "DE", P::ShortOrEmergency),
+            ("118 000", "JE", P::ShortOrEmergency),
+            ("1669", "TH", P::ShortOrEmergency),
+            ("1669", "US", P::TooShort),
+            ("10177", "ZA", P::ShortOrEmergency),
+            ("1377", "GA", P::ShortOrEmergency),
+            ("13770", "GA", P::TooShort),
+            ("900-234-5678", "US", P::PremiumRate),
+            ("0900 1 234567", "DE", P::PremiumRate),
+            ("0180 1 123456", "DE", P::SharedCost),
+            ("fax 802-223-6942", "US", P::Fax),
             ("802-223-6942 / 802-265-3610", "US", P::SeveralNumbers),
             ("+49 30 2270123 / 24", "", P::SeveralNumbers),
             ("802-223-6942 or 802-265-3610", "US", P::SeveralNumbers),
@@ -310,6 +356,23 @@ mod tests {
         }
         assert_eq!(parse(&"8".repeat(1_000_000), "US"), Err(P::NotANumber));
         assert_eq!(parse(&" ".repeat(1_000_000), "US"), Err(P::NoPhone));
+    }
+
+    #[test]
+    fn a_costly_number_is_taken_where_its_class_is_allowed_and_no_other() {
+        let read = |text, region: &str, also: &[Costly]| {
+            let also = also.iter().copied().collect();
+            parse_phone(text, region.parse().ok(), also).map(|parsed| parsed.phone.as_str().to_owned())
+        };
+        let (premium, shared) = (Costly::PremiumRate, Costly::SharedCost);
+        assert_eq!(read("0900 1 234567", "DE", &[premium]).as_deref(), Ok("+499001234567"));
+        assert_eq!(read("0900 1 234567", "DE", &[shared]), Err(P::PremiumRate));
+        assert_eq!(read("0180 1 123456", "DE", &[shared]).as_deref(), Ok("+491801123456"));
+        assert_eq!(read("0180 1 123456", "DE", &[premium]), Err(P::SharedCost));
+        for text in ["911", "112", "116117"] {
+            assert_eq!(read(text, "DE", &[premium, shared]), Err(P::ShortOrEmergency), "{text}");
+        }
+        assert_eq!(read("fax 030 2270123", "DE", &[premium, shared]), Err(P::Fax));
     }
 
     #[test]
@@ -342,7 +405,8 @@ mod tests {
                     let again = library.parse(&text, Some(region)).unwrap();
                     let want = match library.get_number_type(&again) {
                         PhoneNumberType::Unknown => continue,
-                        PhoneNumberType::PremiumRate | PhoneNumberType::SharedCost => Err(P::NotCallable),
+                        PhoneNumberType::PremiumRate => Err(P::PremiumRate),
+                        PhoneNumberType::SharedCost => Err(P::SharedCost),
                         _ => Ok(library.format(&again, F::E164).into_owned()),
                     };
                     read += 1;

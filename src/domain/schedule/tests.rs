@@ -339,3 +339,40 @@ proptest! {
         prop_assert!(is_endless || !is_inside(closes), "still open at {}", closes);
     }
 }
+
+/// A Russian mobile may be anywhere from Kaliningrad's neighbours to Kamchatka, ten hours apart.
+#[test]
+fn a_call_needs_every_candidate_inside() {
+    let zones = crate::domain::zone::zones_of_callee(None, "+79161234567").unwrap().0;
+    assert!(zones.others().len() > 10, "{zones}");
+    let from = at("2026-11-25T00:00:00Z");
+    let office = Schedule::every_day("09:00-17:00".parse().unwrap());
+    assert!(!office.has_common_window(&zones, from));
+    assert_eq!(office.next_open(&zones, from), None);
+    let long = Schedule::every_day("09:00-21:00".parse().unwrap());
+    assert!(long.has_common_window(&zones, from));
+    // From nine in Bucharest (UTC+2) to nine in the evening on Kamchatka (UTC+12).
+    let open = long.next_open(&zones, from).unwrap();
+    assert_eq!(
+        (open, long.opening_at(&zones, open).unwrap().closes_at),
+        (at("2026-11-25T07:00:00Z"), at("2026-11-25T09:00:00Z"))
+    );
+    for zone in zones.iter() {
+        assert!(long.opening_at(&zone.into(), open).is_some(), "{zone}");
+    }
+    let before = open - TimeDelta::minutes(1);
+    assert!(long.opening_at(&zones, before).is_none() && long.opening_at(&zones.first().into(), before).is_some());
+    // Whether days and dates let it open is another matter than whether the clocks do.
+    let over = Schedule { ends: "2026-01-01".parse().ok(), ..long.clone() };
+    assert!(over.has_common_window(&zones, from) && over.next_open(&zones, from).is_none());
+    assert!(over.has_common_window(&zones.first().into(), from));
+}
+
+/// All of the North American plan, from Guam to Newfoundland: a toll-free number.
+#[test]
+fn no_office_hours_suit_all_of_a_shared_calling_code() {
+    let zones = crate::domain::zone::zones_of_callee(None, "+18003569377").unwrap().0;
+    let from = at("2026-11-25T00:00:00Z");
+    assert!(!Schedule::every_day("09:00-17:00".parse().unwrap()).has_common_window(&zones, from));
+    assert!(Schedule::every_day("00:00-24:00".parse().unwrap()).has_common_window(&zones, from));
+}

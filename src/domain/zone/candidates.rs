@@ -1,5 +1,6 @@
 //! The set of zones that a person may be in.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,8 @@ use super::Zone;
 #[serde(try_from = "Vec<Zone>", into = "Vec<Zone>")]
 pub struct Zones {
     first: Zone,
-    others: Vec<Zone>,
+    // Borrowed from the number plan's table, or a list of somebody's own.
+    others: Cow<'static, [Zone]>,
 }
 
 impl Zones {
@@ -28,7 +30,13 @@ impl Zones {
                 others.push(zone);
             }
         }
-        Some(Self { first, others })
+        Some(Self { first, others: Cow::Owned(others) })
+    }
+
+    /// These zones, which are distinct; none when there are none. Copies nothing.
+    pub(super) fn of_static(zones: &'static [Zone]) -> Option<Self> {
+        let (first, others) = zones.split_first()?;
+        Some(Self { first: *first, others: Cow::Borrowed(others) })
     }
 
     /// The zone in which local dates are counted.
@@ -41,6 +49,17 @@ impl Zones {
         &self.others
     }
 
+    /// The zones for people to read: their names, or of more than four the first three and how many more there are.
+    pub fn summary(&self) -> String {
+        match self.others.len() {
+            0..=3 => self.to_string(),
+            count => {
+                let [second, third] = [self.others[0], self.others[1]];
+                format!("{}, {second}, {third} and {} more", self.first, count - 2)
+            }
+        }
+    }
+
     /// All zones, the first one first.
     pub fn iter(&self) -> impl Iterator<Item = Zone> + '_ {
         std::iter::once(self.first).chain(self.others.iter().copied())
@@ -49,7 +68,7 @@ impl Zones {
 
 impl From<Zone> for Zones {
     fn from(zone: Zone) -> Self {
-        Self { first: zone, others: Vec::new() }
+        Self { first: zone, others: Cow::Borrowed(&[]) }
     }
 }
 
@@ -91,5 +110,17 @@ mod tests {
         assert_eq!(serde_json::to_string(&zones).unwrap(), r#"["Europe/Berlin","Europe/Paris"]"#);
         assert!(serde_json::from_str::<Zones>("[]").is_err());
         assert_eq!(Zones::new([]), None);
+    }
+
+    #[test]
+    fn many_zones_are_summed_up() {
+        let all: Vec<Zone> = ["UTC", "Asia/Tokyo", "Europe/Rome", "Europe/Oslo", "Africa/Lagos"]
+            .iter()
+            .map(|name| Zone::parse(name).unwrap())
+            .collect();
+        let summary = |count: usize| Zones::new(all[..count].iter().copied()).unwrap().summary();
+        assert_eq!(summary(1), "UTC");
+        assert_eq!(summary(4), "UTC, Asia/Tokyo, Europe/Rome, Europe/Oslo");
+        assert_eq!(summary(5), "UTC, Asia/Tokyo, Europe/Rome and 2 more");
     }
 }
