@@ -3,6 +3,7 @@
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context as _;
@@ -16,7 +17,7 @@ use crate::domain::contact_row::{ContactRow, RowProblem, RowReader, RowReason};
 use crate::domain::phone::Phone;
 
 /// Rows that are handed over, and written, together.
-pub(super) const CHUNK_ROWS: usize = 8192;
+pub(super) const CHUNK_ROWS: usize = 4096;
 
 /// A row on its way to its verdict.
 pub(super) struct Entry {
@@ -137,6 +138,8 @@ pub(super) struct Reading {
     pub(super) first_lines: FirstLines,
     /// Whether rejected rows are written to a file.
     pub(super) keeps_raw: bool,
+    /// Chunks that are done with. They are given back, because memory is freed soonest where it was taken.
+    pub(super) done: Receiver<Vec<Entry>>,
 }
 
 impl Reading {
@@ -149,7 +152,9 @@ impl Reading {
         let mut details_left = REJECTS_SHOWN;
         let mut records = 0;
         loop {
-            let mut entries = Vec::with_capacity(CHUNK_ROWS);
+            let mut entries = self.done.try_recv().unwrap_or_default();
+            entries.clear();
+            entries.reserve(CHUNK_ROWS);
             while entries.len() < CHUNK_ROWS {
                 let Some(record) = self.list.next()? else { break };
                 records = record.number;

@@ -33,7 +33,6 @@ use crate::output::Printer;
 use crate::store::imports::{self, Import};
 use crate::store::{self, Db, StoreError, Tx, contacts, setup};
 use columns::Columns;
-use entries::{FirstLines, Reading};
 use files::{ReportFile, must_differ};
 use importer::Importer;
 use list::{ListReader, ReadAs, Source};
@@ -239,14 +238,9 @@ async fn run_once(db: Option<&Db>, printer: &Printer, setting: &mut Setting<'_>)
     let rejects = args.rejects.as_deref().map(|path| RejectsFile::create(path, &list, names.as_deref())).transpose()?;
     let report = args.report.as_deref().map(ReportFile::create).transpose()?;
     let mut importer = Importer::new(target, rejects, report);
-    let reading = Reading {
-        list,
-        rows: RowReader::new(columns.mapping, setting.region, setting.also),
-        first_lines: FirstLines::default(),
-        keeps_raw: args.rejects.is_some(),
-    };
+    let rows = RowReader::new(columns.mapping, setting.region, setting.also);
     let progress = printer.progress(Some(setting.source.size_bytes()), "importing");
-    let outcome = importer.run(reading, tx.as_mut(), &progress).await;
+    let outcome = importer.run(list, rows, tx.as_mut(), &progress).await;
     progress.finish_and_clear();
     let sha256 = outcome?;
     importer.flush()?;
