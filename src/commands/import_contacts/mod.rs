@@ -313,7 +313,7 @@ async fn begin(tx: &mut Tx, tenant: &str, setting: &Setting<'_>, reading: &Value
             id: target.import_id.clone(),
             tenant: tenant.to_owned(),
             campaign_id: setting.campaign.as_ref().map(|(campaign, _)| campaign.id.clone()),
-            file_name: args.file.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            file_name: setting.source.file_name(),
             file_sha256: String::new(),
             reading: reading.to_string(),
             counts: "{}".to_owned(),

@@ -56,6 +56,11 @@ impl Source {
         &self.name
     }
 
+    /// The file's name without its folder, or `standard input`.
+    pub(in super::super) fn file_name(&self) -> String {
+        Path::new(&self.name).file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
     /// Its length.
     pub(in super::super) fn size_bytes(&self) -> u64 {
         self.size_bytes
