@@ -210,6 +210,9 @@ CREATE TABLE attempts (
     duration_seconds INTEGER,
     summary TEXT,
     raw TEXT,
+    -- What the agent itself reported of the conversation, and when anything was last reported.
+    report TEXT,
+    heard_at TEXT,
     updated_at TEXT NOT NULL,
     UNIQUE (call_id, number)
 ) STRICT;
@@ -217,7 +220,7 @@ CREATE TABLE attempts (
 CREATE UNIQUE INDEX attempts_live_phone ON attempts (tenant, phone) WHERE live;
 -- No index but that of the provider's id holds what moves while an attempt is under way: its updates stay cheap.
 CREATE INDEX attempts_live_account ON attempts (account) WHERE live;
-CREATE UNIQUE INDEX attempts_provider_call ON attempts (account, provider_call_id)
+CREATE UNIQUE INDEX attempts_provider_call ON attempts (provider_call_id, account)
     WHERE provider_call_id IS NOT NULL;
 CREATE INDEX attempts_phone ON attempts (tenant, phone);
 CREATE INDEX attempts_contact ON attempts (contact_id);
@@ -287,3 +290,34 @@ CREATE TABLE findings (
     resolved_at TEXT,
     PRIMARY KEY (kind, subject)
 ) STRICT;
+
+-- The inbox: every webhook that was verified, as it came, before anything is done about it.
+CREATE TABLE events (
+    id TEXT PRIMARY KEY,
+    source TEXT NOT NULL,
+    -- Whose events the sender may send: `*`, or names of tenants or accounts with a blank between them.
+    scope TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    -- What makes it the same as one that came before, as a hash.
+    dedupe_key TEXT NOT NULL UNIQUE,
+    -- The attempt or call that it names, and the provider's id of the call.
+    named TEXT,
+    provider_call_id TEXT,
+    -- The attempt that it is about, once that is known.
+    attempt_id TEXT,
+    state TEXT NOT NULL,
+    -- Why it is not applied.
+    reason TEXT,
+    tries INTEGER NOT NULL DEFAULT 0,
+    deliveries INTEGER NOT NULL DEFAULT 1,
+    received_at TEXT NOT NULL,
+    settled_at TEXT,
+    fields TEXT NOT NULL,
+    payload TEXT NOT NULL
+) STRICT;
+CREATE INDEX events_received ON events (received_at);
+CREATE INDEX events_named ON events (named, kind) WHERE named IS NOT NULL;
+CREATE INDEX events_attempt ON events (attempt_id) WHERE attempt_id IS NOT NULL;
+CREATE INDEX events_waiting ON events (received_at) WHERE state IN ('pending', 'unmatched');
+CREATE INDEX events_unmatched_call ON events (provider_call_id)
+    WHERE state = 'unmatched' AND provider_call_id IS NOT NULL;

@@ -64,8 +64,8 @@ pub enum Seen {
     },
     /// The provider has the call and it is not over.
     Live {
-        /// The provider's id of it.
-        provider_call_id: String,
+        /// The provider's id of it, where whoever says so knows it.
+        provider_call_id: Option<String>,
         /// The organisation it belongs to.
         org_id: Option<String>,
         /// Held back by the provider, to ring later.
@@ -144,13 +144,13 @@ impl Seen {
         match report.state {
             ProviderState::Missing | ProviderState::Other(_) => None,
             ProviderState::Scheduled | ProviderState::Queued | ProviderState::Ringing => Some(Self::Live {
-                provider_call_id: report.provider_call_id.clone(),
+                provider_call_id: Some(report.provider_call_id.clone()),
                 org_id: report.org_id.clone(),
                 queued: report.state == ProviderState::Scheduled,
                 answered_at: None,
             }),
             ProviderState::InProgress => Some(Self::Live {
-                provider_call_id: report.provider_call_id.clone(),
+                provider_call_id: Some(report.provider_call_id.clone()),
                 org_id: report.org_id.clone(),
                 queued: false,
                 answered_at: Some(report.started_at.unwrap_or(now)),
@@ -216,6 +216,15 @@ impl Seen {
             Self::Ended(ending) => ending.reason.as_deref(),
             Self::Accepted { .. } | Self::Live { .. } => None,
         }
+    }
+}
+
+/// Whether an end takes the place of one that a witness of the same standing told, in whatever order the two came: a
+/// person who was reached was reached, and any known end says more than an unknown one. Of two others the first stays.
+pub fn says_more(told: Outcome, known: Option<Outcome>) -> bool {
+    match known {
+        None | Some(Outcome::Unknown) => told != Outcome::Unknown,
+        Some(known) => told.reached_person() && !known.reached_person(),
     }
 }
 

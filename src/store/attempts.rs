@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::FromRow;
 
 use super::claims::LONGEST_CLAIM_SECONDS;
-use super::{Result, Tx, dynamic, execute, fetch, scalar};
+use super::{Result, StoreError, Tx, dynamic, execute, fetch, scalar};
 use crate::domain::call::{AttemptState, Evidence};
 use crate::domain::outcome::Outcome;
 
@@ -91,6 +91,10 @@ pub struct Attempt {
     pub summary: Option<String>,
     /// The provider's record as it came, as JSON text.
     pub raw: Option<String>,
+    /// What the agent reported of the conversation, as JSON text.
+    pub report: Option<String>,
+    /// When anything was last reported of it.
+    pub heard_at: Option<DateTime<Utc>>,
 }
 
 macro_rules! columns {
@@ -99,7 +103,7 @@ macro_rules! columns {
          window_closes_at, answer_timeout_seconds, call_timeout_seconds, may_have_rung, queued, cancel_requested_at, \
          claimed_at, placing_at, request_ended_at, placed_at, answered_at, ended_at, provider_call_id, org_id, line, \
          agent, outcome, evidence, reason, next_poll_at, deadline_at, polls, absences, absence_seen_at, cost_usd, \
-         duration_seconds, summary, raw"
+         duration_seconds, summary, raw, report, heard_at"
     };
 }
 
@@ -372,5 +376,47 @@ pub async fn hurry_queued(
         tenant,
         campaign_id,
         now
+    )?)
+}
+
+/// Records what the agent reported of its conversation, where it did, and when anything was last reported.
+pub async fn heard(
+    tx: &mut Tx,
+    id: &str,
+    heard_at: DateTime<Utc>,
+    report: Option<&str>,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    let written = execute!(
+        tx,
+        "UPDATE attempts SET heard_at = $2, report = coalesce($3, report), updated_at = $4 WHERE id = $1",
+        id,
+        heard_at,
+        report,
+        now
+    )?;
+    if written == 1 { Ok(()) } else { Err(StoreError::Conflict(format!("there is no attempt {id}"))) }
+}
+
+/// Has the provider asked about an attempt at the next opportunity.
+pub async fn ask_soon(tx: &mut Tx, id: &str, now: DateTime<Utc>) -> Result<()> {
+    execute!(
+        tx,
+        "UPDATE attempts SET next_poll_at = $2, updated_at = $2
+         WHERE id = $1 AND state IN ('placed', 'answered') AND (next_poll_at IS NULL OR next_poll_at > $2)",
+        id,
+        now
+    )?;
+    Ok(())
+}
+
+/// The attempts that a provider may mean by its id of a call, one of each account that has such a call.
+pub async fn of_provider_call(tx: &mut Tx, provider_call_id: &str) -> Result<Vec<Attempt>> {
+    Ok(fetch!(
+        tx,
+        Attempt,
+        fetch_all,
+        concat!("SELECT ", columns!(), " FROM attempts WHERE provider_call_id = $1 ORDER BY id"),
+        provider_call_id
     )?)
 }

@@ -7,9 +7,9 @@ use sqlx::FromRow;
 
 use super::attempts::{Attempt, lock_of_calls};
 use super::{Result, StoreError, Tx, claims, dynamic, fetch, runs, scalar};
-use crate::domain::call::{AttemptFacts, AttemptState, CallStatus, Decision, derive, may_move};
+use crate::domain::call::{AttemptFacts, AttemptState, CallStatus, Decision, Evidence, derive, may_move};
 use crate::domain::campaign::Rules;
-use crate::domain::evidence::{Observation, RetryPolicy, Seen, next_attempt_at};
+use crate::domain::evidence::{Observation, RetryPolicy, Seen, next_attempt_at, says_more};
 use crate::domain::outcome::Outcome;
 use crate::domain::settle::poll_after;
 
@@ -213,9 +213,8 @@ fn has_live_neighbour(attempts: &[Attempt], index: usize) -> bool {
 
 fn adopt_ids(attempt: &mut Attempt, seen: &Seen) {
     let (id, org) = match seen {
-        Seen::Accepted { provider_call_id, org_id, .. } | Seen::Live { provider_call_id, org_id, .. } => {
-            (Some(provider_call_id.clone()), org_id.clone())
-        }
+        Seen::Accepted { provider_call_id, org_id, .. } => (Some(provider_call_id.clone()), org_id.clone()),
+        Seen::Live { provider_call_id, org_id, .. } => (provider_call_id.clone(), org_id.clone()),
         Seen::Ended(ending) => (ending.provider_call_id.clone(), None),
         _ => (None, None),
     };
@@ -235,7 +234,7 @@ fn absorb(attempt: &mut Attempt, observation: &Observation) -> bool {
     {
         see_again(attempt, *queued, at);
     }
-    if !may_move(attempt.state, attempt.evidence, seen.state(), observation.by) {
+    if !may_move(attempt.state, attempt.evidence, seen.state(), observation.by) && !adds_to_end(attempt, observation) {
         return false;
     }
     attempt.state = seen.state();
@@ -283,6 +282,26 @@ fn absorb(attempt: &mut Attempt, observation: &Observation) -> bool {
         }
     }
     true
+}
+
+/// Takes in what another witness of an end tells; says whether its word on what came of it is to take the place of the
+/// one that is known.
+fn adds_to_end(attempt: &mut Attempt, observation: &Observation) -> bool {
+    let Seen::Ended(ending) = &observation.seen else { return false };
+    let saw_it = |witness| matches!(witness, Some(Evidence::Owner | Evidence::Provider));
+    if attempt.state != AttemptState::Ended || !saw_it(attempt.evidence) || !saw_it(Some(observation.by)) {
+        return false;
+    }
+    if says_more(ending.outcome, attempt.outcome) {
+        return true;
+    }
+    if attempt.outcome == Some(ending.outcome) {
+        attempt.duration_seconds = attempt.duration_seconds.or(ending.duration_seconds);
+        attempt.cost_usd = attempt.cost_usd.or(ending.cost_usd);
+        attempt.summary = attempt.summary.take().or_else(|| ending.summary.clone());
+        attempt.raw = attempt.raw.take().or_else(|| ending.raw.clone());
+    }
+    false
 }
 
 /// Takes note that the provider still sees an attempt live: its word counts more than our deadline.

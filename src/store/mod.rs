@@ -12,6 +12,7 @@ mod connect;
 pub mod contacts;
 pub mod control;
 pub mod enrollments;
+pub mod events;
 pub mod evidence;
 pub mod imports;
 pub mod listing;

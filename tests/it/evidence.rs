@@ -123,7 +123,7 @@ fn accepted(id: &str) -> Seen {
 }
 
 fn live(id: &str, answered_at: Option<DateTime<Utc>>) -> Seen {
-    Seen::Live { provider_call_id: format!("vapi-{id}"), org_id: None, queued: false, answered_at }
+    Seen::Live { provider_call_id: Some(format!("vapi-{id}")), org_id: None, queued: false, answered_at }
 }
 
 fn ended(id: &str, outcome: Outcome, at: DateTime<Utc>) -> Seen {

@@ -168,6 +168,9 @@ const LAYERS: &[Layer] = &[
             // Plain values and pure functions of them.
             "ulid",
             "sha2",
+            "hmac",
+            "subtle",
+            "base64",
             "strsim",
         ]),
         banned: IO_FREE,

@@ -85,8 +85,12 @@ fn a_refusal_waits_for_what_has_to_change() {
 
 #[test]
 fn what_is_not_over_is_not_tried_again() {
-    let live =
-        |answered_at| Seen::Live { provider_call_id: "call-1".to_owned(), org_id: None, queued: false, answered_at };
+    let live = |answered_at| Seen::Live {
+        provider_call_id: Some("call-1".to_owned()),
+        org_id: None,
+        queued: false,
+        answered_at,
+    };
     let accepted = Seen::Accepted { provider_call_id: "call-1".to_owned(), org_id: None, queued: false };
     for seen in [
         accepted,
@@ -192,5 +196,24 @@ proptest! {
         if !observation.seen.may_have_rung() {
             prop_assert!(next.is_some(), "what never rang is still to be called");
         }
+    }
+}
+
+#[test]
+fn of_two_ends_the_same_one_counts_in_either_order() {
+    for first in Outcome::ALL {
+        for second in Outcome::ALL {
+            let after = |known, told| if says_more(told, Some(known)) { told } else { known };
+            let settled = first.reached_person()
+                || second.reached_person()
+                || first == Outcome::Unknown
+                || second == Outcome::Unknown;
+            if settled {
+                assert_eq!(after(first, second), after(second, first), "{first} {second}");
+            } else {
+                assert_eq!(after(first, second), first, "the first of two that contradict each other stays");
+            }
+        }
+        assert!(!says_more(first, Some(first)));
     }
 }

@@ -1,0 +1,270 @@
+//! The inbox: webhooks as they came, and what became of them.
+
+use chrono::{DateTime, Utc};
+use sqlx::FromRow;
+
+use super::listing::Filter;
+use super::{Result, StoreError, Tx, dynamic, execute, fetch, scalar};
+use crate::domain::event::{EventSource, EventState};
+
+/// A verified webhook.
+#[derive(Clone, Debug, FromRow, PartialEq)]
+pub struct Event {
+    /// ULID.
+    pub id: String,
+    /// Who sent it.
+    pub source: EventSource,
+    /// Whose events the sender may send; see [`crate::domain::event::Scope`].
+    pub scope: String,
+    /// Its type, in the sender's words.
+    pub kind: String,
+    /// What makes it the same as one that came before, as a hash.
+    pub dedupe_key: String,
+    /// The attempt or call that it names.
+    pub named: Option<String>,
+    /// The provider's id of the call that it names.
+    pub provider_call_id: Option<String>,
+    /// The attempt that it is about, once that is known.
+    pub attempt_id: Option<String>,
+    /// What became of it.
+    pub state: EventState,
+    /// Why it is not applied.
+    pub reason: Option<String>,
+    /// How often it could not be applied.
+    pub tries: i64,
+    /// How often it came.
+    pub deliveries: i64,
+    /// When it came first.
+    pub received_at: DateTime<Utc>,
+    /// When it was applied or given up.
+    pub settled_at: Option<DateTime<Utc>>,
+    /// The names of the fields that it holds.
+    pub fields: String,
+    /// Its body as it came.
+    pub payload: String,
+}
+
+macro_rules! columns {
+    () => {
+        "id, source, scope, kind, dedupe_key, named, provider_call_id, attempt_id, state, reason, tries, deliveries, \
+         received_at, settled_at, fields, payload"
+    };
+}
+
+/// Stores an event that came for the first time. One that came before is counted instead, and given back as it stands.
+pub async fn store(tx: &mut Tx, event: &Event) -> Result<Option<Event>> {
+    let stored = execute!(
+        tx,
+        "INSERT INTO events (id, source, scope, kind, dedupe_key, named, provider_call_id, attempt_id, state, reason,
+                             received_at, fields, payload)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+         ON CONFLICT (dedupe_key) DO NOTHING",
+        &event.id,
+        event.source,
+        &event.scope,
+        &event.kind,
+        &event.dedupe_key,
+        event.named.as_deref(),
+        event.provider_call_id.as_deref(),
+        event.attempt_id.as_deref(),
+        event.state,
+        event.reason.as_deref(),
+        event.received_at,
+        &event.fields,
+        &event.payload
+    )?;
+    if stored == 1 {
+        return Ok(None);
+    }
+    let known = fetch!(
+        tx,
+        Event,
+        fetch_optional,
+        concat!("UPDATE events SET deliveries = deliveries + 1 WHERE dedupe_key = $1 RETURNING ", columns!()),
+        &event.dedupe_key
+    )?;
+    // Nothing removes events.
+    known.map(Some).ok_or_else(|| StoreError::Conflict(format!("event {} is there and is not", event.dedupe_key)))
+}
+
+/// One event by id.
+pub async fn event(tx: &mut Tx, id: &str) -> Result<Option<Event>> {
+    Ok(fetch!(tx, Event, fetch_optional, concat!("SELECT ", columns!(), " FROM events WHERE id = $1"), id)?)
+}
+
+/// An event that waits, locked until the transaction ends; none when somebody else has settled it.
+pub async fn lock_waiting(tx: &mut Tx, id: &str) -> Result<Option<Event>> {
+    let lock = tx.lock_clause();
+    Ok(dynamic!(
+        tx,
+        |q| {
+            q.push(concat!("SELECT ", columns!(), " FROM events WHERE state IN ('pending', 'unmatched') AND id = "));
+            q.push_bind(id);
+            q.push(lock);
+        },
+        build_query_as::<Event>().fetch_optional
+    )?)
+}
+
+/// Records what became of an event that waits.
+///
+/// # Errors
+/// [`StoreError::Conflict`] when it does not wait any more.
+pub async fn settle(
+    tx: &mut Tx,
+    id: &str,
+    state: EventState,
+    reason: Option<&str>,
+    attempt_id: Option<&str>,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    let settled_at = matches!(state, EventState::Applied | EventState::Ignored).then_some(now);
+    let written = execute!(
+        tx,
+        "UPDATE events SET state = $2, reason = $3, attempt_id = coalesce($4, attempt_id), settled_at = $5
+         WHERE id = $1 AND state IN ('pending', 'unmatched')",
+        id,
+        state,
+        reason,
+        attempt_id,
+        settled_at
+    )?;
+    if written == 1 { Ok(()) } else { Err(StoreError::Conflict(format!("event {id} does not wait any more"))) }
+}
+
+/// Records that a waiting event could not be applied, and why. It goes on waiting.
+pub async fn failed(tx: &mut Tx, id: &str, problem: &str) -> Result<()> {
+    execute!(
+        tx,
+        "UPDATE events SET state = 'pending', tries = tries + 1, reason = $2
+         WHERE id = $1 AND state IN ('pending', 'unmatched')",
+        id,
+        problem
+    )?;
+    Ok(())
+}
+
+/// Whether the same words came before about a call that is named by its own id, and with which event.
+pub async fn same_words(tx: &mut Tx, named: &str, kind: &str, payload: &str) -> Result<Option<String>> {
+    Ok(scalar!(
+        tx,
+        String,
+        fetch_optional,
+        "SELECT dedupe_key FROM events WHERE named = $1 AND kind = $2 AND payload = $3 ORDER BY id LIMIT 1",
+        named,
+        kind,
+        payload
+    )?)
+}
+
+/// Events that could not be applied, and those of which there is now something that they may be about: oldest first,
+/// at most `limit`, received at or after `since`.
+pub async fn due(tx: &mut Tx, since: DateTime<Utc>, limit: i64) -> Result<Vec<String>> {
+    Ok(scalar!(
+        tx,
+        String,
+        fetch_all,
+        "SELECT e.id FROM events e
+         WHERE e.state IN ('pending', 'unmatched') AND e.received_at >= $1
+           AND (e.state = 'pending'
+                OR EXISTS (SELECT 1 FROM attempts a WHERE a.id = e.named)
+                OR EXISTS (SELECT 1 FROM calls c WHERE c.id = e.named)
+                OR EXISTS (SELECT 1 FROM attempts a WHERE a.provider_call_id = e.provider_call_id))
+         ORDER BY e.received_at, e.id LIMIT $2",
+        since,
+        limit
+    )?)
+}
+
+/// Unmatched events about calls that a provider knows by these ids.
+pub async fn unmatched_of(tx: &mut Tx, provider_call_ids: &[&str]) -> Result<Vec<String>> {
+    if provider_call_ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(dynamic!(
+        tx,
+        |q| {
+            q.push(
+                "SELECT id FROM events WHERE state = 'unmatched' AND provider_call_id IS NOT NULL \
+                 AND provider_call_id IN (",
+            );
+            let mut ids = q.separated(", ");
+            for id in provider_call_ids {
+                ids.push_bind(*id);
+            }
+            q.push(") ORDER BY received_at, id");
+        },
+        build_query_scalar::<String>().fetch_all
+    )?)
+}
+
+/// Makes events wait again, so that they are applied once more; says which. States are those of `states`.
+pub async fn reopen(
+    tx: &mut Tx,
+    states: &[EventState],
+    since: Option<DateTime<Utc>>,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<String>> {
+    Ok(dynamic!(
+        tx,
+        |q| {
+            q.push(
+                "UPDATE events SET state = 'pending', settled_at = NULL WHERE id IN (SELECT id FROM events WHERE id > ",
+            );
+            q.push_bind(after);
+            q.push(" AND state IN (");
+            let mut words = q.separated(", ");
+            for state in states {
+                words.push_bind(*state);
+            }
+            q.push(")");
+            if let Some(since) = since {
+                q.push(" AND received_at >= ");
+                q.push_bind(since);
+            }
+            q.push(" ORDER BY id LIMIT ");
+            q.push_bind(limit);
+            q.push(") RETURNING id");
+        },
+        build_query_scalar::<String>().fetch_all
+    )?)
+}
+
+/// How many events there are in each state that waits, and when the oldest of them came.
+pub async fn waiting(tx: &mut Tx) -> Result<Vec<(EventState, i64, DateTime<Utc>)>> {
+    Ok(fetch!(
+        tx,
+        (EventState, i64, DateTime<Utc>),
+        fetch_all,
+        "SELECT state, count(*), min(received_at) FROM events WHERE state IN ('pending', 'unmatched')
+         GROUP BY state ORDER BY state"
+    )?)
+}
+
+/// Events, newest first. Those about calls of a tenant or campaign, or to a phone, where the filter says so.
+pub async fn list(tx: &mut Tx, filter: &Filter) -> Result<Vec<Event>> {
+    Ok(dynamic!(
+        tx,
+        |q| {
+            q.push(concat!("SELECT ", columns!(), " FROM events WHERE TRUE"));
+            if let Some(status) = &filter.status {
+                q.push(" AND state = ").push_bind(status.clone());
+            }
+            if let Some(since) = filter.since {
+                q.push(" AND received_at >= ").push_bind(since);
+            }
+            for (column, value) in
+                [("tenant", &filter.tenant), ("campaign_id", &filter.campaign_id), ("phone", &filter.phone)]
+            {
+                if let Some(value) = value {
+                    q.push(" AND attempt_id IN (SELECT id FROM attempts WHERE ").push(column).push(" = ");
+                    q.push_bind(value.clone());
+                    q.push(")");
+                }
+            }
+            q.push(" ORDER BY received_at DESC, id DESC LIMIT ").push_bind(filter.limit);
+        },
+        build_query_as::<Event>().fetch_all
+    )?)
+}
