@@ -90,7 +90,7 @@ Commands:
   calling   process-calls, sweep-timeouts, collect-outcomes, pause, resume, call, enroll, withdraw,
             cancel, retry, resolve, explain, status
   contacts  import-contacts, undo-import, suppress, unsuppress
-  look      list, show, check-window, check-phone, sandbox
+  look      list, show, check-window, check-phone, check-signature, sandbox
 
 `callops COMMAND --help` says more about each, with examples.
 
@@ -238,6 +238,8 @@ pub enum Command {
     Unsuppress(commands::unsuppress::Args),
     /// Say what phone numbers would be dialled as; needs no database
     CheckPhone(commands::check_phone::Args),
+    /// Say whether a webhook was signed with a secret; needs no database
+    CheckSignature(commands::check_signature::Args),
     /// Ask whether a window allows a call at a moment; needs no database
     CheckWindow(commands::check_window::Args),
     /// Show every campaign at a glance: who is due, what is live, what today brought
@@ -268,9 +270,12 @@ impl Command {
     /// Whether the command stands on its own, needing neither configuration nor database.
     pub fn is_standalone(&self) -> bool {
         match self {
-            Self::CheckPhone(_) | Self::CheckWindow(_) | Self::Completions(_) | Self::Demo(_) | Self::Sandbox(_) => {
-                true
-            }
+            Self::CheckPhone(_)
+            | Self::CheckSignature(_)
+            | Self::CheckWindow(_)
+            | Self::Completions(_)
+            | Self::Demo(_)
+            | Self::Sandbox(_) => true,
             Self::ImportContacts(args) => args.is_standalone(),
             _ => false,
         }

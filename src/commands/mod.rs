@@ -5,6 +5,7 @@ pub mod call;
 pub mod calling;
 pub mod cancel;
 pub mod check_phone;
+pub mod check_signature;
 pub mod check_window;
 pub mod collect_outcomes;
 pub mod completions;

@@ -4,6 +4,7 @@
 mod apply;
 mod call;
 mod check_phone;
+mod check_signature;
 mod cli;
 mod common;
 mod config;
