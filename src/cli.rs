@@ -90,6 +90,7 @@ Commands:
   calling   process-calls, sweep-timeouts, collect-outcomes, pause, resume, call, enroll, withdraw,
             cancel, retry, resolve, explain, status
   contacts  import-contacts, undo-import, suppress, unsuppress
+  events    send-event
   look      list, show, check-window, check-phone, check-signature, sandbox
 
 `callops COMMAND --help` says more about each, with examples.
@@ -240,6 +241,8 @@ pub enum Command {
     CheckPhone(commands::check_phone::Args),
     /// Say whether a webhook was signed with a secret; needs no database
     CheckSignature(commands::check_signature::Args),
+    /// Report what became of a call; needs no database
+    SendEvent(commands::send_event::Args),
     /// Ask whether a window allows a call at a moment; needs no database
     CheckWindow(commands::check_window::Args),
     /// Show every campaign at a glance: who is due, what is live, what today brought
@@ -275,7 +278,8 @@ impl Command {
             | Self::CheckWindow(_)
             | Self::Completions(_)
             | Self::Demo(_)
-            | Self::Sandbox(_) => true,
+            | Self::Sandbox(_)
+            | Self::SendEvent(_) => true,
             Self::ImportContacts(args) => args.is_standalone(),
             _ => false,
         }

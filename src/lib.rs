@@ -90,6 +90,9 @@ async fn dispatch(cli: Cli, printer: &Printer) -> Result<Exit> {
                 commands::demo::run(printer, args, run_line).await
             }
             Command::Sandbox(args) => commands::sandbox::run(printer, args).await,
+            Command::SendEvent(args) => {
+                commands::send_event::run(printer, &Environment::of_process(), &Clock::system(), &args).await
+            }
             _ => Err(anyhow::anyhow!("this command needs a configuration")),
         };
     }
@@ -141,7 +144,8 @@ async fn run_command(app: &App, command: Command) -> Result<Exit> {
         | Command::CheckWindow(_)
         | Command::Completions(_)
         | Command::Demo(_)
-        | Command::Sandbox(_) => Err(anyhow::anyhow!("this command runs by itself")),
+        | Command::Sandbox(_)
+        | Command::SendEvent(_) => Err(anyhow::anyhow!("this command runs by itself")),
     }
 }
 

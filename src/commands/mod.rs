@@ -25,6 +25,7 @@ pub mod resolve;
 pub mod resume;
 pub mod retry;
 pub mod sandbox;
+pub mod send_event;
 pub mod show;
 pub mod start_campaign;
 pub mod status;

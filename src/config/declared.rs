@@ -108,6 +108,11 @@ pub const VARIABLES: &[Variable] = &[
         meaning: "The file of further variables. A relative path starts at the working directory.",
     },
     Variable { name: LOG, overrides: Some("log"), meaning: "What is logged." },
+    Variable {
+        name: "WEBHOOK_URL",
+        overrides: None,
+        meaning: "Where `send-event` reports to: the server's `/api/webhooks/call-status`. Not read from `env_file`.",
+    },
     Variable { name: NO_COLOR, overrides: None, meaning: "No colours, when it is set to anything but nothing." },
     Variable {
         name: "HOME",
