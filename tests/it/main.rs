@@ -24,6 +24,7 @@ mod operators;
 mod process_calls;
 mod proofs;
 mod sandbox;
+mod sandbox_webhooks;
 mod send_event;
 mod status;
 mod suppress;
