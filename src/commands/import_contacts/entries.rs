@@ -15,8 +15,8 @@ use super::tally::Verdict;
 use crate::domain::contact_row::{ContactRow, RowProblem, RowReader, RowReason};
 use crate::domain::phone::Phone;
 
-/// Rows that are handed over, and written, together.
-pub(super) const CHUNK_ROWS: usize = 8192;
+/// Rows that are handed over, and written, together. Few where this is tested, so that lists have several chunks.
+pub(super) const CHUNK_ROWS: usize = if cfg!(test) { 16 } else { 8192 };
 
 /// A row on its way to its verdict.
 pub(super) struct Entry {

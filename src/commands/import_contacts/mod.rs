@@ -4,6 +4,8 @@ pub(in crate::commands) mod changes;
 mod columns;
 mod entries;
 mod files;
+#[cfg(test)]
+mod fuzz;
 mod importer;
 mod known;
 mod list;
@@ -15,6 +17,7 @@ mod summary;
 mod tally;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use clap::{Args as ClapArgs, ValueEnum};
@@ -25,7 +28,7 @@ use crate::clock::Clock;
 use crate::commands::check_phone::region_option;
 use crate::domain::campaign::Rules;
 use crate::domain::contact_row::{Field, RowReader, nearest};
-use crate::domain::phone::CallAlso;
+use crate::domain::phone::{CallAlso, PhoneParser};
 use crate::domain::region::Region;
 use crate::error::{Exit, Failure};
 use crate::fail_point;
@@ -148,6 +151,7 @@ struct Setting<'a> {
     explicit: Vec<(Field, String)>,
     region: Option<Region>,
     also: CallAlso,
+    phones: Arc<PhoneParser>,
     campaign: Option<(setup::Campaign, Option<Rules>)>,
     now: DateTime<Utc>,
 }
@@ -203,7 +207,8 @@ pub async fn import(db: Option<&Db>, now: DateTime<Utc>, printer: &Printer, args
     }
     let source = Source::open(&args.file, read_as.encoding)?;
     let also = CallAlso::default();
-    let mut setting = Setting { args, source, read_as, explicit, region, also, campaign: None, now };
+    let mut setting =
+        Setting { args, source, read_as, explicit, region, also, phones: Arc::default(), campaign: None, now };
     let mut tries = 1;
     let done = loop {
         match run_once(db, printer, &mut setting).await {
@@ -241,7 +246,7 @@ async fn run_once(db: Option<&Db>, printer: &Printer, setting: &mut Setting<'_>)
     let mut importer = Importer::new(target, rejects, report);
     let reading = Reading {
         list,
-        rows: RowReader::new(columns.mapping, setting.region, setting.also),
+        rows: RowReader::with_parser(columns.mapping, setting.region, setting.also, Arc::clone(&setting.phones)),
         first_lines: FirstLines::default(),
         keeps_raw: args.rejects.is_some(),
     };
