@@ -68,8 +68,13 @@ fn problem(list: &List, folder: &Path) -> Option<String> {
     }
 }
 
-/// The list without whatever can be left out of it while something is still wrong with it.
-fn shortened(mut list: List, folder: &Path, patience: Duration) -> List {
+/// What kind of problem it is: its text up to where it tells of the list.
+fn kind(problem: &str) -> String {
+    problem.chars().take_while(|c| !matches!(c, '"' | '[' | ':')).filter(|c| !c.is_ascii_digit()).collect()
+}
+
+/// The list without whatever can be left out of it while the same is wrong with it.
+fn shortened(mut list: List, found: &str, folder: &Path, patience: Duration) -> List {
     let clock = Clock::system();
     let mut piece = list.bytes.len().div_ceil(2);
     while piece > 0 && clock.monotonic() < patience {
@@ -77,7 +82,7 @@ fn shortened(mut list: List, folder: &Path, patience: Duration) -> List {
         while at < list.bytes.len() && clock.monotonic() < patience {
             let mut shorter = list.clone();
             shorter.bytes.drain(at..(at + piece).min(list.bytes.len()));
-            if problem(&shorter, folder).is_some() {
+            if problem(&shorter, folder).is_some_and(|other| kind(&other) == kind(found)) {
                 list = shorter;
             } else {
                 at += piece;
@@ -99,7 +104,7 @@ fn run(seed: u64, limit: Duration, folder: &Path) -> u64 {
         let list = making::list(&mut fastrand::Rng::with_seed(seed.wrapping_add(lists)));
         lists += 1;
         let Some(found) = problem(&list, folder) else { continue };
-        let list = shortened(list, folder, Duration::from_secs(30));
+        let list = shortened(list, &found, folder, Duration::from_secs(30));
         let found = problem(&list, folder).unwrap_or(found);
         let kept = std::env::temp_dir().join(format!("callops-fuzz-{}.list", seed.wrapping_add(lists - 1)));
         std::fs::write(&kept, list.to_file()).expect("a file");
@@ -152,7 +157,7 @@ mod tests {
         let list = List { bytes, encoding: None, delimiter: None, header: Header::Auto };
         assert_eq!(problem(&list, folder.path()), None);
         checks::PLANTED.with(|planted| planted.set(Some(b'Q')));
-        let short = shortened(list, folder.path(), Duration::from_secs(30));
+        let short = shortened(list, "planted", folder.path(), Duration::from_secs(30));
         checks::PLANTED.with(|planted| planted.set(None));
         assert_eq!(short.bytes, b"Q");
     }

@@ -60,7 +60,10 @@ pub(super) fn detect(file: &mut File, wanted: Option<&'static Encoding>) -> anyh
     let mut head = Vec::new();
     file.seek(SeekFrom::Start(0))?;
     (&mut *file).take(64 * 1024).read_to_end(&mut head)?;
-    let marked = Encoding::for_bom(&head);
+    // A program that adds a mark to each file that it passes on leaves several.
+    let marked = Encoding::for_bom(&head).map(|(encoding, length)| {
+        (encoding, length * head.chunks(length).take_while(|bytes| *bytes == &head[..length]).count())
+    });
     if let Some(encoding) = wanted {
         let bom_bytes = marked.filter(|(marked, _)| *marked == encoding).map_or(0, |(_, length)| length);
         return Ok(Detected { encoding, bom_bytes });
