@@ -137,7 +137,8 @@ fn count_utf8(file: &mut File) -> io::Result<(u64, u64)> {
                 // A letter whose end is yet to be read.
                 Some(None) if read > 0 => break,
                 Some(None) => {
-                    errors += 1;
+                    // A list of UTF-8 that ends in the middle of a letter stays one.
+                    errors += u64::from(letters == 0);
                     at = end;
                 }
             }
