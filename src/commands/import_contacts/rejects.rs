@@ -74,6 +74,10 @@ impl RejectsFile {
             cells = self.width;
         }
         self.out.write_all(bytes)?;
+        // A list that ends within a unit of UTF-16 must not shift what stands behind; half a pair is no letter either.
+        if bytes.len() % unit_bytes(self.encoding) == 1 {
+            self.out.write_all(if self.encoding == UTF_16LE { &[0xd8] } else { &[0] })?;
+        }
         // Short rows are filled up, so that line and reason stand below their header.
         let missing = String::from(delimiter).repeat(self.width.saturating_sub(cells));
         let quote = if row.is_unclosed { "\"" } else { "" };
@@ -121,20 +125,20 @@ fn bytes_before(record: &[u8], encoding: &'static Encoding, at: usize) -> usize 
     }
     // What is no text is no text in its own way in each encoding, so that only decoding tells how far it goes.
     let mut decoder = encoding.new_decoder_without_bom_handling();
-    let mut decoded = 0;
+    let mut text_bytes = 0;
     for (index, byte) in record.iter().enumerate() {
         let mut rest = std::slice::from_ref(byte);
         loop {
             let (result, read, written) = decoder.decode_to_utf8_without_replacement(rest, &mut [0; 16], false);
-            decoded += written;
+            text_bytes += written;
             rest = &rest[read..];
             match result {
                 DecoderResult::InputEmpty => break,
                 DecoderResult::OutputFull => {}
-                DecoderResult::Malformed(..) => decoded += 1,
+                DecoderResult::Malformed(..) => text_bytes += 1,
             }
         }
-        if decoded > at {
+        if text_bytes > at {
             return index + 1 - unit_bytes(encoding);
         }
     }
