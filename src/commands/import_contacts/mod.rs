@@ -15,6 +15,7 @@ mod seen;
 mod settle;
 mod summary;
 mod tally;
+mod temporary;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -54,6 +55,7 @@ extension, name, first_name, last_name, email, timezone, preferred_time, externa
 
 /// Arguments of `import-contacts`.
 #[derive(Clone, Debug, ClapArgs)]
+#[expect(clippy::doc_markdown, reason = "the help shows these texts as they are")]
 #[command(after_help = "Examples:
   callops import-contacts list.csv --tenant acme --campaign checkup --region US
   callops import-contacts list.csv --tenant acme --map phone='Mobile #' --rejects rejects.csv
