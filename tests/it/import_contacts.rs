@@ -1,11 +1,14 @@
 //! `import-contacts`: real lists, bad lists, and every row accounted for.
 
+mod accounting;
 mod corrections;
+mod encodings;
 mod failures;
 mod lists;
 mod policies;
 mod properties;
 mod rejects;
+mod sources;
 mod undo;
 
 use std::collections::HashMap;
