@@ -13,7 +13,6 @@ use thiserror::Error;
 pub use costly::{CallAlso, Costly};
 pub(super) use parse::is_supported;
 pub use parse::{PhoneParser, identify_phone, parse_phone};
-pub use repair::is_placeholder;
 
 /// A phone number as E.164 text: `+`, the country calling code, the national number; 7 to 16 characters.
 ///

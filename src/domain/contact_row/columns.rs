@@ -1,6 +1,7 @@
 //! Which column of a list holds what.
 
 use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 
 use thiserror::Error;
 
@@ -101,7 +102,12 @@ pub struct Mapping {
     fields: Vec<(Field, usize)>,
     attributes: Vec<(usize, String)>,
     phone_alternatives: Vec<String>,
+    is_region_sure: bool,
+    is_phone_sure: bool,
 }
+
+/// Headers of columns that hold countries in some lists and states in others.
+const COUNTRY_OR_STATE: [&str; 2] = ["region", "land"];
 
 /// Why a header cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -187,7 +193,30 @@ impl Mapping {
         let reserved: Vec<&str> = kept.map(Field::name).collect();
         let attributes = attribute_names(&columns, &reserved, |index| free(&fields, index));
         fields.sort_unstable();
-        Ok(Self { columns, fields, attributes, phone_alternatives })
+        let mut mapping = Self {
+            columns,
+            fields,
+            attributes,
+            phone_alternatives,
+            is_region_sure: settled.contains(&Field::Region),
+            is_phone_sure: settled.contains(&Field::Phone),
+        };
+        let header = |field| mapping.column_of(field).map(|index| fold(&mapping.columns[index]));
+        let is_country = header(Field::Region).is_none_or(|header| !COUNTRY_OR_STATE.contains(&header.as_str()));
+        let is_phone = header(Field::Phone).is_some_and(|header| synonyms(Field::Phone).any(|known| known == header));
+        mapping.is_region_sure |= is_country;
+        mapping.is_phone_sure |= is_phone;
+        Ok(mapping)
+    }
+
+    /// Whether the region's column can only be one of countries: by its name, or because somebody said so.
+    pub fn is_region_sure(&self) -> bool {
+        self.is_region_sure
+    }
+
+    /// Whether the phone's column is named just so, or by somebody, and not only by a word that may be part of a name.
+    pub fn is_phone_sure(&self) -> bool {
+        self.is_phone_sure
     }
 
     /// How many columns a row must have.
@@ -277,14 +306,16 @@ fn attribute_names(
     is_attribute: impl Fn(usize) -> bool,
 ) -> Vec<(usize, String)> {
     let mut names: Vec<(usize, String)> = Vec::new();
+    let mut taken: HashSet<String> = reserved.iter().map(|name| (*name).to_owned()).collect();
+    let mut copies: HashMap<String, u32> = HashMap::new();
     for (index, column) in columns.iter().enumerate().filter(|(index, _)| is_attribute(*index)) {
         let column = column.strip_prefix(ATTRIBUTE_MARK).filter(|name| !name.is_empty()).unwrap_or(column);
         let base = if column.is_empty() { format!("column_{}", index + 1) } else { column.to_owned() };
         let mut name = base.clone();
-        let mut copy = 2;
-        while reserved.contains(&name.as_str()) || names.iter().any(|(_, taken)| *taken == name) {
+        while !taken.insert(name.clone()) {
+            let copy = copies.entry(base.clone()).or_insert(1);
+            *copy += 1;
             name = format!("{base}_{copy}");
-            copy += 1;
         }
         names.push((index, name));
     }
@@ -459,6 +490,13 @@ mod tests {
             let mapping = Mapping::new(&header, &[]).unwrap();
             prop_assert_eq!(mapping.attributes(), [(3, name.to_owned())], "{}", written);
         }
+    }
+
+    #[test]
+    fn many_columns_of_one_name_are_no_trouble() {
+        let header = vec!["x".to_owned(); 50_000];
+        let mapping = Mapping::new(&[vec!["phone".to_owned()], header].concat(), &[]).unwrap();
+        assert_eq!(mapping.attributes().last().map(|(_, name)| name.as_str()), Some("x_50000"));
     }
 
     #[test]

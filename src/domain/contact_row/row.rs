@@ -7,7 +7,7 @@ use thiserror::Error;
 use super::cells::Cells;
 use super::columns::{Field, Mapping};
 use crate::domain::csv_cell::unescape;
-use crate::domain::phone::{CallAlso, ParsedPhone, Phone, PhoneParser, PhoneProblem, is_placeholder};
+use crate::domain::phone::{CallAlso, ParsedPhone, Phone, PhoneParser, PhoneProblem};
 use crate::domain::preferred::PreferredTime;
 use crate::domain::region::Region;
 use crate::domain::zone::Zone;
@@ -61,6 +61,8 @@ pub enum RowReason {
     NulByte,
     /// The country is none that has a numbering plan, and the number needs one.
     UnknownRegion,
+    /// The country may as well be a state, and the number needs one.
+    AmbiguousRegion,
     /// The extension is no digits.
     InvalidExtension,
     /// The zone is no IANA name, and no US name that means just one zone.
@@ -79,6 +81,7 @@ impl RowReason {
             Self::BadEncoding => "bad_encoding",
             Self::NulByte => "nul_byte",
             Self::UnknownRegion => "unknown_region",
+            Self::AmbiguousRegion => "ambiguous_region",
             Self::InvalidExtension => "invalid_extension",
             Self::InvalidTimezone => "invalid_timezone",
             Self::InvalidPreferredTime => "invalid_preferred_time",
@@ -189,27 +192,43 @@ impl RowReader {
 
     fn phone(&self, text: &str, region_cell: Option<&str>) -> Result<(ParsedPhone, Vec<Phone>), RowProblem> {
         // A country that is not understood is not replaced by another: only numbers that need none pass.
-        let region = match region_cell.map(Region::from_cell) {
-            None => Ok(self.region),
-            Some(Ok(region)) => Ok(Some(region)),
-            Some(Err(error)) => Err(error),
-        };
-        let by_plan = region.clone().unwrap_or(None);
+        let region = self.region(region_cell);
+        let by_plan = region.as_ref().ok().copied().flatten();
         let refused = match self.parser.parse(text, by_plan, self.also) {
             Ok(parsed) => return Ok((parsed, Vec::new())),
             Err(PhoneProblem::RegionNeeded) if region.is_err() => {
-                let detail = region.err().map(|error| error.to_string()).unwrap_or_default();
-                return Err(problem(RowReason::UnknownRegion, detail));
+                return Err(region.err().unwrap_or_else(|| problem(RowReason::UnknownRegion, String::new())));
             }
             Err(refused) => refused,
         };
-        if let Some(several) = self.several(text, by_plan) {
+        // Of a number whose digits are lost a part is no number, and of a cell that speaks of a fax nobody knows which is.
+        let is_whole = !matches!(refused, PhoneProblem::SpreadsheetDamage | PhoneProblem::Fax);
+        if let Some(several) = is_whole.then(|| self.several(text, by_plan)).flatten() {
             return Ok(several);
         }
         let shown: String = text.trim().chars().take(60).collect();
         let detail =
             if refused == PhoneProblem::NoPhone { refused.to_string() } else { format!("`{shown}`: {refused}") };
         Err(problem(RowReason::Phone(refused), detail))
+    }
+
+    /// The region that a row's number is read by: that of its cell, else the list's.
+    fn region(&self, cell: Option<&str>) -> Result<Option<Region>, RowProblem> {
+        let Some(text) = cell else { return Ok(self.region) };
+        let is_code = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_alphabetic());
+        if is_code && !self.mapping.is_region_sure() {
+            // `DE` is Germany or Delaware, `IN` India or Indiana: a number read by the wrong one is somebody else's.
+            if let Some(region) = self.region.filter(|region| region.code().eq_ignore_ascii_case(text)) {
+                return Ok(Some(region));
+            }
+            let column = self.columns[Field::Region as usize].map_or("", |index| self.mapping.columns()[index].as_str());
+            let detail = format!(
+                "`{text}` in column `{column}` may be a country or a state: --map region=\"{column}\" reads countries, \
+                 --map state=\"{column}\" states"
+            );
+            return Err(problem(RowReason::AmbiguousRegion, detail));
+        }
+        Region::from_cell(text).map(Some).map_err(|error| problem(RowReason::UnknownRegion, error.to_string()))
     }
 
     /// The first valid number of a cell with several, and the other valid ones.
@@ -287,8 +306,11 @@ fn written<'a>(cells: Cells<'a>, text: &'a str, index: usize) -> &'a str {
 
 /// The cell's text, or none where it says that there is none.
 fn value(cell: &str) -> Option<&str> {
+    // Fewer than a phone cell has: `X` or `0` may be an id, `NA` is Namibia, and somebody may be called Private.
+    const NOTHING: [&str; 12] =
+        ["null", "(null)", "\\n", "nil", "none", "n/a", "#n/a", "nan", "<na>", "undefined", "-", "--"];
     let text = cell.trim();
-    (!is_placeholder(text)).then_some(text)
+    (!text.is_empty() && !NOTHING.iter().any(|word| word.eq_ignore_ascii_case(text))).then_some(text)
 }
 
 /// Reads `101`, `x101`, `ext. 101` or, as a spreadsheet writes numbers, `101.0`.
@@ -411,6 +433,30 @@ mod tests {
         assert!(problem.detail.contains("`Atlantis`"));
         assert_eq!(read(&header, &["+1 802-223-6942", "Atlantis"], "").unwrap().phone.as_str(), "+18022236942");
         assert_eq!(read(&header, &["802-223-6942", ""], "").unwrap_err().reason.code(), "region_needed");
+        assert_eq!(read(&header, &["61 220 1234", "NA"], "US").unwrap().phone.as_str(), "+264612201234");
+    }
+
+    #[test]
+    fn a_code_that_may_be_a_state_decides_nothing() {
+        for (header, phone, code) in [
+            ("region", "302-227-0123", "DE"),
+            ("Region", "317-636-1234", "IN"),
+            ("Land", "303-555-0188", "CO"),
+            ("region", "512-555-0188", "TX"),
+        ] {
+            let problem = read(&["phone", header], &[phone, code], "US").unwrap_err();
+            assert_eq!(problem.reason.code(), "ambiguous_region", "{code}");
+            assert!(problem.detail.contains("--map state="), "{}", problem.detail);
+        }
+        let header = ["phone", "region"];
+        assert_eq!(read(&header, &["802-223-6942", "US"], "US").unwrap().phone.as_str(), "+18022236942");
+        assert_eq!(read(&header, &["030 2270123", "Germany"], "US").unwrap().phone.as_str(), "+49302270123");
+        assert_eq!(read(&header, &["+49 30 2270123", "BE"], "US").unwrap().phone.as_str(), "+49302270123");
+        let names = header.map(str::to_owned);
+        let mapping = Mapping::new(&names, &[(Field::Region, "region".to_owned())]).unwrap();
+        let (bytes, ends) = joined(&["030 2270123", "DE"]);
+        let reader = RowReader::new(mapping, None, CallAlso::default());
+        assert_eq!(reader.read(Cells::new(&bytes, &ends)).unwrap().phone.as_str(), "+49302270123");
     }
 
     #[test]
@@ -437,6 +483,13 @@ mod tests {
         let row = read(&["phone"], &["+49 30 2270123 / 24"], "").unwrap();
         assert_eq!((row.phone.as_str(), row.alternates.len()), ("+49302270123", 0));
         assert!(read(&["phone"], &["030/2270123/2270124"], "DE").is_err());
+        for (cell, code) in [
+            ("+49302270123,5", "spreadsheet_damage"),
+            ("fax 030 2270127, 030 2270128", "fax"),
+            ("fax 030 2270127 / 030 2270128", "fax"),
+        ] {
+            assert_eq!(read(&["phone"], &[cell], "DE").unwrap_err().reason.code(), code, "{cell}");
+        }
         assert_eq!(read(&["phone"], &["030 / 2270123"], "DE").unwrap().phone.as_str(), "+49302270123");
         assert_eq!(read(&["phone"], &["123 / 456"], "US").unwrap_err().reason.code(), "too_short");
     }

@@ -125,7 +125,7 @@ impl PhoneParser {
         }
         let number =
             self.library.parse(text, region.map(Region::library)).map_err(|error| explain(&error, text, region))?;
-        if has_words(text, &number) {
+        if has_words(text, &number) || has_remark(text, &number) {
             return Err(PhoneProblem::NotANumber);
         }
         let costly = match self.library.get_number_type(&number) {
@@ -262,12 +262,26 @@ fn has_words(text: &str, number: &PhoneNumber) -> bool {
             || word == "phone"
             || word == "context"
     };
+    if text.contains("phone-context") {
+        return false;
+    }
+    if number.country_code != 1 {
+        // Its digits are as many as it has, so that those of `24h` or `Zi. 12` behind it would be taken for its own.
+        return words.any(|word| !(is_label(&word) && number.extension.is_some()));
+    }
     if number.extension.is_some() {
         return words.any(|word| !is_label(&word) && word.chars().count() >= 3);
     }
-    letters >= 3
-        && (number.country_code != 1 || words.any(|word| NOT_VANITY.contains(&word.as_str())))
-        && !text.contains("phone-context")
+    letters >= 3 && words.any(|word| NOT_VANITY.contains(&word.as_str()))
+}
+
+/// Whether digits in brackets stand behind a whole number, such as `(9-17)`: hours, and no part of it. Outside North
+/// America, where numbers have one length, they would make it longer.
+fn has_remark(text: &str, number: &PhoneNumber) -> bool {
+    const WHOLE: usize = 7;
+    let digits = |text: &str| text.bytes().filter(u8::is_ascii_digit).count();
+    number.country_code != 1
+        && text.rsplit_once('(').is_some_and(|(before, remark)| digits(before) >= WHOLE && digits(remark) > 0)
 }
 
 #[cfg(test)]
@@ -351,6 +365,11 @@ mod tests {
             ("+49 30 2270123 / 24", "", P::SeveralNumbers),
             ("802-223-6942 or 802-265-3610", "US", P::SeveralNumbers),
             ("030 123456 Bob", "DE", P::NotANumber),
+            ("030 2270123 24h", "DE", P::NotANumber),
+            ("030 2270123 Zi. 12", "DE", P::NotANumber),
+            ("030 2270123 HH 2", "DE", P::NotANumber),
+            ("030 2270123 2x", "DE", P::NotANumber),
+            ("030 2270123 (9-17)", "DE", P::NotANumber),
         ] {
             assert_eq!(parse(text, region), Err(want), "{text} {region}");
         }
@@ -429,7 +448,7 @@ mod tests {
         }
 
         #[test]
-        fn a_decimal_tail_never_changes_the_number(national in 2_000_000_000u64..9_999_999_999, tail in prop::sample::select(vec![".0", ".00", ",0"])) {
+        fn a_decimal_tail_never_changes_the_number(national in 2_000_000_000u64..9_999_999_999, tail in prop::sample::select(vec![".0", ".00", ",0", ".000", ".0000000", " .0", ". 0", ",00"])) {
             for (country, region) in [("+1", "US"), ("+49", "DE")] {
                 let plain = parse(&format!("{country}{national}"), region);
                 let float = parse(&format!("{country}{national}{tail}"), region);

@@ -52,7 +52,7 @@ const NOTHING: &[&str] = &[
 ];
 
 /// Whether a cell says that there is no value: empty, a word such as `NULL` or `N/A`, only signs, or only zeros.
-pub fn is_placeholder(text: &str) -> bool {
+fn is_placeholder(text: &str) -> bool {
     let text = text.trim();
     // Zeros and signs: `-`, `?`, `0`, `000-000-0000`, `0.0`; one letter or other digit makes it something.
     if !text.starts_with('#') && !text.chars().any(|c| c.is_alphanumeric() && c != '0') {
@@ -153,7 +153,8 @@ fn undo_number_format(text: Cow<'_, str>) -> Result<Cow<'_, str>, PhoneProblem> 
     if is_scientific(unsigned) {
         return Err(PhoneProblem::SpreadsheetDamage);
     }
-    let (whole, fraction) = split_decimal(unsigned);
+    let joined = without_blanks_at_point(unsigned);
+    let (whole, fraction) = split_decimal(&joined);
     if let Some(fraction) = fraction {
         // A double holds 15 digits exactly; beyond, those before the point are not all the customer's.
         let digits = whole.bytes().filter(u8::is_ascii_digit).count();
@@ -186,12 +187,27 @@ fn is_scientific(text: &str) -> bool {
     mantissa_is_decimal && digits(exponent) && exponent.len() <= 3
 }
 
+/// `49302270123 .0` and `49302270123. 0` without the blank: only zeros behind a last decimal sign.
+fn without_blanks_at_point(text: &str) -> Cow<'_, str> {
+    let zeros = text.trim_end_matches('0');
+    let before = zeros.trim_end();
+    let is_point = zeros.len() < text.len() && before.ends_with(['.', ',']);
+    if !is_point || text.bytes().filter(|byte| matches!(byte, b'.' | b',')).count() != 1 {
+        return Cow::Borrowed(text);
+    }
+    let whole = before[..before.len() - 1].trim_end();
+    Cow::Owned(format!("{whole}.{}", &text[zeros.len()..]))
+}
+
 /// `49302270123.0` or `8,021,234,567.00` as what stands before the decimal sign and what behind; no fraction for
-/// anything else. At least 7 digits and one or two decimals: `030.1234567` and `01.23.45.67.89` are no quantities.
+/// anything else. At least 7 digits, and decimals that are no number by themselves, or nothing but zeros: `030.1234567` and
+/// `01.23.45.67.89` are no quantities, and `8022236942,8022653610` are two numbers.
 fn split_decimal(text: &str) -> (&str, Option<&str>) {
     if let Some((whole, fraction)) = text.rsplit_once(['.', ','])
-        && (1..=2).contains(&fraction.len())
+        && !fraction.is_empty()
+        && !is_grouped(text)
         && fraction.bytes().all(|b| b.is_ascii_digit())
+        && (fraction.len() < 7 || fraction.bytes().all(|b| b == b'0'))
         && whole.bytes().filter(u8::is_ascii_digit).count() >= 7
         && (whole.bytes().all(|b| b.is_ascii_digit()) || is_grouped(whole))
     {
@@ -230,7 +246,7 @@ fn has_decimal_inside(text: &str) -> bool {
         }
         let zeros = bytes[i + 1..].iter().take_while(|b| **b == b'0').count();
         let ends = bytes.get(i + 1 + zeros).is_none_or(|b| !b.is_ascii_digit());
-        if *byte == b'.' && ends && (zeros == 1 && run > 0 || zeros == 2 && run >= 7) {
+        if *byte == b'.' && ends && (zeros == 1 && run > 0 || zeros >= 2 && run >= 7) {
             return true;
         }
         run = 0;
@@ -261,7 +277,14 @@ mod tests {
             ("8,021,234,567", "8021234567"),
             ("8,021,234,567.00", "8021234567"),
             ("tel:+49302270123.0", "+49302270123"),
+            ("+49302270123.000", "+49302270123"),
+            ("302270123.0000", "302270123"),
+            ("+49302270123 .0", "+49302270123"),
+            ("+49302270123. 0", "+49302270123"),
+            ("+49302270123,000", "+49302270123"),
             ("01.23.45.67.00", "01.23.45.67.00"),
+            ("+1 802 223.6942", "+1 802 223.6942"),
+            ("8022236942,8022653610", "8022236942,8022653610"),
             ("030.1234567", "030.1234567"),
         ] {
             assert_eq!(repair(input).as_deref(), Ok(want), "{input}");
@@ -283,6 +306,10 @@ mod tests {
             "4930227012345678.0",
             "+49 30 2270123.0",
             "49302270123.0 x12",
+            "+4930227012.345",
+            "+49302270123,5",
+            "+49 30 2270123.000",
+            "0302270123.123456",
             "########",
             "#REF!",
             "#VALUE!",

@@ -69,7 +69,7 @@ on_both_databases! {
              \"802-888-4455\n802-222-5400\",d\n802-372-8890 / 12,e\n",
         );
         let output = import(&db, ["list.csv", "--report", "report.csv"]).success();
-        let said = "4 rows have several valid numbers in one cell: the first is called, the others are kept as the \
+        let said = "rows with several valid numbers in one cell: 4; the first is called, the others are kept as the \
                     attribute `alternate_phones`";
         assert!(output.stderr.contains(said), "{output}");
         for ((first, other), line) in [
