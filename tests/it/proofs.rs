@@ -13,6 +13,7 @@ mod cut_connections;
 #[cfg(feature = "fail-points")]
 mod fail_points;
 mod full_disk;
+mod imports;
 mod kills;
 mod late_truth;
 mod lost_answers;

@@ -1,5 +1,7 @@
 //! The report, the summary and what is said agree, whatever policy decides.
 
+use std::fmt::Write as _;
+
 use super::*;
 
 /// One line of a report: record, line, result, phone, extension, alternates, reason.
@@ -108,7 +110,7 @@ on_both_databases! {
             };
             wanted.push(told);
             let name = if row % 100 == 50 { "\"two\nlines\"" } else { "Ada" };
-            text += &format!("{name},{cell}\n");
+            let _ = writeln!(text, "{name},{cell}");
             line += if row % 100 == 50 { 2 } else { 1 };
         }
         db.scratch().write("list.csv", &text);
@@ -131,7 +133,7 @@ on_both_databases! {
         import(&db, ["list.csv"]).success();
         let mut text = String::from("name,phone,plan\nEva,802-223-6942,silver\n");
         for row in 0..20 {
-            text += &format!("New {row},802-265-36{row:02},\n");
+            let _ = writeln!(text, "New {row},802-265-36{row:02},");
         }
         db.scratch().write("list.csv", text);
         let dry = import(&db, ["list.csv", "--dry-run"]).success();

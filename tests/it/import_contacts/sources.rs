@@ -110,7 +110,7 @@ on_both_databases! {
 
 #[test]
 fn records_that_are_no_rows_of_a_contact_are_counted() {
-    let wide = ["x"; 3000].join(",");
+    let wide = vec!["x"; 3000].join(",");
     for (list, wanted) in [
         // As many quotes as one likes, a NUL in each place, rows of any width.
         (

@@ -109,7 +109,7 @@ fn pages_of_a_run(template: &Template) -> u64 {
 }
 
 /// Changes the tables of a PostgreSQL database.
-fn change(stage: &Stage, sql: &str) {
+pub(super) fn change(stage: &Stage, sql: &str) {
     stage.with_db(async |db| {
         let mut tx = db.begin().await.expect("a transaction");
         let Tx::Postgres(postgres) = &mut tx else { panic!("another database") };
@@ -120,7 +120,7 @@ fn change(stage: &Stage, sql: &str) {
 
 /// Lets so many statements write, and answers all others as a server does whose disk is full. The count, a sequence, is
 /// not rolled back with what is refused.
-fn refuse_writes_after(stage: &Stage, statements: u64) {
+pub(super) fn refuse_writes_after(stage: &Stage, statements: u64) {
     let sql = format!(
         "CREATE SEQUENCE writes;
          CREATE FUNCTION write_or_refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -152,7 +152,7 @@ fn statements_of_a_run(template: &Template) -> u64 {
 }
 
 /// What is wrong with a database file, by its own check. A server has none.
-async fn integrity(db: &Db) -> String {
+pub(super) async fn integrity(db: &Db) -> String {
     let Tx::Sqlite(mut tx) = db.read().await.expect("a transaction") else { return String::new() };
     let report: Vec<String> =
         sqlx::query_scalar("PRAGMA integrity_check").fetch_all(&mut *tx).await.expect("integrity_check");

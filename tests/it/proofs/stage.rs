@@ -215,6 +215,10 @@ impl Stage {
         self.folder().join(name).display().to_string()
     }
 
+    pub(super) fn database(&self) -> &TestDatabase {
+        &self.database
+    }
+
     /// A copy of the database as it is at this moment.
     pub(super) fn copy(&self) -> TestDatabase {
         self.database.copy()
