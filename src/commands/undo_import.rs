@@ -134,6 +134,38 @@ async fn take_back(
     for kept in called {
         undone.kept.push((kept.contact_id.clone(), kept.phone.clone(), "called".to_owned()));
     }
+    for kept in
+        undo::withdrawn(tx, import).await?.into_iter().filter(|kept| !is_called.contains(kept.contact_id.as_str()))
+    {
+        undone.kept.push((kept.contact_id, kept.phone, "withdrawn since".to_owned()));
+    }
+    // What the import made goes first: it may have the phones that others get back.
+    undone.unenrolled = undo::remove_enrollments(tx, import).await?;
+    undone.removed = undo::remove_contacts(tx, import).await?;
+    let restored = restore_all(tx, import, &is_called, now, &mut undone).await?;
+    contacts::recheck(tx, &restored, now).await?;
+    undone.restored = restored.len() as u64;
+    let listed: HashSet<String> = undone.kept.iter().map(|(id, ..)| id.clone()).collect();
+    for (id, phone, is_changed) in undo::left_contacts(tx, import).await? {
+        if !listed.contains(&id) {
+            let reason = if is_changed { "changed since" } else { "enrolled since" };
+            undone.kept.push((id, phone, reason.to_owned()));
+        }
+    }
+    Ok(undone)
+}
+
+/// Puts back what the import changed about contacts; gives the ids of those that were written.
+async fn restore_all(
+    tx: &mut Tx,
+    import: &Import,
+    is_called: &HashSet<&str>,
+    now: DateTime<Utc>,
+    undone: &mut Undone,
+) -> Result<Vec<String>, StoreError> {
+    let mut written = Vec::new();
+    // Each with the phone that it has now. One gives up the phone that another gets back, so they are written in rounds.
+    let mut waiting: Vec<(Contact, String)> = Vec::new();
     let mut after = String::new();
     loop {
         let changes = undo::changes(tx, &import.id, &after).await?;
@@ -144,36 +176,47 @@ async fn take_back(
         if ids.is_empty() {
             continue;
         }
-        let stored = undo::lock_contacts(tx, &ids).await?;
-        let mut restored = Vec::new();
-        for old in stored {
+        let mut ready = Vec::new();
+        for old in undo::lock_contacts(tx, &ids).await? {
             let Some(change) = changes.iter().find(|change| change.contact_id == old.id) else { continue };
             let changes: Changes = serde_json::from_str(&change.changes).map_err(|error| unreadable(import, &error))?;
             let (contact, still_other) = restore(&old, &changes, now).map_err(|error| unreadable(import, &error))?;
             for field in still_other {
                 undone.kept.push((old.id.clone(), old.phone.clone(), format!("{field} was changed since")));
             }
-            if let Some(contact) = contact {
-                restored.push(contact);
+            match contact {
+                Some(contact) if contact.phone != old.phone => waiting.push((contact, old.phone)),
+                Some(contact) => ready.push(contact),
+                None => {}
             }
         }
-        let written = contacts::correct(tx, &restored).await?;
-        undone.restored += written.len() as u64;
-        for contact in restored.iter().filter(|contact| !written.contains(&contact.id)) {
-            let reason = format!("another contact has {} now", contact.phone);
-            undone.kept.push((contact.id.clone(), contact.phone.clone(), reason));
-        }
-        contacts::recheck(tx, &written.into_iter().collect::<Vec<_>>(), now).await?;
+        written.extend(contacts::correct(tx, &ready).await?);
     }
-    undone.unenrolled = undo::remove_enrollments(tx, import).await?;
-    undone.removed = undo::remove_contacts(tx, import).await?;
-    for (id, phone, is_changed) in undo::left_contacts(tx, import).await? {
-        if !is_called.contains(id.as_str()) {
-            let reason = if is_changed { "changed since" } else { "enrolled since" };
-            undone.kept.push((id, phone, reason.to_owned()));
+    loop {
+        let mut progress = false;
+        for batch in waiting.chunks(contacts::BATCH_ROWS) {
+            let batch: Vec<Contact> = batch.iter().map(|(contact, _)| contact.clone()).collect();
+            let done = contacts::correct(tx, &batch).await?;
+            progress |= !done.is_empty();
+            written.extend(done);
+        }
+        let done: HashSet<&str> = written.iter().map(String::as_str).collect();
+        waiting.retain(|(contact, _)| !done.contains(contact.id.as_str()));
+        if !progress || waiting.is_empty() {
+            break;
         }
     }
-    Ok(undone)
+    // Whose phone somebody else has keeps the one that it has, and gets the rest back.
+    let mut rest = Vec::new();
+    for (contact, phone) in waiting {
+        let reason = format!("another contact has {} now", contact.phone);
+        undone.kept.push((contact.id.clone(), phone.clone(), reason));
+        rest.push(Contact { phone, updated_at: now, ..contact });
+    }
+    for batch in rest.chunks(contacts::BATCH_ROWS) {
+        written.extend(contacts::correct(tx, batch).await?);
+    }
+    Ok(written)
 }
 
 fn unreadable(import: &Import, problem: &dyn std::fmt::Display) -> StoreError {
@@ -221,7 +264,11 @@ fn restore(old: &Contact, changes: &Changes, now: DateTime<Utc>) -> anyhow::Resu
     }
     // Whatever was changed: a claim made before must not ring.
     new.version += 1;
-    new.updated_at = now;
+    new.updated_at = match changes.updated_at {
+        // As if it had never been changed: the import that made it can then be undone as well.
+        Some((before, after)) if old.updated_at == after && still_other.is_empty() => before,
+        _ => now,
+    };
     Ok((Some(new), still_other))
 }
 

@@ -170,7 +170,7 @@ impl Printer {
     /// Says something to a person, on stderr, unless quiet. A stderr that cannot be written is not an error.
     pub fn say(&self, line: impl AsRef<str>) {
         if !self.quiet {
-            let _ = writeln!(io::stderr().lock(), "{}", line.as_ref());
+            let _ = writeln!(io::stderr().lock(), "{}", table::printable(line.as_ref()));
         }
     }
 
@@ -196,7 +196,7 @@ impl Printer {
                     text.push_str(&hint);
                     text.push('\n');
                 }
-                err.write_all(text.as_bytes())
+                err.write_all(table::printable(&text).as_bytes())
             }
         };
     }

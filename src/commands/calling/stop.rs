@@ -43,6 +43,17 @@ impl Stop {
         self.0.asked.notify_waiters();
     }
 
+    /// Waits until somebody asks.
+    pub async fn asked(&self) {
+        loop {
+            let notified = self.0.asked.notified();
+            if self.is_asked() {
+                return;
+            }
+            notified.await;
+        }
+    }
+
     /// How the process should end, if somebody asked.
     pub fn exit(&self) -> Option<Exit> {
         match self.0.exit.load(Ordering::SeqCst) {

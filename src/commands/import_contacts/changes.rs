@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use anyhow::Context as _;
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -21,6 +22,9 @@ pub(in crate::commands) struct Changes {
     /// By the attribute's name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(in crate::commands) attributes: BTreeMap<String, Change<Value>>,
+    /// When the contact had been changed, and when this changed it: who restores all of it restores this too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::commands) updated_at: Option<(DateTime<Utc>, DateTime<Utc>)>,
 }
 
 /// The fields of a contact that an import can change, by name. Where a zone comes from goes with the zone.
@@ -50,7 +54,7 @@ impl Changes {
     /// # Errors
     /// When stored attributes are no JSON object.
     pub(in crate::commands) fn between(old: &Contact, new: &Contact) -> anyhow::Result<Self> {
-        let mut changes = Self::default();
+        let mut changes = Self { updated_at: Some((old.updated_at, new.updated_at)), ..Self::default() };
         if old.phone != new.phone {
             changes.fields.insert("phone".to_owned(), (Some(old.phone.clone()), Some(new.phone.clone())));
         }

@@ -34,7 +34,8 @@ impl Columns {
         let numbers: Vec<usize> = (0..first.len()).filter(|index| looks_like_a_phone(&first[*index])).collect();
         let has_header = match &as_header {
             None => false,
-            Some(Ok(_)) => true,
+            // A column that is named by a word in passing, beside a number: `Mobile Home Park,802-223-6942`.
+            Some(Ok(mapping)) => args.header == Header::Yes || mapping.is_phone_sure() || numbers.is_empty(),
             // A number in the place of a name is a row.
             Some(Err(_)) => args.header == Header::Yes || numbers.is_empty(),
         };

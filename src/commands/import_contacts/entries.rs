@@ -19,6 +19,9 @@ use crate::error::Failure;
 /// Rows that are handed over, and written, together. Few where this is tested, so that lists have several chunks.
 pub(super) const CHUNK_ROWS: usize = if cfg!(test) { 16 } else { 4096 };
 
+/// A chunk ends when its rows have so much text, however few they are.
+const CHUNK_BYTES: usize = 2 * 1024 * 1024;
+
 /// A row on its way to its verdict.
 pub(super) struct Entry {
     /// Its place in the list, from 1.
@@ -157,8 +160,13 @@ impl Reading {
             let mut entries = self.done.try_recv().unwrap_or_default();
             entries.clear();
             entries.reserve(CHUNK_ROWS);
-            while entries.len() < CHUNK_ROWS {
-                let Some(record) = self.list.next()? else { break };
+            let (mut bytes, mut is_end) = (0, false);
+            while entries.len() < CHUNK_ROWS && bytes < CHUNK_BYTES {
+                let Some(record) = self.list.next()? else {
+                    is_end = true;
+                    break;
+                };
+                bytes += record.text().len();
                 records = record.number;
                 let mut entry = read(&self.rows, &record, self.keeps_raw);
                 if entry.row.is_none() {
@@ -180,7 +188,6 @@ impl Reading {
                 }
                 entries.push(entry);
             }
-            let is_end = entries.len() < CHUNK_ROWS;
             if out.blocking_send(Message::Rows(entries, self.list.bytes_read())).is_err() {
                 return Ok(());
             }

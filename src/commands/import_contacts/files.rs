@@ -1,6 +1,6 @@
 //! Files that an import writes: complete, or not at all.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -59,51 +59,94 @@ fn as_io(error: csv::Error) -> io::Error {
     }
 }
 
-/// Refuses an output path that is the list itself, which creating it would empty.
-pub(super) fn must_differ(option: &str, output: &Path, input: &Path) -> anyhow::Result<()> {
-    let same = match (output.canonicalize(), input.canonicalize()) {
-        (Ok(output), Ok(input)) => output == input,
-        _ => false,
+/// Refuses an output path that is the list itself, or that of another output.
+pub(super) fn must_differ(outputs: &[(&str, &Path)], list: &Path) -> anyhow::Result<()> {
+    let same = |a: &Path, b: &Path| match (a.canonicalize(), b.canonicalize()) {
+        (Ok(a), Ok(b)) => a == b && a.is_file(),
+        _ => std::path::absolute(a).ok() == std::path::absolute(b).ok(),
     };
-    if same {
-        return Err(Failure::usage(format!("{option} {} is the list itself", output.display())).into());
+    for (index, (option, output)) in outputs.iter().enumerate() {
+        if same(output, list) {
+            return Err(Failure::usage(format!("{option} {} is the list itself", output.display())).into());
+        }
+        if let Some((other, _)) = outputs[..index].iter().find(|(_, path)| same(path, output)) {
+            return Err(Failure::usage(format!("{other} and {option} are the same file, {}", output.display())).into());
+        }
     }
     Ok(())
 }
 
 /// A file that takes its name only once it is complete, so that nobody takes half of one for the whole.
 pub(super) struct Output {
-    file: BufWriter<File>,
-    /// The name while it is written; none for what is no regular file, such as `/dev/stderr`.
-    unfinished: Option<PathBuf>,
+    file: BufWriter<Target>,
     path: PathBuf,
+}
+
+enum Target {
+    /// A file beside the one that it will be, of a name that nothing else has. It goes when it is dropped.
+    Unfinished(tempfile::NamedTempFile),
+    /// What is no regular file, such as `/dev/stderr`.
+    Special(File),
+}
+
+impl Write for Target {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Unfinished(file) => file.write(bytes),
+            Self::Special(file) => file.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Unfinished(file) => file.flush(),
+            Self::Special(file) => file.flush(),
+        }
+    }
 }
 
 impl Output {
     pub(super) fn create(path: &Path) -> anyhow::Result<Self> {
-        let is_special = path.metadata().is_ok_and(|metadata| !metadata.is_file());
-        let unfinished = (!is_special).then(|| {
-            let mut name = path.as_os_str().to_owned();
-            name.push(".part");
-            PathBuf::from(name)
-        });
-        let file = File::create(unfinished.as_deref().unwrap_or(path))
-            .map_err(|error| Failure::usage(format!("cannot write {}: {error}", path.display())))?;
-        Ok(Self { file: BufWriter::new(file), unfinished, path: path.to_owned() })
+        let target = || {
+            if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
+                return OpenOptions::new().write(true).open(path).map(Target::Special);
+            }
+            let mut prefix = path.file_name().unwrap_or_default().to_owned();
+            prefix.push(".");
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let mut builder = tempfile::Builder::new();
+            builder.prefix(&prefix).suffix(".part");
+            // As readable as any other new file of this user.
+            #[cfg(unix)]
+            builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+            builder.tempfile_in(folder).map(Target::Unfinished)
+        };
+        let target =
+            target().map_err(|error| Failure::usage(format!("cannot write {}: {}", path.display(), plain(&error))))?;
+        Ok(Self { file: BufWriter::new(target), path: path.to_owned() })
     }
 
     fn named(&self, error: &io::Error) -> io::Error {
-        io::Error::new(error.kind(), format!("cannot write {}: {error}", self.path.display()))
+        io::Error::new(error.kind(), format!("cannot write {}: {}", self.path.display(), plain(error)))
     }
 
     /// Gives the file its name.
-    pub(super) fn publish(&mut self) -> anyhow::Result<()> {
-        let failed = || format!("cannot write {}", self.path.display());
-        if let Some(unfinished) = self.unfinished.take() {
-            std::fs::rename(unfinished, &self.path).with_context(failed)?;
+    pub(super) fn publish(self) -> anyhow::Result<()> {
+        let failed = format!("cannot write {}", self.path.display());
+        match self.file.into_inner().map_err(io::IntoInnerError::into_error).context(failed.clone())? {
+            Target::Unfinished(file) => drop(file.persist(&self.path).map_err(|error| error.error).context(failed)?),
+            Target::Special(_) => {}
         }
         Ok(())
     }
+}
+
+/// An error without the temporary name that `tempfile` adds to it.
+fn plain(error: &io::Error) -> String {
+    error
+        .raw_os_error()
+        .or_else(|| error.get_ref()?.source()?.downcast_ref::<io::Error>()?.raw_os_error())
+        .map_or_else(|| error.to_string(), |code| io::Error::from_raw_os_error(code).to_string())
 }
 
 impl Write for Output {
@@ -113,14 +156,5 @@ impl Write for Output {
 
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush().map_err(|error| self.named(&error))
-    }
-}
-
-impl Drop for Output {
-    fn drop(&mut self) {
-        if let Some(unfinished) = &self.unfinished {
-            // Nothing can be done about a leftover, and the reason for it is reported already.
-            let _ = std::fs::remove_file(unfinished);
-        }
     }
 }

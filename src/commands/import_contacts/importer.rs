@@ -13,8 +13,10 @@ use super::list::ListReader;
 use super::rejects::RejectsFile;
 use super::settle::Target;
 use super::tally::{Tally, Verdict};
+use crate::commands::calling::stop::Stop;
 use crate::domain::contact_row::{RowReader, ZoneTally};
 use crate::domain::preferred::PreferredTime;
+use crate::error::Failure;
 use crate::store::Tx;
 
 /// Chunks that the reading thread may be ahead.
@@ -27,16 +29,22 @@ pub(super) struct Importer {
     pub(super) report: Option<ReportFile>,
     pub(super) tally: Tally,
     pub(super) examples: Vec<String>,
-    /// How many rows named each preferred time.
+    /// How many contacts of the list have each preferred time.
     pub(super) preferred_times: BTreeMap<PreferredTime, u64>,
     /// What is known of the zones of rows that can be used.
     pub(super) zones: ZoneTally,
     /// Rows whose phone cell holds several valid numbers.
     pub(super) with_alternates: u64,
+    stop: Stop,
 }
 
 impl Importer {
-    pub(super) fn new(target: Option<Target>, rejects: Option<RejectsFile>, report: Option<ReportFile>) -> Self {
+    pub(super) fn new(
+        target: Option<Target>,
+        rejects: Option<RejectsFile>,
+        report: Option<ReportFile>,
+        stop: Stop,
+    ) -> Self {
         Self {
             target,
             rejects,
@@ -46,6 +54,7 @@ impl Importer {
             preferred_times: BTreeMap::new(),
             zones: ZoneTally::default(),
             with_alternates: 0,
+            stop,
         }
     }
 
@@ -62,11 +71,36 @@ impl Importer {
         let first_lines = FirstLines::default();
         let reading = Reading { list, rows, first_lines: first_lines.clone(), keeps_raw: self.rejects.is_some(), done };
         let reader = tokio::task::spawn_blocking(move || reading.run(&sender));
+        let outcome = self.take_all(&mut receiver, &give_back, tx.as_deref_mut(), &first_lines, progress).await;
+        // The reader must have ended before the list is read again, or the program ends.
+        drop(receiver);
+        let read = reader.await?;
+        let sha256 = outcome?;
+        read?;
+        sha256.ok_or_else(|| anyhow!("the list was not read to its end"))
+    }
+
+    async fn take_all(
+        &mut self,
+        receiver: &mut mpsc::Receiver<Message>,
+        give_back: &std::sync::mpsc::Sender<Vec<Entry>>,
+        mut tx: Option<&mut Tx>,
+        first_lines: &FirstLines,
+        progress: &ProgressBar,
+    ) -> anyhow::Result<Option<String>> {
         let mut sha256 = None;
-        while let Some(message) = receiver.recv().await {
+        loop {
+            let message = tokio::select! {
+                message = receiver.recv() => message,
+                () = self.stop.asked() => None,
+            };
+            if let Some(exit) = self.stop.exit() {
+                return Err(Failure::new(exit, "interrupted: nothing was imported").into());
+            }
+            let Some(message) = message else { return Ok(sha256) };
             match message {
                 Message::Rows(mut entries, bytes_read) => {
-                    self.settle(tx.as_deref_mut(), &mut entries, &first_lines).await?;
+                    self.settle(tx.as_deref_mut(), &mut entries, first_lines).await?;
                     self.account(&entries)?;
                     // Once the list was read to its end, nobody takes them.
                     let _ = give_back.send(entries);
@@ -81,8 +115,6 @@ impl Importer {
                 }
             }
         }
-        reader.await??;
-        sha256.ok_or_else(|| anyhow!("the list was not read to its end"))
     }
 
     fn progress(&self, bar: &ProgressBar) -> String {
@@ -118,7 +150,8 @@ impl Importer {
         for entry in entries {
             let verdict = entry.verdict.ok_or_else(|| anyhow!("line {} was left without a verdict", entry.line))?;
             self.tally.count(verdict, entry.reason);
-            if let Some(row) = &entry.row {
+            let is_contact = matches!(verdict, Verdict::Created | Verdict::Updated | Verdict::Unchanged);
+            if let Some(row) = entry.row.as_ref().filter(|_| is_contact) {
                 self.zones.count(row.timezone.is_some(), row.phone.as_str());
                 self.with_alternates += u64::from(!row.alternates.is_empty());
                 if let Some(time) = row.preferred_time {

@@ -20,12 +20,14 @@ mod temporary;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 use clap::{Args as ClapArgs, ValueEnum};
 use serde_json::Value;
 
 use crate::app::App;
 use crate::clock::Clock;
+use crate::commands::calling::stop::Stop;
 use crate::commands::check_phone::region_option;
 use crate::domain::campaign::Rules;
 use crate::domain::contact_row::{Field, RowReader, nearest};
@@ -71,7 +73,7 @@ pub struct Args {
     /// Into which tenant; a dry run without one checks the file alone
     #[arg(long, required_unless_present = "dry_run")]
     pub tenant: Option<String>,
-    /// Also enroll the contacts in this campaign
+    /// Also enroll the contacts in this campaign, but for skipped ones and those that were withdrawn from it
     #[arg(long, requires = "tenant")]
     pub campaign: Option<String>,
     /// Country of numbers without a country code, where the row names none; else the tenant's (ISO 3166, such as US)
@@ -201,18 +203,17 @@ pub async fn import(db: Option<&Db>, now: DateTime<Utc>, printer: &Printer, args
         delimiter: args.delimiter.as_deref().map(list::delimiter_option).transpose()?,
     };
     let region = args.region.as_deref().map(region_option).transpose()?;
-    for (option, output) in [("--rejects", &args.rejects), ("--report", &args.report)] {
-        if let Some(output) = output {
-            must_differ(option, output, &args.file)?;
-        }
-    }
+    let outputs = [("--rejects", &args.rejects), ("--report", &args.report)];
+    let outputs: Vec<_> = outputs.iter().filter_map(|(option, path)| Some((*option, path.as_deref()?))).collect();
+    must_differ(&outputs, &args.file)?;
     let source = Source::open(&args.file, read_as.encoding)?;
     let also = CallAlso::default();
     let mut setting =
         Setting { args, source, read_as, explicit, region, also, phones: Arc::default(), campaign: None, now };
+    let stop = Stop::on_signals()?;
     let mut tries = 1;
-    let done = loop {
-        match run_once(db, printer, &mut setting).await {
+    let mut done = loop {
+        match run_once(db, printer, &mut setting, &stop).await {
             Err(error) if tries < MAX_TRIES && is_rolled_back(&error) => {
                 tracing::debug!(%error, tries, "the database rolled the import back; running it again");
                 tries += 1;
@@ -220,20 +221,38 @@ pub async fn import(db: Option<&Db>, now: DateTime<Utc>, printer: &Printer, args
             other => break other?,
         }
     };
+    // The list is imported now, whatever becomes of what is written about it.
+    let published = done.importer.publish();
+    if let Some(id) = &done.import_id {
+        printer.say(format!("imported as {id}; `callops undo-import {id}` takes it back"));
+    }
     summary::summarise(printer, &setting, &done)?;
+    published.with_context(|| match &done.import_id {
+        Some(id) => format!("the list is imported as {id}, but not all files about it are written"),
+        None => "not all files are written".to_owned(),
+    })?;
     let rejected = done.importer.tally.of(Verdict::Rejected) > 0;
     Ok(if rejected { Exit::Partial } else { Exit::Success })
 }
 
 /// One whole import in one transaction.
-async fn run_once(db: Option<&Db>, printer: &Printer, setting: &mut Setting<'_>) -> anyhow::Result<Done> {
+async fn run_once(db: Option<&Db>, printer: &Printer, setting: &mut Setting<'_>, stop: &Stop) -> anyhow::Result<Done> {
     let args = setting.args;
     let mut list = ListReader::open(&setting.source, setting.read_as)?;
     let columns = Columns::of(&mut list, setting)?;
-    let mut tx = match db {
-        Some(db) if args.dry_run => Some(db.read().await?),
-        Some(db) => Some(db.begin().await?),
-        None => None,
+    let begin_transaction = async {
+        Ok::<_, StoreError>(match db {
+            Some(db) if args.dry_run => Some(db.read().await?),
+            Some(db) => Some(db.begin().await?),
+            None => None,
+        })
+    };
+    // Another import may keep it waiting.
+    let mut tx = tokio::select! {
+        tx = begin_transaction => tx?,
+        () = stop.asked() => {
+            return Err(Failure::new(stop.exit().unwrap_or(Exit::Terminated), "interrupted: nothing was imported").into());
+        }
     };
     let mut target = None;
     if let (Some(tx), Some(tenant)) = (&mut tx, &args.tenant) {
@@ -244,7 +263,7 @@ async fn run_once(db: Option<&Db>, printer: &Printer, setting: &mut Setting<'_>)
     let names = columns.written_names();
     let rejects = args.rejects.as_deref().map(|path| RejectsFile::create(path, &list, names.as_deref())).transpose()?;
     let report = args.report.as_deref().map(ReportFile::create).transpose()?;
-    let mut importer = Importer::new(target, rejects, report);
+    let mut importer = Importer::new(target, rejects, report, stop.clone());
     let phones = Arc::clone(&setting.phones);
     let rows = RowReader::with_parser(columns.mapping, setting.region, setting.also, phones);
     let progress = printer.progress(Some(setting.source.size_bytes()), "importing");
@@ -262,7 +281,6 @@ async fn run_once(db: Option<&Db>, printer: &Printer, setting: &mut Setting<'_>)
         fail_point::hit("import.committed");
         import_id = Some(target.import_id.clone());
     }
-    importer.publish()?;
     Ok(Done { import_id, importer })
 }
 

@@ -80,7 +80,11 @@ impl RejectsFile {
         }
         // Short rows are filled up, so that line and reason stand below their header.
         let missing = String::from(delimiter).repeat(self.width.saturating_sub(cells));
-        let quote = if row.is_unclosed { "\"" } else { "" };
+        // A row that swallowed those behind it is closed, and has a cell too many: unedited, it is rejected again.
+        let quote = match row.is_unclosed {
+            true => format!("\"{delimiter}"),
+            false => String::new(),
+        };
         let ours = format!("{quote}{missing}{delimiter}{}{delimiter}{}", self.quoted(line), self.quoted(reason));
         self.write_ascii(&ours)?;
         self.write_ascii(&self.line_end.clone())
@@ -113,7 +117,7 @@ impl RejectsFile {
     }
 
     /// Gives the file its name.
-    pub(super) fn publish(mut self) -> anyhow::Result<()> {
+    pub(super) fn publish(self) -> anyhow::Result<()> {
         self.out.publish()
     }
 }

@@ -223,6 +223,7 @@ impl Target {
             for index in to_insert {
                 self.show_created(&*batch[index]);
                 batch[index].verdict = Some(Verdict::Created);
+                made.push(String::new());
             }
         } else {
             let chosen = batch.iter_mut().enumerate().filter(|(index, _)| to_insert.contains(index));
@@ -237,9 +238,13 @@ impl Target {
 
     /// Enrolls contacts that were made, and those that were there and were never in the campaign.
     async fn enroll(&mut self, tx: &mut Tx, mut made: Vec<String>, met: Vec<String>) -> anyhow::Result<()> {
-        if let (Some((campaign_id, rules_version)), false) = (self.campaign.clone(), self.dry_run) {
+        if let Some((campaign_id, rules_version)) = self.campaign.clone() {
             // A withdrawn contact stays withdrawn, however often a list names it.
             made.append(&mut contacts::never_enrolled(tx, &campaign_id, &met).await?);
+            if self.dry_run {
+                self.enrolled += made.len() as u64;
+                return Ok(());
+            }
             let pairs: Vec<(String, String)> = made.into_iter().map(|contact| (self.new_id(), contact)).collect();
             self.enrolled += enrollments::enroll(tx, &campaign_id, rules_version, &pairs, self.now).await?;
         }

@@ -221,7 +221,8 @@ impl RowReader {
             if let Some(region) = self.region.filter(|region| region.code().eq_ignore_ascii_case(text)) {
                 return Ok(Some(region));
             }
-            let column = self.columns[Field::Region as usize].map_or("", |index| self.mapping.columns()[index].as_str());
+            let column =
+                self.columns[Field::Region as usize].map_or("", |index| self.mapping.columns()[index].as_str());
             let detail = format!(
                 "`{text}` in column `{column}` may be a country or a state: --map region=\"{column}\" reads countries, \
                  --map state=\"{column}\" states"

@@ -16,14 +16,16 @@ pub struct Kept {
     pub phone: String,
 }
 
-/// Contacts that an import made, changed or enrolled, and that a call was made for since, by phone.
+/// Contacts that an import made, changed or enrolled, and for whom a call was made or tried again since, by phone.
 pub async fn called_since(tx: &mut Tx, import: &Import) -> Result<Vec<Kept>> {
     Ok(fetch!(
         tx,
         Kept,
         fetch_all,
         "SELECT DISTINCT c.contact_id, k.phone FROM calls c JOIN contacts k ON k.id = c.contact_id
-         WHERE c.tenant = $1 AND c.created_at >= $2
+         WHERE c.tenant = $1
+           AND (c.created_at >= $2
+                OR EXISTS (SELECT 1 FROM attempts a WHERE a.call_id = c.id AND a.claimed_at >= $2))
            AND (k.import_id = $3
                 OR EXISTS (SELECT 1 FROM import_changes i WHERE i.import_id = $3 AND i.contact_id = k.id)
                 OR EXISTS (SELECT 1 FROM enrollments e
@@ -55,12 +57,13 @@ pub async fn changed_count(tx: &mut Tx, import_id: &str) -> Result<i64> {
     Ok(scalar!(tx, i64, fetch_one, "SELECT count(*) FROM import_changes WHERE import_id = $1", import_id)?)
 }
 
-/// Takes out of the campaign whom the import put in, but for those that have a call; gives how many.
+/// Takes out of the campaign whom the import put in, but for those that have a call, and those that somebody took out by
+/// hand: these must not come back with the next list. Gives how many.
 pub async fn remove_enrollments(tx: &mut Tx, import: &Import) -> Result<u64> {
     let Some(campaign_id) = &import.campaign_id else { return Ok(0) };
     Ok(execute!(
         tx,
-        "DELETE FROM enrollments WHERE campaign_id = $1 AND created_at = $2
+        "DELETE FROM enrollments WHERE campaign_id = $1 AND created_at = $2 AND status = 'active'
            AND NOT EXISTS (SELECT 1 FROM calls c WHERE c.enrollment_id = enrollments.id)",
         campaign_id,
         import.created_at
@@ -76,6 +79,19 @@ pub async fn remove_contacts(tx: &mut Tx, import: &Import) -> Result<u64> {
            AND NOT EXISTS (SELECT 1 FROM enrollments e WHERE e.contact_id = contacts.id)",
         &import.tenant,
         &import.id
+    )?)
+}
+
+/// Contacts that the import put into its campaign and that somebody took out by hand, by phone.
+pub async fn withdrawn(tx: &mut Tx, import: &Import) -> Result<Vec<Kept>> {
+    Ok(fetch!(
+        tx,
+        Kept,
+        fetch_all,
+        "SELECT k.id AS contact_id, k.phone FROM enrollments e JOIN contacts k ON k.id = e.contact_id
+         WHERE e.campaign_id = $1 AND e.created_at = $2 AND e.status = 'withdrawn' ORDER BY k.phone",
+        import.campaign_id.as_deref(),
+        import.created_at
     )?)
 }
 

@@ -75,7 +75,7 @@ pub(crate) use database::{Backend, TestDatabase};
 pub(crate) use own_postgres::OwnPostgres;
 pub(crate) use redact::Redactor;
 pub(crate) use run::{Callops, Condition, Output, Running};
-pub(crate) use scratch::Scratch;
+pub(crate) use scratch::{Scratch, unfinished};
 
 /// Runs async code to its end on a runtime of its own, from any thread, inside or outside another runtime.
 ///

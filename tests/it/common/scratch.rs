@@ -45,6 +45,11 @@ impl Scratch {
         names
     }
 
+    /// The file `name` while it is written: it has that name only once it is complete.
+    pub(crate) fn unfinished(&self, name: &str) -> Option<PathBuf> {
+        unfinished(&self.path, name)
+    }
+
     /// Writes a file, with the directories above it, and returns its path.
     pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path.join(name);
@@ -52,4 +57,14 @@ impl Scratch {
         std::fs::write(&path, content).unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
         path
     }
+}
+
+/// The file `name` in `folder` while it is written: it has that name only once it is complete.
+pub(crate) fn unfinished(folder: &Path, name: &str) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("a directory").map(|entry| entry.expect("an entry").path());
+    let is_part = |path: &PathBuf| {
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
+        file.starts_with(name) && file.ends_with(".part")
+    };
+    entries.into_iter().find(is_part)
 }

@@ -12,8 +12,8 @@ on_both_databases! {
         let callops = db.callops();
         let mut running = callops.spawn(["import-contacts", &list, "--tenant", "acme", "--report", "report.csv"]);
         // The report grows with every batch, and has its name only once the import is done.
-        let report = db.scratch().path().join("report.csv.part");
-        let grown = || std::fs::metadata(&report).is_ok_and(|metadata| metadata.len() >= 50_000);
+        let report = || db.scratch().unfinished("report.csv").and_then(|report| std::fs::metadata(report).ok());
+        let grown = || report().is_some_and(|report| report.len() >= 50_000);
         let is_under_way = (0..60_000).any(|_| {
             std::thread::sleep(std::time::Duration::from_millis(1));
             grown()
@@ -96,11 +96,19 @@ fn a_file_is_never_written_over_the_list_or_left_half_done() {
         assert!(output.stderr.contains("is the list itself"), "{output}");
     }
     assert_eq!(std::fs::read_to_string(&list).expect("the list"), "phone\n+18022236942\n");
+    let both = ["import-contacts", &list, "--dry-run", "--rejects", "same.csv", "--report", "./same.csv"];
+    assert!(Callops::new(&scratch).run(both).exits(2).stderr.contains("--rejects and --report are the same file"));
+    // What a file is called while it is written is nobody else's name.
+    let part = scratch.write("report.csv.part", "phone\n+18022236942\n").display().to_string();
+    Callops::new(&scratch).run(["import-contacts", &part, "--dry-run", "--report", "report.csv"]).success();
+    assert_eq!(std::fs::read_to_string(&part).expect("the list"), "phone\n+18022236942\n");
+    std::fs::remove_file(&part).expect("a file");
+    std::fs::remove_file(scratch.path().join("report.csv")).expect("a report");
     let absent = Callops::new(&scratch).run(["import-contacts", &list, "--dry-run", "--report", "no/such/report.csv"]);
     assert!(absent.exits(2).stderr.contains("cannot write no/such/report.csv"));
     let bad = scratch.write("bad.csv", format!("phone\n+18022236942\n\"{}", "z".repeat(17 << 20)));
     let bad = bad.display().to_string();
     let output = Callops::new(&scratch).run(["import-contacts", &bad, "--dry-run", "--report", "report.csv"]).exits(2);
     assert!(output.stderr.contains("line 3: a record is longer than 16 MiB"), "{output}");
-    assert!(!scratch.path().join("report.csv").exists() && !scratch.path().join("report.csv.part").exists());
+    assert!(!scratch.path().join("report.csv").exists() && scratch.unfinished("report.csv").is_none());
 }

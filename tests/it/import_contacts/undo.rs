@@ -123,6 +123,67 @@ on_both_databases! {
         assert_eq!(enrolled(&store).await, 1);
     }
 
+    async fn whoever_was_tried_again_since_stays(db) {
+        let store = set_up(&db).await;
+        let first = db.scratch().write("first.csv", FIRST).display().to_string();
+        import(&db, [&first, "--campaign", "checkup"]).success();
+        run_sql(&store, "INSERT INTO calls (id, tenant, campaign_id, enrollment_id, contact_id, purpose, phone, slot_key,
+                 status, attempt_count, requested_by, created_at, updated_at)
+             SELECT 'call', k.tenant, e.campaign_id, e.id, k.id, 'checkup', k.phone, '2026-11-20', 'scheduled', 1, 'test',
+                 e.created_at, e.created_at
+             FROM contacts k JOIN enrollments e ON e.contact_id = k.id WHERE k.phone = '+18022653610'").await;
+        let second = db.scratch().write("second.csv", SECOND).display().to_string();
+        let id = id_of(&import(&db, [second.as_str()]).success());
+        run_sql(&store, "INSERT INTO attempts (id, call_id, number, tenant, phone, purpose, contact_id, contact_version,
+                 campaign_id, rules_version, account, state, owner, lease_until, window_closes_at, dial_before,
+                 answer_timeout_seconds, call_timeout_seconds, may_have_rung, claimed_at, updated_at)
+             SELECT 'attempt', c.id, 2, c.tenant, c.phone, c.purpose, c.contact_id, 1, c.campaign_id, 1, 'acme-vapi', 'ended',
+                 'test', i.created_at, i.created_at, i.created_at, 60, 60, TRUE, i.created_at, i.created_at
+             FROM calls c, imports i WHERE i.file_name = 'second.csv'").await;
+        let refused = undo(&db, [id.as_str()]).exits(5);
+        assert!(refused.stderr.contains("+18027556100"), "{refused}");
+    }
+
+    async fn whoever_was_taken_out_by_hand_stays_out(db) {
+        let store = set_up(&db).await;
+        let (_, id) = import_both(&db, &store).await;
+        db.callops().run(["withdraw", "+18024673717", "--campaign", "acme/checkup"]).success();
+        let done = undo(&db, [id.as_str()]).exits(4).json();
+        assert_eq!((&done["removed"], &done["unenrolled"]), (&json!(0), &json!(2)));
+        assert_eq!(done["kept"][0]["reason"], "withdrawn since");
+        let second = db.scratch().path().join("second.csv").display().to_string();
+        assert_eq!(import(&db, [&second, "--campaign", "checkup"]).success().json()["enrolled"], 2);
+    }
+
+    async fn phones_go_back_along_a_chain(db) {
+        let store = set_up(&db).await;
+        let header = "name,phone,external_id\n";
+        let first = format!("{header}One,802-223-6942,A-1\nTwo,802-223-6943,A-2\n");
+        let first = db.scratch().write("first.csv", first).display().to_string();
+        import(&db, [first.as_str()]).success();
+        let before = people(&store).await;
+        // Each takes the phone of the next, and a new one that of the first.
+        let second = format!("{header}Deux,802-223-6944,A-2\nUn,802-223-6943,A-1\nTrois,802-223-6942,A-3\n");
+        let second = db.scratch().write("second.csv", second).display().to_string();
+        let done = import(&db, [second.as_str()]).success();
+        assert_eq!(counts(&done.json()), [3, 1, 2, 0, 0, 0, 0]);
+        let done = undo(&db, [id_of(&done).as_str()]).success().json();
+        assert_eq!((&done["removed"], &done["restored"]), (&json!(1), &json!(2)));
+        assert_eq!(people(&store).await, before);
+    }
+
+    async fn imports_are_undone_one_after_the_other(db) {
+        let store = set_up(&db).await;
+        let first = db.scratch().write("first.csv", FIRST).display().to_string();
+        let made = id_of(&import(&db, [first.as_str()]).success());
+        let second = db.scratch().write("second.csv", SECOND).display().to_string();
+        let changed = id_of(&import(&db, [second.as_str()]).success());
+        undo(&db, [changed.as_str()]).success();
+        let done = undo(&db, [made.as_str()]).success().json();
+        assert_eq!((&done["removed"], &done["kept"]), (&json!(2), &json!([])));
+        assert_eq!(stored(&store).await.len(), 0);
+    }
+
     async fn suppressions_outlive_contacts(db) {
         let store = set_up(&db).await;
         let (_, id) = import_both(&db, &store).await;

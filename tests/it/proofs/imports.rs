@@ -14,7 +14,7 @@ use super::{say, seed, size};
 #[cfg(feature = "fail-points")]
 use crate::common::Condition;
 use crate::common::small_disk::{self, Mounting, PAGE};
-use crate::common::{Backend, Callops, Output, Running, Scratch, TestDatabase, on_both_databases};
+use crate::common::{Backend, Callops, Output, Running, Scratch, TestDatabase, on_both_databases, unfinished};
 
 /// How long an import of the long form may be silent, in a build that is not optimised.
 const PATIENCE: Duration = Duration::from_mins(20);
@@ -71,10 +71,10 @@ async fn content(db: &Db) -> (i64, i64, i64) {
 /// Waits until an import has reported so many bytes. They come chunk by chunk, each once it is in the database.
 fn until_reported(database: &TestDatabase, mut running: Running, bytes: u64) -> Running {
     let wait = Wait::begin();
-    let part = database.scratch().path().join("report.csv.part");
     loop {
         let is_over = running.is_over();
-        if std::fs::metadata(&part).is_ok_and(|part| part.len() >= bytes) {
+        let part = database.scratch().unfinished("report.csv").and_then(|part| std::fs::metadata(part).ok());
+        if part.is_some_and(|part| part.len() >= bytes) {
             return running;
         }
         assert!(wait.has_hope(is_over), "the import never reported {bytes} bytes: {}", running.wait());
@@ -241,7 +241,7 @@ fn import_without_room(stage: &Stage, callops: &Callops<'_>, list: &str, make_ro
     make_room();
     assert_eq!(stage.with_db(content), before, "{output}");
     assert_eq!(stage.with_db(integrity), "", "{output}");
-    assert!(!stage.folder().join("report.csv").exists() && !stage.folder().join("report.csv.part").exists());
+    assert!(!stage.folder().join("report.csv").exists() && unfinished(stage.folder(), "report.csv").is_none());
     let next = stage.run(&enroll(list)).success();
     assert_eq!(next.json()["created"], next.json()["rows"], "{next}");
 }

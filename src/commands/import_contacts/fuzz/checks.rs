@@ -9,6 +9,7 @@ use encoding_rs::{DecoderResult, Encoding, UTF_8, UTF_16BE, UTF_16LE};
 use tokio::runtime::Builder;
 
 use super::List;
+use crate::commands::calling::stop::Stop;
 use crate::commands::import_contacts::list::{ListReader, ReadAs, Source};
 use crate::commands::import_contacts::{Args, Header, OnExisting, Setting, Tally, Verdict, run_once};
 use crate::domain::contact_row::REJECT_COLUMNS;
@@ -151,7 +152,8 @@ fn import(path: &Path, list: &List, folder: &Path) -> anyhow::Result<Imported> {
         now: DateTime::UNIX_EPOCH,
     };
     let (printer, _) = Printer::captured(Format::Json);
-    let done = Builder::new_current_thread().build()?.block_on(run_once(None, &printer, &mut setting))?;
+    let done =
+        Builder::new_current_thread().build()?.block_on(run_once(None, &printer, &mut setting, &Stop::default()))?;
     let report = csv::Reader::from_path(report)?
         .records()
         .map(|line| line.map(|line| [0, 1, 2, 3, 6].map(|column| line[column].to_owned())))

@@ -39,13 +39,17 @@ pub(super) fn recognise(head: &[u8], wanted: Option<u8>) -> anyhow::Result<Diale
     if head.trim_ascii().is_empty() {
         return Err(Failure::usage("it is empty").into());
     }
-    let first_line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    if let [b's' | b'S', b'e' | b'E', b'p' | b'P', b'=', delimiter, rest @ ..] = first_line
+    let first_line = head.split(|byte| matches!(byte, b'\n' | b'\r')).next().unwrap_or_default();
+    let unquoted = first_line.strip_prefix(b"\"").and_then(|line| line.strip_suffix(b"\"")).unwrap_or(first_line);
+    if let [b's' | b'S', b'e' | b'E', b'p' | b'P', b'=', delimiter, rest @ ..] = unquoted
         && rest.trim_ascii().is_empty()
+        && (delimiter.is_ascii_punctuation() || *delimiter == b'\t')
+        && *delimiter != b'"'
         && first_line.len() < head.len()
     {
         let delimiter = wanted.unwrap_or(*delimiter);
-        return Ok(Dialect { delimiter, preamble_bytes: first_line.len() + 1 });
+        let line_end = if head[first_line.len()..].starts_with(b"\r\n") { 2 } else { 1 };
+        return Ok(Dialect { delimiter, preamble_bytes: first_line.len() + line_end });
     }
     Ok(Dialect { delimiter: wanted.unwrap_or_else(|| delimiter_of(head)), preamble_bytes: 0 })
 }
@@ -54,15 +58,17 @@ pub(super) fn recognise(head: &[u8], wanted: Option<u8>) -> anyhow::Result<Diale
 fn delimiter_of(head: &[u8]) -> u8 {
     const SIGNS: [u8; 4] = [b',', b';', b'\t', b'|'];
     let mut counts = [0_usize; SIGNS.len()];
-    let mut in_quotes = false;
+    let (mut in_quotes, mut at_cell_start) = (false, true);
     for byte in head.iter().skip_while(|byte| byte.is_ascii_whitespace() && **byte != b'\t') {
+        let was_at_start = std::mem::replace(&mut at_cell_start, false);
         match byte {
-            b'"' => in_quotes = !in_quotes,
+            b'"' if in_quotes || was_at_start => in_quotes = !in_quotes,
             b'\n' | b'\r' if !in_quotes => break,
             _ if in_quotes => {}
             _ => {
                 if let Some(sign) = SIGNS.iter().position(|sign| sign == byte) {
                     counts[sign] += 1;
+                    at_cell_start = true;
                 }
             }
         }
@@ -141,6 +147,25 @@ mod tests {
     fn cells_begin_behind_delimiters_outside_quotes() {
         assert_eq!(cell_starts(b"a,\"b,\"\"c\",,d\"e,", b','), [0, 2, 10, 11, 15]);
         assert_eq!(cell_starts(b"", b','), [0]);
+    }
+
+    #[test]
+    fn the_first_lines_say_how_a_list_is_written() {
+        for (head, delimiter, preamble_bytes) in [
+            (&b"sep=;\r\na;b"[..], b';', 7),
+            (b"sep=;\ra;b", b';', 6),
+            (b"\"sep=;\"\na;b", b';', 8),
+            (b"SEP=\t\na\tb", b'\t', 6),
+            (b"sep=\r\nphone,name", b',', 0),
+            (b"sep=\"\nphone,name", b',', 0),
+            (b"na\"me;phone;x\n", b';', 0),
+            (b"\"a;b;c\",d\n", b',', 0),
+            (b"\"a\"\"b\",\"c;d\"\n", b',', 0),
+        ] {
+            let dialect = recognise(head, None).unwrap();
+            let text = String::from_utf8_lossy(head);
+            assert_eq!((dialect.delimiter, dialect.preamble_bytes), (delimiter, preamble_bytes), "{text:?}");
+        }
     }
 
     #[test]
