@@ -39,13 +39,15 @@ pub(super) fn recognise(head: &[u8], wanted: Option<u8>) -> anyhow::Result<Diale
     if head.trim_ascii().is_empty() {
         return Err(Failure::usage("it is empty").into());
     }
-    let first_line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let first_line = head.split(|byte| matches!(byte, b'\n' | b'\r')).next().unwrap_or_default();
+    let line_end_bytes = if head[first_line.len()..].starts_with(b"\r\n") { 2 } else { 1 };
     if let [b's' | b'S', b'e' | b'E', b'p' | b'P', b'=', delimiter, rest @ ..] = first_line
         && rest.trim_ascii().is_empty()
+        && (*delimiter == b'\t' || delimiter.is_ascii_punctuation() && *delimiter != b'"')
         && first_line.len() < head.len()
     {
         let delimiter = wanted.unwrap_or(*delimiter);
-        return Ok(Dialect { delimiter, preamble_bytes: first_line.len() + 1 });
+        return Ok(Dialect { delimiter, preamble_bytes: first_line.len() + line_end_bytes });
     }
     Ok(Dialect { delimiter: wanted.unwrap_or_else(|| delimiter_of(head)), preamble_bytes: 0 })
 }
@@ -141,6 +143,21 @@ mod tests {
     fn cells_begin_behind_delimiters_outside_quotes() {
         assert_eq!(cell_starts(b"a,\"b,\"\"c\",,d\"e,", b','), [0, 2, 10, 11, 15]);
         assert_eq!(cell_starts(b"", b','), [0]);
+    }
+
+    #[test]
+    fn the_first_line_of_excel_names_the_delimiter_whatever_ends_it() {
+        for (head, delimiter, preamble_bytes) in [
+            ("sep=;\na,b;c\n", b';', 6),
+            ("SEP=|\r\na,b;c\r\n", b'|', 7),
+            ("sep=;\ra,b;c\r", b';', 6),
+            ("sep=\t\na,b;c\n", b'\t', 6),
+            ("sep=\r\r\na,b;c,d\n", b',', 0),
+            ("sep=\"\na,b;c,d\n", b',', 0),
+            ("sep=;", b';', 0),
+        ] {
+            assert_eq!(recognise(head.as_bytes(), None).unwrap(), Dialect { delimiter, preamble_bytes }, "{head:?}");
+        }
     }
 
     #[test]
