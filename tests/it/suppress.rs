@@ -265,7 +265,7 @@ on_both_databases! {
          acme    911           rejected
         --- stderr
         warning: list.txt, line 4: "nobody": this is not a phone number
-        warning: list.txt, line 7: "911": emergency, short, premium-rate, shared-cost and fax numbers are not called
+        warning: list.txt, line 7: "911": emergency and short numbers are not called
         +1303* covers 1 contact of acme
         "#);
         story.process(&[]).await;
@@ -281,7 +281,7 @@ on_both_databases! {
         acme,911,rejected,
         --- stderr
         warning: list.txt, line 4: "nobody": this is not a phone number
-        warning: list.txt, line 7: "911": emergency, short, premium-rate, shared-cost and fax numbers are not called
+        warning: list.txt, line 7: "911": emergency and short numbers are not called
         "#);
         story.wait(TimeDelta::seconds(1));
         story.process(&[]).await;

@@ -118,18 +118,15 @@ fn run(seed: u64, limit: Duration, folder: &Path) -> u64 {
 
 mod tests {
     use super::*;
-
-    /// A variable of the test run's own environment.
-    #[expect(clippy::disallowed_methods, reason = "the tests' own settings are read here, and nowhere else")]
-    fn variable(name: &str) -> Option<String> {
-        std::env::var(name).ok().filter(|value| !value.is_empty())
-    }
+    use crate::config::Environment;
 
     #[test]
     fn every_record_of_any_list_is_accounted_for() {
         let folder = tempfile::tempdir().expect("a directory");
+        let environment = Environment::of_process();
+        let variable = |name: &str| environment.get(name).filter(|value| !value.is_empty());
         if let Some(path) = variable("CALLOPS_FUZZ_FILE") {
-            let list = List::from_file(&std::fs::read(&path).expect("the list"));
+            let list = List::from_file(&std::fs::read(path).expect("the list"));
             assert_eq!(problem(&list, folder.path()), None, "{path}");
             return;
         }

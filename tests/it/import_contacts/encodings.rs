@@ -195,6 +195,7 @@ fn delimiters_and_headers_are_found_or_said() {
     for (list, args) in [
         ("name,phone\nAda,802-223-6942\nBob,802-265-3610\n", &[][..]),
         ("sep=;\r\nname;phone\r\nAda;802-223-6942\r\nBob;802-265-3610", &[]),
+        ("sep=;\rname;phone\rAda;802-223-6942\rBob;802-265-3610\r", &[]),
         ("sep=\t\nname\tphone\nAda\t802-223-6942\nBob\t802-265-3610\n", &[]),
         ("a,b,c;phone\nx;802-223-6942\ny;802-265-3610\n", &["--delimiter", ";"]),
         ("name:phone\nAda:802-223-6942\nBob:802-265-3610\n", &["--delimiter", ":"]),

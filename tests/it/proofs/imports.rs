@@ -166,7 +166,7 @@ on_both_databases! {
         // Those who are due are in the list as well, before all others; nothing is new about them.
         let text = std::fs::read_to_string(list(stage.folder(), rows)).expect("the list");
         let (header, rest) = text.split_once('\n').expect("a header");
-        let people_rows: String = ordinary(people).iter().map(|phone| format!(",{phone},,\n")).collect();
+        let people_rows = ordinary(people).iter().map(|phone| format!(",{phone},,\n")).collect::<Vec<_>>().concat();
         let list = stage.file("with-people.csv");
         std::fs::write(&list, format!("{header}\n{people_rows}{rest}")).expect("the list");
         let clock = callops::clock::Clock::system();
@@ -209,9 +209,9 @@ fn calls_do_not_wait_for_an_import_on_a_server() {
     let people = 8;
     let template = Template::new(Backend::Postgres, ordinary(people), 1000);
     let stage = template.stage();
-    let rows: String = ordinary(people).iter().map(|phone| format!("{phone}\n")).collect();
+    let rows = ordinary(people).join("\n");
     let list = stage.file("list.csv");
-    std::fs::write(&list, format!("phone\n{rows}802-223-6942\n")).expect("the list");
+    std::fs::write(&list, format!("phone\n{rows}\n802-223-6942\n")).expect("the list");
     let number = number_of("import.commit", &template).expect("a fail point").to_string();
     let callops = stage.callops().env("CALLOPS_FAIL_AT", number).env("CALLOPS_FAIL_DO", "stop");
     let mut importing = stage.spawn(&callops, &import(&list));

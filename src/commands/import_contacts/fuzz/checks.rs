@@ -152,8 +152,9 @@ fn import(path: &Path, list: &List, folder: &Path) -> anyhow::Result<Imported> {
         now: DateTime::UNIX_EPOCH,
     };
     let (printer, _) = Printer::captured(Format::Json);
-    let done =
+    let mut done =
         Builder::new_current_thread().build()?.block_on(run_once(None, &printer, &mut setting, &Stop::default()))?;
+    done.importer.publish()?;
     let report = csv::Reader::from_path(report)?
         .records()
         .map(|line| line.map(|line| [0, 1, 2, 3, 6].map(|column| line[column].to_owned())))

@@ -169,6 +169,21 @@ mod tests {
     }
 
     #[test]
+    fn the_first_line_of_excel_names_the_delimiter_whatever_ends_it() {
+        for (head, delimiter, preamble_bytes) in [
+            ("sep=;\na,b;c\n", b';', 6),
+            ("SEP=|\r\na,b;c\r\n", b'|', 7),
+            ("sep=;\ra,b;c\r", b';', 6),
+            ("sep=\t\na,b;c\n", b'\t', 6),
+            ("sep=\r\r\na,b;c,d\n", b',', 0),
+            ("sep=\"\na,b;c,d\n", b',', 0),
+            ("sep=;", b';', 0),
+        ] {
+            assert_eq!(recognise(head.as_bytes(), None).unwrap(), Dialect { delimiter, preamble_bytes }, "{head:?}");
+        }
+    }
+
+    #[test]
     fn delimiters_are_named_or_one_sign() {
         for (text, want) in [("tab", b'\t'), ("\\t", b'\t'), (";", b';'), ("|", b'|'), (":", b':')] {
             assert_eq!(delimiter_option(text).unwrap(), want);
