@@ -235,3 +235,33 @@ fn hash_of(value: impl Hash) -> u64 {
     value.hash(&mut hasher);
     hasher.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::list::{ReadAs, Source};
+    use super::*;
+    use crate::domain::contact_row::Mapping;
+    use crate::domain::phone::CallAlso;
+
+    #[test]
+    fn a_chunk_has_few_bytes_however_large_its_rows_are() {
+        const ROWS: usize = 12;
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let row = format!("802-223-6942,{}\n", "x".repeat(1 << 20));
+        std::io::Write::write_all(&mut file, format!("phone,note\n{}", row.repeat(ROWS)).as_bytes()).unwrap();
+        let mut list = ListReader::open(&Source::open(file.path(), None).unwrap(), ReadAs::default()).unwrap();
+        let mapping = Mapping::new(&list.header().unwrap().unwrap(), &[]).unwrap();
+        let rows = RowReader::new(mapping, Some("US".parse().unwrap()), CallAlso::default());
+        let (_, done) = std::sync::mpsc::channel();
+        let reading = Reading { list, rows, first_lines: FirstLines::default(), keeps_raw: true, done };
+        let (sender, mut receiver) = tokio::sync::mpsc::channel(ROWS + 2);
+        reading.run(&sender).unwrap();
+        let mut sizes = Vec::new();
+        while let Ok(message) = receiver.try_recv() {
+            if let Message::Rows(entries, _) = message {
+                sizes.push(entries.len());
+            }
+        }
+        assert_eq!(sizes, [2, 2, 2, 2, 2, 2, 0]);
+    }
+}

@@ -24,6 +24,18 @@ fn lines(report: &[[String; 7]]) -> Vec<String> {
 }
 
 on_both_databases! {
+    async fn a_dry_run_says_how_many_would_be_enrolled(db) {
+        set_up(&db).await;
+        let list = "name,phone\nAda,802-223-6942\nBob,802-265-3610\n";
+        let list = db.scratch().write("list.csv", list).display().to_string();
+        let preview = || import(&db, [&list, "--campaign", "checkup", "--dry-run"]).success().json()["enrolled"].clone();
+        assert_eq!(preview(), 2);
+        import(&db, [list.as_str()]).success();
+        assert_eq!(preview(), 2, "they are there, and not in the campaign");
+        assert_eq!(import(&db, [&list, "--campaign", "checkup"]).success().json()["enrolled"], 2);
+        assert_eq!(preview(), 0);
+    }
+
     async fn the_report_says_what_each_policy_did(db) {
         let store = set_up(&db).await;
         db.scratch().write("list.csv", "name,phone\nAda,802-223-6942\nBob,802-265-3610\n");

@@ -28,6 +28,27 @@ on_both_databases! {
         assert_eq!(counts(&again.json())[1] + counts(&again.json())[6], ROWS);
     }
 
+    async fn an_import_that_is_told_to_end_leaves_nothing(db) {
+        let store = set_up(&db).await;
+        let rows: Vec<String> = (0..60_000).map(|i| format!("802-{}-{:04}", 223 + i / 10_000, i % 10_000)).collect();
+        let list = db.scratch().write("list.csv", format!("phone\n{}", rows.join("\n"))).display().to_string();
+        let callops = db.callops();
+        let report = || db.scratch().unfinished("report.csv").and_then(|report| std::fs::metadata(report).ok());
+        for (signal, code) in [("TERM", 143), ("INT", 130)] {
+            let running = callops.spawn(["import-contacts", &list, "--tenant", "acme", "--report", "report.csv"]);
+            let is_under_way = (0..60_000).any(|_| {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+                report().is_some_and(|report| report.len() > 0)
+            });
+            assert!(is_under_way, "the import never began to write its report");
+            running.signal(signal);
+            let output = running.wait().exits(code);
+            assert!(output.stderr.contains("nothing was imported"), "{output}");
+            assert_eq!(stored(&store).await.len(), 0);
+            assert!(!db.scratch().path().join("report.csv").exists() && report().is_none());
+        }
+    }
+
     async fn a_full_disk_is_an_error_before_anything_is_imported(db) {
         let store = set_up(&db).await;
         let list = example("us_vermont_town_offices.csv");

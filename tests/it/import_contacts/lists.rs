@@ -59,6 +59,24 @@ on_both_databases! {
 }
 
 #[test]
+fn a_first_row_is_no_header_because_of_a_word_in_a_name() {
+    let list = b"Mobile Home Park,802-223-6942\nBob,802-265-3610\n";
+    let (summary, output) = check(list, &["--region", "US"]);
+    assert_eq!(summary, Some([2, 2, 0, 0, 0, 0, 0]), "{output}");
+    assert!(output.stderr.contains("no header") && output.stderr.contains("phone = `column_2`"), "{output}");
+    let (summary, _) = check(list, &["--region", "US", "--header", "yes", "--map", "phone=802-223-6942"]);
+    assert_eq!(summary, Some([1, 1, 0, 0, 0, 0, 0]));
+}
+
+#[test]
+fn what_a_list_holds_cannot_steer_a_terminal() {
+    let scratch = Scratch::new();
+    let list = scratch.write("list.csv", b"phone\n\x1b]0;title\x07\x1b[31mXX\n").display().to_string();
+    let output = Callops::new(&scratch).run(["import-contacts", &list, "--region", "US", "--dry-run"]).exits(4);
+    assert!(output.stderr.contains("[31mXX") && !output.stderr.contains('\x1b'), "{output}");
+}
+
+#[test]
 fn a_list_is_checked_without_tenant_configuration_or_database() {
     let (summary, output) = check(b"phone\n802-223-6942\n802 223 6942 x5\n911\n", &["--region", "US"]);
     assert_eq!(summary, Some([3, 1, 0, 0, 0, 1, 1]));

@@ -364,7 +364,7 @@ fn rejects_repeat_the_file(
         if bytes(" ").len() == 2 && record.raw.len() % 2 == 1 {
             wanted.push(if whole.encoding == UTF_16LE { 0xd8 } else { 0 });
         }
-        let quote = if record.unclosed_quote_line.is_some() { "\"" } else { "" };
+        let quote = if record.unclosed_quote_line.is_some() { format!("\"{delimiter}") } else { String::new() };
         let missing = delimiter.repeat(first.cells.len().saturating_sub(record.cells.len()));
         let reason = quoted(reason);
         wanted.extend(bytes(&format!("{quote}{missing}{delimiter}{}{delimiter}{reason}", record.line)));
