@@ -23,6 +23,7 @@ mod operators;
 mod process_calls;
 mod proofs;
 mod sandbox;
+mod serve;
 mod status;
 mod suppress;
 mod vapi;

@@ -43,6 +43,20 @@ impl Stop {
         self.0.asked.notify_waiters();
     }
 
+    /// Waits until somebody asks, and says how the process should end.
+    pub async fn asked(&self) -> Exit {
+        loop {
+            let asked = self.0.asked.notified();
+            tokio::pin!(asked);
+            // Whoever asks from here on is heard.
+            asked.as_mut().enable();
+            if let Some(exit) = self.exit() {
+                return exit;
+            }
+            asked.await;
+        }
+    }
+
     /// How the process should end, if somebody asked.
     pub fn exit(&self) -> Option<Exit> {
         match self.0.exit.load(Ordering::SeqCst) {
