@@ -26,11 +26,19 @@ applies them once more. Put a proxy with TLS before it. Once it answers it print
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Where to answer senders [default: listen of callops.toml, else 127.0.0.1:8787]
-    #[arg(long, value_name = "ADDRESS")]
+    /// Where to answer senders
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        help = "Where to answer senders [default: listen of callops.toml, else 127.0.0.1:8787]"
+    )]
     pub listen: Option<SocketAddr>,
-    /// Where to answer about itself [default: admin_bind of callops.toml, else 127.0.0.1:8788]
-    #[arg(long, value_name = "ADDRESS")]
+    /// Where to answer about itself
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        help = "Where to answer about itself [default: admin_bind of callops.toml, else 127.0.0.1:8788]"
+    )]
     pub admin_bind: Option<SocketAddr>,
 }
 

@@ -33,7 +33,7 @@ pub(super) async fn health(State(server): State<Arc<Server>>) -> Response {
     }
 }
 
-/// `GET /metrics`: OpenMetrics.
+/// `GET /metrics`, in the format of `OpenMetrics`.
 pub(super) async fn metrics(State(server): State<Arc<Server>>) -> Response {
     let mut text = String::new();
     server.counters.write(&mut text);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, BodyDataStream};
 use axum::http::StatusCode;
 use axum::response::Response;
 use bytes::Bytes;
@@ -18,28 +18,32 @@ use super::reply;
 pub(super) const MAX_BYTES: usize = 16 * 1024 * 1024;
 /// How long a body may be silent.
 const NEXT_PART_WITHIN: Duration = Duration::from_secs(10);
-/// How long a body may take in all.
+/// How long a body may take in all, not counting the time for which it waits for its turn.
 const WHOLE_WITHIN: Duration = Duration::from_mins(1);
-/// What all bodies together may hold.
-const BUDGET_KIB: usize = 128 * 1024;
+/// Up to here a body needs no turn: as much as this may be held for every connection.
+const SHORT_BYTES: usize = 512 * 1024;
+/// How many longer bodies are held at once.
+const MOST_LONG: usize = 8;
+/// How long a body may wait for its turn.
+const TURN_WITHIN: Duration = Duration::from_mins(2);
 /// How much more of a body that is too long is read and thrown away, so that its sender comes to read the answer.
 const MAX_DISCARDED_BYTES: usize = 8 * MAX_BYTES;
 
-/// What all bodies together may hold; whoever finds it used up waits.
+/// Whose turn it is to send a long body. A body that has its turn waits for nobody but its sender.
 #[derive(Debug)]
-pub(super) struct Budget(Arc<Semaphore>);
+pub(super) struct Turns(Arc<Semaphore>);
 
-impl Default for Budget {
+impl Default for Turns {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(BUDGET_KIB)))
+        Self(Arc::new(Semaphore::new(MOST_LONG)))
     }
 }
 
-/// A body, and its share of the budget for as long as it is held.
+/// A body, and its turn for as long as it is held.
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) bytes: Bytes,
-    _share: Option<OwnedSemaphorePermit>,
+    _turn: Option<OwnedSemaphorePermit>,
 }
 
 /// Reads a body whole.
@@ -47,48 +51,51 @@ pub(super) struct Held {
 /// # Errors
 /// The answer to give instead: 413 to one that is too long, 408 to one that is too slow, 400 to one that breaks off.
 pub(super) async fn read(server: &Server, body: Body) -> Result<Held, Response> {
-    let announced = body.size_hint().lower();
-    let read = tokio::time::timeout(WHOLE_WITHIN, async {
-        if announced > MAX_BYTES as u64 {
-            return Err(too_long(body, 0).await);
+    if body.size_hint().lower() > MAX_BYTES as u64 {
+        return Err(too_long(body, 0).await);
+    }
+    let mut whole = Vec::new();
+    let mut parts = body.into_data_stream();
+    let short = read_up_to(&mut parts, &mut whole, SHORT_BYTES).await?;
+    if short == Reading::Whole {
+        return Ok(Held { bytes: whole.into(), _turn: None });
+    }
+    let turn = tokio::time::timeout(TURN_WITHIN, Arc::clone(&server.long_bodies.0).acquire_owned()).await;
+    let Ok(Ok(turn)) = turn else { return Err(too_slow()) };
+    match read_up_to(&mut parts, &mut whole, MAX_BYTES).await? {
+        Reading::Whole => Ok(Held { bytes: whole.into(), _turn: Some(turn) }),
+        Reading::MoreToCome => {
+            let read = whole.len();
+            drop((whole, turn));
+            Err(too_long(Body::from_stream(parts), read).await)
         }
-        read_parts(server, body).await
-    });
-    read.await.unwrap_or_else(|_| Err(too_slow()))
+    }
 }
 
-async fn read_parts(server: &Server, body: Body) -> Result<Held, Response> {
-    let mut whole = Vec::new();
-    let mut share: Option<OwnedSemaphorePermit> = None;
-    let mut shared_bytes = 0;
-    let mut parts = body.into_data_stream();
-    loop {
-        let part = match tokio::time::timeout(NEXT_PART_WITHIN, parts.next()).await {
-            Err(_) => return Err(too_slow()),
-            Ok(None) => break,
-            Ok(Some(Err(_))) => return Err(reply::refusal(StatusCode::BAD_REQUEST, "the body breaks off")),
-            Ok(Some(Ok(part))) => part,
-        };
-        if whole.len() + part.len() > MAX_BYTES {
-            let read = whole.len() + part.len();
-            drop((whole, share));
-            return Err(too_long(Body::from_stream(parts), read).await);
-        }
-        let wanted = whole.len() + part.len();
-        if wanted > shared_bytes {
-            // A step at a time: most bodies need one.
-            let kib = (wanted - shared_bytes).div_ceil(1024).next_power_of_two();
-            let more = Arc::clone(&server.bodies.0).acquire_many_owned(u32::try_from(kib).unwrap_or(u32::MAX)).await;
-            let Ok(more) = more else { return Err(too_slow()) };
-            shared_bytes += kib * 1024;
-            match &mut share {
-                Some(share) => share.merge(more),
-                None => share = Some(more),
+/// How far a reading came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    Whole,
+    MoreToCome,
+}
+
+/// Reads on until the body ends, or is longer than this.
+async fn read_up_to(parts: &mut BodyDataStream, whole: &mut Vec<u8>, most: usize) -> Result<Reading, Response> {
+    let read = async {
+        while whole.len() <= most {
+            match tokio::time::timeout(NEXT_PART_WITHIN, parts.next()).await {
+                Err(_) => return Err(too_slow()),
+                Ok(None) => return Ok(Reading::Whole),
+                Ok(Some(Err(_))) => return Err(reply::refusal(StatusCode::BAD_REQUEST, "the body breaks off")),
+                Ok(Some(Ok(part))) => whole.extend_from_slice(&part),
             }
         }
-        whole.extend_from_slice(&part);
+        Ok(Reading::MoreToCome)
+    };
+    match tokio::time::timeout(WHOLE_WITHIN, read).await {
+        Ok(reading) => reading,
+        Err(_) => Err(too_slow()),
     }
-    Ok(Held { bytes: whole.into(), _share: share })
 }
 
 fn too_slow() -> Response {

@@ -14,7 +14,7 @@ impl Counters {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry((route, status)).or_default() += 1;
     }
 
-    /// The counts as OpenMetrics.
+    /// The counts, in the format of `OpenMetrics`.
     pub(super) fn write(&self, text: &mut String) {
         text.push_str("# HELP callops_requests Answers by route and status.\n# TYPE callops_requests counter\n");
         for ((route, status), count) in &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {

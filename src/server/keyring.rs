@@ -112,11 +112,13 @@ fn resolve(what: &str, name: &str, reference: &str, environment: &Environment) -
         .parse::<SecretRef>()
         .map_err(anyhow::Error::from)
         .and_then(|reference| reference.resolve(environment));
-    secret
-        .inspect_err(|error| {
-            tracing::warn!("{what} {name}: webhook_secret: {}: its webhooks are refused", message(error))
-        })
-        .ok()
+    match secret {
+        Ok(secret) => Some(secret),
+        Err(error) => {
+            tracing::warn!("{what} {name}: webhook_secret: {}: its webhooks are refused", message(&error));
+            None
+        }
+    }
 }
 
 impl Keys {
@@ -138,13 +140,13 @@ impl Keys {
 
     /// Which accounts, or which of them if one is named, a delivery of Vapi's speaks for.
     pub(super) fn vapi(&self, named: Option<&str>, delivery: &vapi::Delivery<'_>, now: DateTime<Utc>) -> Option<Scope> {
-        let names: Vec<String> = self
+        let fitting: Vec<String> = self
             .accounts
             .iter()
             .filter(|account| named.is_none_or(|name| account.name == name))
             .filter(|account| vapi::verify(&account.secret, account.plan.as_ref(), delivery, now).is_ok())
             .map(|account| account.name.clone())
             .collect();
-        (!names.is_empty()).then_some(Scope::Of(names))
+        (!fitting.is_empty()).then_some(Scope::Of(fitting))
     }
 }

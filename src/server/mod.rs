@@ -53,7 +53,7 @@ struct Server {
     desk: Desk,
     keyring: Keyring,
     counters: Counters,
-    bodies: body::Budget,
+    long_bodies: body::Turns,
     runs: Runs,
     clock: Clock,
     /// Whose turn it is to hash a long body.
@@ -84,7 +84,7 @@ pub async fn serve(app: Rc<App>, addresses: Addresses) -> anyhow::Result<Exit> {
         desk,
         keyring: Keyring::default(),
         counters: Counters::default(),
-        bodies: body::Budget::default(),
+        long_bodies: body::Turns::default(),
         runs: Runs::new(&app, stop.clone()),
         clock: app.clock.clone(),
         hashing: tokio::sync::Semaphore::new(1),

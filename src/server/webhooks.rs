@@ -71,7 +71,7 @@ async fn take(server: &Arc<Server>, request: Request, source: EventSource, named
         Ok(incoming) => incoming,
         Err(problems) => return reply::wrong_shape(&problems),
     };
-    // Its share of the budget goes with the work, which goes on if the client does not wait for it.
+    // Its turn goes with the work, which goes on if the client does not wait for it.
     let work = move |app: std::rc::Rc<crate::app::App>| -> futures_util::future::LocalBoxFuture<'static, _> {
         Box::pin(async move {
             let receipt = inbox::receive(&app, &incoming).await;

@@ -316,7 +316,7 @@ async fn apply_each(app: &App, ids: &[String], count: Count, counts: &mut Counts
             Ok(Verdict { state: EventState::Ignored, .. }) => counts.add("events_ignored", 1),
             Ok(_) => {}
             Err(error) => {
-                counts.problem(Exit::Partial, format!("event {id} could not be applied: {}", message(&error)))
+                counts.problem(Exit::Partial, format!("event {id} could not be applied: {}", message(&error)));
             }
         }
     }

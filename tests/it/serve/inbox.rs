@@ -12,8 +12,8 @@ async fn sql(story: &Story, statement: &'static str) {
     story
         .write(async |tx| {
             match tx {
-                Tx::Sqlite(tx) => drop(sqlx::query(statement).execute(&mut **tx).await?),
-                Tx::Postgres(tx) => drop(sqlx::query(statement).execute(&mut **tx).await?),
+                Tx::Sqlite(tx) => sqlx::query(statement).execute(&mut **tx).await.map(|_| ())?,
+                Tx::Postgres(tx) => sqlx::query(statement).execute(&mut **tx).await.map(|_| ())?,
             }
             Ok(())
         })

@@ -89,7 +89,7 @@ on_both_databases! {
         let (bearer, other_bearer) = (format!("Bearer {ACCOUNT_SECRET}"), format!("Bearer {OTHER_SECRET}"));
         let (mine, others, at) = (hmac_of(ACCOUNT_SECRET, now), hmac_of(OTHER_SECRET, now), now.to_string());
         let (old, old_at) = (hmac_of(ACCOUNT_SECRET, now - 3600), (now - 3600).to_string());
-        let cases: [(&str, Vec<(&str, &str)>, u16); 12] = [
+        let cases = [
             ("", vec![("X-Vapi-Secret", ACCOUNT_SECRET)], 200),
             ("/acme-vapi", vec![("X-Vapi-Secret", ACCOUNT_SECRET)], 200),
             ("", vec![("Authorization", &bearer)], 200),

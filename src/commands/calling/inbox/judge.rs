@@ -166,7 +166,7 @@ async fn judge_message(tx: &mut Tx, event: &Event, message: &ServerMessage, now:
         attempts::ask_soon(tx, &attempt.id, now).await?;
     }
     match applied.first() {
-        Some(applied) if !moved && !(is_half && applied.state.is_live()) => {
+        Some(applied) if !(moved || is_half && applied.state.is_live()) => {
             Ok(Verdict::ignored(format!("the attempt is {}", applied.state)).about(&attempt))
         }
         _ => hear(tx, &attempt, event, None, now).await,
