@@ -90,8 +90,8 @@ Commands:
   calling   process-calls, sweep-timeouts, collect-outcomes, pause, resume, call, enroll, withdraw,
             cancel, retry, resolve, explain, status
   contacts  import-contacts, undo-import, suppress, unsuppress
-  events    serve, replay-events
-  look      list, show, check-window, check-phone, sandbox
+  events    serve, send-event, replay-events
+  look      list, show, check-window, check-phone, check-signature, sandbox
 
 `callops COMMAND --help` says more about each, with examples.
 
@@ -239,6 +239,10 @@ pub enum Command {
     Unsuppress(commands::unsuppress::Args),
     /// Say what phone numbers would be dialled as; needs no database
     CheckPhone(commands::check_phone::Args),
+    /// Say whether a webhook was signed with a secret; needs no database
+    CheckSignature(commands::check_signature::Args),
+    /// Report what became of a call; needs no database
+    SendEvent(commands::send_event::Args),
     /// Ask whether a window allows a call at a moment; needs no database
     CheckWindow(commands::check_window::Args),
     /// Show every campaign at a glance: who is due, what is live, what today brought
@@ -273,9 +277,13 @@ impl Command {
     /// Whether the command stands on its own, needing neither configuration nor database.
     pub fn is_standalone(&self) -> bool {
         match self {
-            Self::CheckPhone(_) | Self::CheckWindow(_) | Self::Completions(_) | Self::Demo(_) | Self::Sandbox(_) => {
-                true
-            }
+            Self::CheckPhone(_)
+            | Self::CheckSignature(_)
+            | Self::CheckWindow(_)
+            | Self::Completions(_)
+            | Self::Demo(_)
+            | Self::Sandbox(_)
+            | Self::SendEvent(_) => true,
             Self::ImportContacts(args) => args.is_standalone(),
             _ => false,
         }

@@ -1,6 +1,7 @@
 //! Exit codes, and errors that say what was wrong, where, and what to do next.
 
 use std::fmt;
+use std::io::{self, ErrorKind};
 
 use sqlx::migrate::MigrateError;
 
@@ -172,6 +173,12 @@ pub fn classify(error: &anyhow::Error) -> Exit {
         }
         if let Some(error) = cause.downcast_ref::<sqlx::Error>() {
             return classify_database(error);
+        }
+        // A disk without room, or a quota: as with the database's, there may be some later.
+        if let Some(error) = cause.downcast_ref::<io::Error>()
+            && matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge)
+        {
+            return Exit::Unreachable;
         }
     }
     Exit::Unexpected

@@ -81,6 +81,10 @@ async fn dispatch(cli: Cli, printer: &Printer) -> Result<Exit> {
         return match cli.command {
             Command::CheckWindow(args) => commands::check_window::run(printer, args),
             Command::CheckPhone(args) => commands::check_phone::run(printer, &args),
+            Command::CheckSignature(args) => {
+                let clock = cli.global.now.map_or_else(Clock::system, Clock::starting_at);
+                commands::check_signature::run(printer, &Environment::of_process(), clock.now(), &args)
+            }
             Command::Completions(args) => commands::completions::run(&args, Cli::command()),
             Command::ImportContacts(args) => {
                 let clock = cli.global.now.map_or_else(Clock::system, Clock::starting_at);
@@ -91,6 +95,9 @@ async fn dispatch(cli: Cli, printer: &Printer) -> Result<Exit> {
                 commands::demo::run(printer, args, run_line).await
             }
             Command::Sandbox(args) => commands::sandbox::run(printer, args).await,
+            Command::SendEvent(args) => {
+                commands::send_event::run(printer, &Environment::of_process(), &Clock::system(), &args).await
+            }
             _ => Err(anyhow::anyhow!("this command needs a configuration")),
         };
     }
@@ -154,10 +161,12 @@ async fn run_command(app: &App, command: Command) -> Result<Exit> {
         Command::Unsuppress(args) => commands::unsuppress::run(app, args).await,
         Command::Withdraw(args) => commands::withdraw::run(app, args).await,
         Command::CheckPhone(_)
+        | Command::CheckSignature(_)
         | Command::CheckWindow(_)
         | Command::Completions(_)
         | Command::Demo(_)
         | Command::Sandbox(_)
+        | Command::SendEvent(_)
         | Command::Serve(_) => Err(anyhow::anyhow!("this command runs by itself")),
     }
 }

@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::clock::Clock;
 use crate::error::{Exit, Failure};
 use crate::output::Printer;
-use crate::sandbox::{Organisation, Settings, serve};
+use crate::sandbox::{Organisation, Settings, Webhook, serve};
 
 /// Runs a local stand-in for Vapi until it is interrupted
 ///
@@ -51,6 +51,14 @@ pub struct Args {
     #[arg(long = "key", value_name = "KEY=ORG", action = ArgAction::Append, value_parser = key)]
     pub keys: Vec<(String, String)>,
 
+    /// Tell this http:// address on this machine what becomes of calls, as Vapi's webhooks do
+    #[arg(long, value_name = "URL", requires = "webhook_secret")]
+    pub webhook: Option<String>,
+
+    /// What the webhooks show in X-Vapi-Secret
+    #[arg(long, value_name = "SECRET", requires = "webhook")]
+    pub webhook_secret: Option<String>,
+
     /// Also append each ring to this file, a JSON object a line
     #[arg(long, value_name = "FILE")]
     pub ledger: Option<PathBuf>,
@@ -73,7 +81,9 @@ pub async fn run(printer: &Printer, args: Args) -> anyhow::Result<Exit> {
         organisations.push(Organisation { concurrency: args.concurrency, ..Organisation::default() });
     }
     let ledger = args.ledger.clone();
+    let webhook = args.webhook.zip(args.webhook_secret).map(|(url, secret)| Webhook::new(url, secret));
     let settings = Settings {
+        webhook: None,
         seed: args.seed,
         latency: args.latency,
         ledger_file: args.ledger,
@@ -85,6 +95,7 @@ pub async fn run(printer: &Printer, args: Args) -> anyhow::Result<Exit> {
         Some(path) => format!("cannot open the ledger {}", path.display()),
         None => "cannot start the sandbox".to_owned(),
     })?;
+    running.set_webhook(webhook).map_err(|problem| Failure::usage(format!("--webhook: {problem}")))?;
     printer.line(json!({"url": running.url()}).to_string())?;
     let exit = tokio::select! {
         _ = interrupt.recv() => Exit::Interrupted,

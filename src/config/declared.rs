@@ -142,6 +142,11 @@ pub const VARIABLES: &[Variable] = &[
         meaning: "The bearer token of the endpoints by which a hosted cron service starts runs of `serve`. Without it \
                   they refuse everybody.",
     },
+    Variable {
+        name: "WEBHOOK_URL",
+        overrides: None,
+        meaning: "Where `send-event` reports to: the server's `/api/webhooks/call-status`. Not read from `env_file`.",
+    },
     Variable { name: NO_COLOR, overrides: None, meaning: "No colours, when it is set to anything but nothing." },
     Variable {
         name: "HOME",

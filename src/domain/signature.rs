@@ -4,6 +4,10 @@
 //! answers strangers keeps it to itself.
 
 pub mod callops;
+pub mod elevenlabs;
+pub mod livekit;
+pub mod stripe;
+pub mod twilio;
 pub mod vapi;
 
 use base64::Engine as _;
@@ -37,6 +41,12 @@ pub enum Mismatch {
     /// The secret itself cannot be used as the plan says.
     #[error("the secret is no {0}")]
     UnusableSecret(&'static str),
+    /// The token is not one that is taken.
+    #[error("the token is not taken: {0}")]
+    Token(&'static str),
+    /// What was signed is right, and names another body.
+    #[error("{0}")]
+    Body(&'static str),
     /// It was made with another secret, or over other bytes.
     #[error("it was made with another secret, or over other bytes")]
     Wrong,

@@ -80,7 +80,8 @@ impl Printer {
         if self.captured.is_some() || !io::stdout().is_terminal() {
             return None;
         }
-        comfy_table::Table::new().width()
+        // Some terminals do not say how wide they are, and none is so narrow that a column could have one letter.
+        comfy_table::Table::new().width().filter(|width| *width >= 40)
     }
 
     /// The chosen format.

@@ -3,5 +3,6 @@
 pub mod http;
 pub mod ping;
 pub mod vapi;
+pub mod webhook;
 
 pub use http::{Http, ReadError};

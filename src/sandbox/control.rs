@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::faults::Over;
 use super::reply::Reply;
-use super::{Inner, Organisation, Sandbox};
+use super::{Inner, Organisation, Sandbox, Webhook};
 
 pub(super) fn routes() -> Router<Sandbox> {
     Router::new()
@@ -22,6 +22,7 @@ pub(super) fn routes() -> Router<Sandbox> {
         .route("/_sandbox/faults", get(faults).post(add_faults).delete(clear_faults))
         .route("/_sandbox/script", post(script).delete(clear_script))
         .route("/_sandbox/settings", post(settings))
+        .route("/_sandbox/webhook", get(webhook).post(set_webhook).delete(clear_webhook))
         .route("/_sandbox/calls", get(calls))
         .route("/_sandbox/requests", get(requests))
 }
@@ -47,7 +48,7 @@ impl Sandbox {
     fn control(&self, act: impl FnOnce(&mut Inner) -> Result<Value, String>) -> Response {
         let mut inner = self.lock();
         let now = inner.now();
-        inner.calls.advance(now);
+        inner.advance(now);
         match act(&mut inner) {
             Ok(body) => Reply::json(200, body).into_response(),
             Err(error) => Reply::error(400, &json!(error)).into_response(),
@@ -63,7 +64,7 @@ async fn set_clock(State(sandbox): State<Sandbox>, body: Bytes) -> Response {
     sandbox.control(|inner| {
         inner.clock.change(&parse(&body)?)?;
         let now = inner.now();
-        inner.calls.advance(now);
+        inner.advance(now);
         Ok(inner.clock.to_json())
     })
 }
@@ -117,6 +118,26 @@ async fn settings(State(sandbox): State<Sandbox>, body: Bytes) -> Response {
             inner.calls.set_limit(&org, limit, now);
         }
         Ok(json!({}))
+    })
+}
+
+async fn webhook(State(sandbox): State<Sandbox>) -> Response {
+    sandbox.control(|inner| Ok(inner.outbox.to_json()))
+}
+
+async fn set_webhook(State(sandbox): State<Sandbox>, body: Bytes) -> Response {
+    sandbox.control(|inner| {
+        let webhook: Webhook = parse(&body)?;
+        webhook.check()?;
+        inner.outbox.webhook = Some(webhook);
+        Ok(inner.outbox.to_json())
+    })
+}
+
+async fn clear_webhook(State(sandbox): State<Sandbox>) -> Response {
+    sandbox.control(|inner| {
+        inner.outbox.webhook = None;
+        Ok(inner.outbox.to_json())
     })
 }
 

@@ -15,6 +15,7 @@
 //! | `GET`, `POST /_sandbox/clock` | `{"now": T}`, `{"advance_seconds": N}`, `{"frozen": true}`; the `Date` header follows |
 //! | `GET`, `POST`, `DELETE /_sandbox/faults` | a rule `{"kind", "match": {"nth", "every", "percent", "phone_prefix", "method", "path"}, "times", ...}`, or a list |
 //! | `POST`, `DELETE /_sandbox/script` | `{"phone", "outcomes": ["customer-busy", {"ended_reason", "ring_seconds", "talk_seconds", "stuck"}]}` |
+//! | `GET`, `POST`, `DELETE /_sandbox/webhook` | whom it tells: `{"url", "secret", "auth": "secret", "bearer" or "hmac"}`, with `lose_percent`, `double_percent`, `delay_percent` (up to `delay_seconds`), `unknown_percent`; and counts |
 //! | `POST /_sandbox/settings` | `latency_ms`, `pace`, `over_concurrency`, `concurrency` by organisation, `organisations` to add |
 //!
 //! Faults that ring: `accept_and_drop`, `delay_answer` (`ms`), `broken_json`, `cut_body`, `no_id`, `list_lag`
@@ -34,6 +35,7 @@ mod requests;
 mod script;
 mod state;
 mod vapi;
+mod webhooks;
 
 use std::collections::HashMap;
 use std::io;
@@ -58,6 +60,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 pub use self::faults::Over;
 pub use self::ledger::Ring;
+pub use self::webhooks::{Auth, Webhook};
 use crate::clock::Clock;
 
 /// How often waiting calls are looked after when no request comes.
@@ -103,6 +106,8 @@ pub struct Settings {
     pub over_concurrency: Over,
     /// Calls take this many times as long as usual; 0 ends them at once.
     pub pace: f64,
+    /// Whom it tells what becomes of calls.
+    pub webhook: Option<Webhook>,
 }
 
 impl Settings {
@@ -116,6 +121,7 @@ impl Settings {
             organisations: vec![Organisation::default()],
             over_concurrency: Over::default(),
             pace: 1.0,
+            webhook: None,
         }
     }
 }
@@ -133,9 +139,19 @@ struct Inner {
     keys: HashMap<String, String>,
     latency: Duration,
     over: Over,
+    outbox: webhooks::Outbox,
 }
 
 impl Inner {
+    /// Lets happen what is due by `now`, and tells it.
+    fn advance(&mut self, now: DateTime<Utc>) {
+        self.calls.tells = self.outbox.webhook.is_some();
+        self.calls.advance(now);
+        for (at, message) in self.calls.take_messages() {
+            self.outbox.push(at, &message);
+        }
+    }
+
     fn now(&self) -> DateTime<Utc> {
         self.clock.now()
     }
@@ -158,6 +174,7 @@ impl Sandbox {
             keys: HashMap::new(),
             latency: settings.latency,
             over: settings.over_concurrency,
+            outbox: webhooks::Outbox::new(settings.webhook, settings.seed),
         };
         let now = inner.now();
         for organisation in settings.organisations {
@@ -178,6 +195,7 @@ pub struct Running {
     address: SocketAddr,
     sandbox: Sandbox,
     task: JoinHandle<()>,
+    sender: JoinHandle<()>,
 }
 
 impl Running {
@@ -190,7 +208,7 @@ impl Running {
     pub fn rings(&self) -> Vec<Ring> {
         let mut inner = self.sandbox.lock();
         let now = inner.now();
-        inner.calls.advance(now);
+        inner.advance(now);
         inner.calls.ledger.rings().to_vec()
     }
 
@@ -204,7 +222,7 @@ impl Running {
         let mut inner = self.sandbox.lock();
         inner.clock.advance(by);
         let now = inner.now();
-        inner.calls.advance(now);
+        inner.advance(now);
     }
 
     /// Adds a fault rule, or a list of them, as `POST /_sandbox/faults` does.
@@ -220,9 +238,22 @@ impl Running {
         self.sandbox.lock().faults.clear();
     }
 
+    /// Tells somebody else, or nobody, what becomes of calls from now on.
+    ///
+    /// # Errors
+    /// Naming what is wrong with it.
+    pub fn set_webhook(&self, webhook: Option<Webhook>) -> Result<(), String> {
+        webhook.as_ref().map_or(Ok(()), Webhook::check)?;
+        let mut inner = self.sandbox.lock();
+        inner.calls.tells = webhook.is_some();
+        inner.outbox.webhook = webhook;
+        Ok(())
+    }
+
     /// Closes the port and every connection.
     pub async fn stop(mut self) {
         self.task.abort();
+        self.sender.abort();
         let _ = (&mut self.task).await;
     }
 }
@@ -230,6 +261,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.task.abort();
+        self.sender.abort();
     }
 }
 
@@ -241,7 +273,8 @@ pub fn serve(settings: Settings, listener: TcpListener) -> io::Result<Running> {
     let address = listener.local_addr()?;
     let sandbox = Sandbox::new(settings)?;
     let task = tokio::spawn(accept(sandbox.clone(), listener));
-    Ok(Running { address, sandbox, task })
+    let sender = tokio::spawn(webhooks::send(sandbox.clone()));
+    Ok(Running { address, sandbox, task, sender })
 }
 
 async fn accept(sandbox: Sandbox, listener: TcpListener) {
@@ -265,7 +298,7 @@ async fn accept(sandbox: Sandbox, listener: TcpListener) {
             _ = tick.tick() => {
                 let mut inner = sandbox.lock();
                 let now = inner.now();
-                inner.calls.advance(now);
+                inner.advance(now);
             }
         }
     }

@@ -106,6 +106,10 @@ pub(super) struct Calls {
     timeline: BinaryHeap<Reverse<Planned>>,
     steps: u64,
     ids: fastrand::Rng,
+    /// Whether somebody is to be told what happens.
+    pub(super) tells: bool,
+    /// What was not told yet: when it happened, and the message.
+    messages: Vec<(DateTime<Utc>, Value)>,
 }
 
 /// Which calls a listing shows.
@@ -149,6 +153,37 @@ impl Calls {
             timeline: BinaryHeap::new(),
             steps: 0,
             ids: fastrand::Rng::with_seed(seed),
+            tells: false,
+            messages: Vec::new(),
+        }
+    }
+
+    /// What happened since this was last asked, as the service tells it.
+    pub(super) fn take_messages(&mut self) -> Vec<(DateTime<Utc>, Value)> {
+        std::mem::take(&mut self.messages)
+    }
+
+    /// Tells the status of a call, and of one that ended what came of it.
+    fn tell(&mut self, index: usize, now: DateTime<Utc>) {
+        if !self.tells {
+            return;
+        }
+        let record = self.record(index);
+        let mut message = json!({
+            "type": "status-update", "timestamp": now.timestamp_millis(), "status": record["status"], "call": record,
+        });
+        if let Some(reason) = record.get("endedReason") {
+            message["endedReason"] = reason.clone();
+            let mut report = json!({"type": "end-of-call-report", "timestamp": now.timestamp_millis(), "call": record});
+            for key in ["endedReason", "startedAt", "endedAt", "cost", "analysis", "artifact"] {
+                if let Some(value) = record.get(key) {
+                    report[key] = value.clone();
+                }
+            }
+            self.messages.push((now, json!({"message": message})));
+            self.messages.push((now, json!({"message": report})));
+        } else {
+            self.messages.push((now, json!({"message": message})));
         }
     }
 
@@ -347,8 +382,10 @@ impl Calls {
             assistant: call.wanted.assistant.clone(),
             line: call.wanted.line.clone(),
         };
+        let is_stuck = call.plan.stuck == Some(Stuck::Queued);
         self.ledger.record(ring, live);
-        if call.plan.stuck != Some(Stuck::Queued) {
+        self.tell(index, now);
+        if !is_stuck {
             let wait = QUEUED_SECONDS * self.plans.pace;
             self.later(now, wait, index, Step::Ringing);
         }
@@ -373,6 +410,7 @@ impl Calls {
                 call.status = Status::Ringing;
                 let next = if call.plan.talk_seconds.is_some() { Step::Answered } else { Step::Ended };
                 let wait = call.plan.ring_seconds;
+                self.tell(index, now);
                 if stuck != Some(Stuck::Ringing) {
                     self.later(now, wait, index, next);
                 }
@@ -381,6 +419,7 @@ impl Calls {
                 call.status = Status::InProgress;
                 call.started_at = Some(now);
                 let wait = call.plan.talk_seconds.unwrap_or_default();
+                self.tell(index, now);
                 if stuck != Some(Stuck::InProgress) {
                     self.later(now, wait, index, Step::Ended);
                 }
@@ -389,8 +428,10 @@ impl Calls {
                 call.status = Status::Ended;
                 call.ended_at = Some(now);
                 call.ended_reason = Some(call.plan.ended_reason.clone());
-                if std::mem::take(&mut call.live) {
-                    let org = call.org.clone();
+                let was_live = std::mem::take(&mut call.live);
+                let org = call.org.clone();
+                self.tell(index, now);
+                if was_live {
                     if let Some(lines) = self.orgs.get_mut(&org) {
                         lines.live = lines.live.saturating_sub(1);
                     }
@@ -442,7 +483,7 @@ impl Calls {
 }
 
 /// A version 4 UUID from the seed.
-fn new_id(random: &mut fastrand::Rng) -> String {
+pub(super) fn new_id(random: &mut fastrand::Rng) -> String {
     let bits = random.u128(..) & !(0xf << 76) & !(0b11 << 62) | (0x4 << 76) | (0b10 << 62);
     let hex = format!("{bits:032x}");
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])

@@ -125,5 +125,5 @@ pub async fn make_room(tx: &mut Tx) -> Result<()> {
     Ok(())
 }
 
-/// 256 MB, of which no more is taken than the import needs.
-const SQLITE_CACHE: &str = "PRAGMA cache_size = -262144";
+/// 64 MB, of which no more is taken than the import needs.
+const SQLITE_CACHE: &str = "PRAGMA cache_size = -65536";

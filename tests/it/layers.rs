@@ -167,6 +167,7 @@ const LAYERS: &[Layer] = &[
             "rlibphonenumber",
             // Plain values and pure functions of them.
             "ulid",
+            "sha1",
             "sha2",
             "hmac",
             "subtle",

@@ -4,6 +4,7 @@
 mod apply;
 mod call;
 mod check_phone;
+mod check_signature;
 mod cli;
 mod common;
 mod config;
@@ -23,6 +24,8 @@ mod operators;
 mod process_calls;
 mod proofs;
 mod sandbox;
+mod sandbox_webhooks;
+mod send_event;
 mod serve;
 mod status;
 mod suppress;

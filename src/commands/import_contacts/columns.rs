@@ -20,13 +20,15 @@ impl Columns {
     /// Usage errors that name the list: nothing in it, no phone column, a column that is asked for and not there.
     pub(super) fn of(list: &mut ListReader, setting: &Setting<'_>) -> anyhow::Result<Self> {
         let (args, name) = (setting.args, setting.source.name());
-        let named = |failure: Failure| {
+        let with_list = |failure: Failure| {
             let hints = failure.hints().to_vec();
             hints.into_iter().fold(Failure::new(failure.exit(), format!("{name}: {failure}")), Failure::hint)
         };
         let first = match list.header() {
-            Ok(first) => first.ok_or_else(|| named(Failure::usage("it has no header and no rows")))?,
-            Err(error) => return Err(error.downcast::<Failure>().map_or_else(|e| e, |failure| named(failure).into())),
+            Ok(first) => first.ok_or_else(|| with_list(Failure::usage("it has no header and no rows")))?,
+            Err(error) => {
+                return Err(error.downcast::<Failure>().map_or_else(|e| e, |failure| with_list(failure).into()));
+            }
         };
         let as_header = (args.header != Header::No).then(|| Mapping::new(&first, &setting.explicit));
         let numbers: Vec<usize> = (0..first.len()).filter(|index| looks_like_a_phone(&first[*index])).collect();
@@ -48,7 +50,7 @@ impl Columns {
                 let shown: Vec<String> =
                     names.iter().zip(&first).map(|(name, cell)| format!("`{name}` ({cell})")).collect();
                 let problem = if numbers.is_empty() { "no column looks" } else { "more than one column looks" };
-                return Err(named(
+                return Err(with_list(
                     Failure::usage(format!("{problem} like phone numbers; the first row is {}", shown.join(", ")))
                         .hint("say which one it is with --map phone=column_1, --map phone=column_2 or so"),
                 )

@@ -2,21 +2,22 @@
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io;
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use anyhow::Context as _;
 use tokio::sync::mpsc::Sender;
 
 use super::REJECTS_SHOWN;
 use super::list::{ListReader, Record};
 use super::seen::Seen;
 use super::tally::Verdict;
+use super::temporary::failure;
 use crate::domain::contact_row::{ContactRow, RowProblem, RowReader, RowReason};
 use crate::domain::phone::Phone;
+use crate::error::Failure;
 
-/// Rows that are handed over, and written, together.
-pub(super) const CHUNK_ROWS: usize = 8192;
+/// Rows that are handed over, and written, together. Few where this is tested, so that lists have several chunks.
+pub(super) const CHUNK_ROWS: usize = if cfg!(test) { 16 } else { 4096 };
 
 /// A row on its way to its verdict.
 pub(super) struct Entry {
@@ -115,14 +116,16 @@ impl FirstLines {
     }
 
     /// The line of the first row that has this phone, of those that were read.
-    pub(super) fn line_of(&self, phone: Phone) -> io::Result<Option<u64>> {
-        Ok(self.lock().get(phone.digits())?.map(|value| value >> Self::EXTENSION_BITS))
+    pub(super) fn line_of(&self, phone: Phone) -> Result<Option<u64>, Failure> {
+        let value = self.lock().get(phone.digits()).map_err(|error| failure(&error))?;
+        Ok(value.map(|value| value >> Self::EXTENSION_BITS))
     }
 
     /// Remembers a row's phone, or says which row had it first.
-    fn duplicate_of(&self, row: &ContactRow, line: u64) -> io::Result<Option<Reason>> {
+    fn duplicate_of(&self, row: &ContactRow, line: u64) -> Result<Option<Reason>, Failure> {
         let extension = hash_of(&row.extension) & ((1 << Self::EXTENSION_BITS) - 1);
-        let first = self.lock().get_or_add(row.phone.digits(), line << Self::EXTENSION_BITS | extension)?;
+        let first = self.lock().get_or_add(row.phone.digits(), line << Self::EXTENSION_BITS | extension);
+        let first = first.map_err(|error| failure(&error))?;
         Ok(first.map(|first| Reason::SamePhone {
             line: first >> Self::EXTENSION_BITS,
             other_extension: first & ((1 << Self::EXTENSION_BITS) - 1) != extension,
@@ -137,6 +140,8 @@ pub(super) struct Reading {
     pub(super) first_lines: FirstLines,
     /// Whether rejected rows are written to a file.
     pub(super) keeps_raw: bool,
+    /// Chunks that are done with. They are given back, because memory is freed soonest where it was taken.
+    pub(super) done: Receiver<Vec<Entry>>,
 }
 
 impl Reading {
@@ -149,7 +154,9 @@ impl Reading {
         let mut details_left = REJECTS_SHOWN;
         let mut records = 0;
         loop {
-            let mut entries = Vec::with_capacity(CHUNK_ROWS);
+            let mut entries = self.done.try_recv().unwrap_or_default();
+            entries.clear();
+            entries.reserve(CHUNK_ROWS);
             while entries.len() < CHUNK_ROWS {
                 let Some(record) = self.list.next()? else { break };
                 records = record.number;
@@ -161,12 +168,12 @@ impl Reading {
                     details_left = details_left.saturating_sub(1);
                 }
                 if let Some(row) = &entry.row {
-                    let remembered = "what was read so far cannot be kept in a temporary file";
-                    entry.reason = self.first_lines.duplicate_of(row, record.line).context(remembered)?;
+                    entry.reason = self.first_lines.duplicate_of(row, record.line)?;
                     if entry.reason.is_some() {
                         entry.verdict = Some(Verdict::Duplicate);
                     } else if let Some(external_id) = &row.external_id {
-                        let first = external_ids.get_or_add(hash_of(external_id), 0).context(remembered)?;
+                        let first =
+                            external_ids.get_or_add(hash_of(external_id), 0).map_err(|error| failure(&error))?;
                         entry.identifies = first.is_none();
                         entry.raw = (self.keeps_raw && entry.identifies).then(|| Raw::of(&record));
                     }

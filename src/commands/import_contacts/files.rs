@@ -19,22 +19,24 @@ pub(super) struct ReportFile {
 impl ReportFile {
     pub(super) fn create(path: &Path) -> anyhow::Result<Self> {
         let mut csv = csv::Writer::from_writer(Output::create(path)?);
-        csv.write_record(["record", "line", "result", "e164", "extension", "alternates", "reason"])?;
+        csv.write_record(["record", "line", "result", "e164", "extension", "alternates", "reason"]).map_err(as_io)?;
         Ok(Self { csv })
     }
 
     pub(super) fn write(&mut self, entry: &Entry) -> anyhow::Result<()> {
         let row = entry.row.as_ref();
         let alternates: Vec<&str> = row.iter().flat_map(|row| &row.alternates).map(Phone::as_str).collect();
-        self.csv.write_record([
-            entry.record.to_string().as_str(),
-            entry.line.to_string().as_str(),
-            entry.verdict.unwrap_or(Verdict::Rejected).as_str(),
-            entry.phone(),
-            row.and_then(|row| row.extension.as_deref()).unwrap_or_default(),
-            alternates.join(" ").as_str(),
-            entry.reason.map(|reason| reason.to_string()).unwrap_or_default().as_str(),
-        ])?;
+        self.csv
+            .write_record([
+                entry.record.to_string().as_str(),
+                entry.line.to_string().as_str(),
+                entry.verdict.unwrap_or(Verdict::Rejected).as_str(),
+                entry.phone(),
+                row.and_then(|row| row.extension.as_deref()).unwrap_or_default(),
+                alternates.join(" ").as_str(),
+                entry.reason.map(|reason| reason.to_string()).unwrap_or_default().as_str(),
+            ])
+            .map_err(as_io)?;
         Ok(())
     }
 
@@ -46,6 +48,14 @@ impl ReportFile {
     /// Gives the file its name.
     pub(super) fn publish(self) -> anyhow::Result<()> {
         self.csv.into_inner().map_err(|error| anyhow::Error::msg(error.to_string()))?.publish()
+    }
+}
+
+/// What the file says, of which the CSV writer makes an error of its own.
+fn as_io(error: csv::Error) -> io::Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        other => io::Error::other(format!("{other:?}")),
     }
 }
 

@@ -9,10 +9,11 @@ use tokio::sync::mpsc;
 use super::REJECTS_SHOWN;
 use super::entries::{Entry, FirstLines, Message, Reading};
 use super::files::ReportFile;
+use super::list::ListReader;
 use super::rejects::RejectsFile;
 use super::settle::Target;
 use super::tally::{Tally, Verdict};
-use crate::domain::contact_row::ZoneTally;
+use crate::domain::contact_row::{RowReader, ZoneTally};
 use crate::domain::preferred::PreferredTime;
 use crate::store::Tx;
 
@@ -51,12 +52,15 @@ impl Importer {
     /// Reads the list to its end; gives the SHA-256 of the file.
     pub(super) async fn run(
         &mut self,
-        reading: Reading,
+        list: ListReader,
+        rows: RowReader,
         mut tx: Option<&mut Tx>,
         progress: &ProgressBar,
     ) -> anyhow::Result<String> {
-        let first_lines = reading.first_lines.clone();
         let (sender, mut receiver) = mpsc::channel(CHUNKS_AHEAD);
+        let (give_back, done) = std::sync::mpsc::channel();
+        let first_lines = FirstLines::default();
+        let reading = Reading { list, rows, first_lines: first_lines.clone(), keeps_raw: self.rejects.is_some(), done };
         let reader = tokio::task::spawn_blocking(move || reading.run(&sender));
         let mut sha256 = None;
         while let Some(message) = receiver.recv().await {
@@ -64,6 +68,8 @@ impl Importer {
                 Message::Rows(mut entries, bytes_read) => {
                     self.settle(tx.as_deref_mut(), &mut entries, &first_lines).await?;
                     self.account(&entries)?;
+                    // Once the list was read to its end, nobody takes them.
+                    let _ = give_back.send(entries);
                     progress.set_position(bytes_read);
                     if !progress.is_hidden() {
                         progress.set_message(self.progress(progress));

@@ -4,6 +4,8 @@ pub(in crate::commands) mod changes;
 mod columns;
 mod entries;
 mod files;
+#[cfg(test)]
+mod fuzz;
 mod importer;
 mod known;
 mod list;
@@ -13,8 +15,10 @@ mod seen;
 mod settle;
 mod summary;
 mod tally;
+mod temporary;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use clap::{Args as ClapArgs, ValueEnum};
@@ -25,7 +29,7 @@ use crate::clock::Clock;
 use crate::commands::check_phone::region_option;
 use crate::domain::campaign::Rules;
 use crate::domain::contact_row::{Field, RowReader, nearest};
-use crate::domain::phone::CallAlso;
+use crate::domain::phone::{CallAlso, PhoneParser};
 use crate::domain::region::Region;
 use crate::error::{Exit, Failure};
 use crate::fail_point;
@@ -33,7 +37,6 @@ use crate::output::Printer;
 use crate::store::imports::{self, Import};
 use crate::store::{self, Db, StoreError, Tx, contacts, setup};
 use columns::Columns;
-use entries::{FirstLines, Reading};
 use files::{ReportFile, must_differ};
 use importer::Importer;
 use list::{ListReader, ReadAs, Source};
@@ -51,6 +54,7 @@ extension, name, first_name, last_name, email, timezone, preferred_time, externa
 
 /// Arguments of `import-contacts`.
 #[derive(Clone, Debug, ClapArgs)]
+#[expect(clippy::doc_markdown, reason = "the help shows these texts as they are")]
 #[command(after_help = "Examples:
   callops import-contacts list.csv --tenant acme --campaign checkup --region US
   callops import-contacts list.csv --tenant acme --map phone='Mobile #' --rejects rejects.csv
@@ -148,6 +152,7 @@ struct Setting<'a> {
     explicit: Vec<(Field, String)>,
     region: Option<Region>,
     also: CallAlso,
+    phones: Arc<PhoneParser>,
     campaign: Option<(setup::Campaign, Option<Rules>)>,
     now: DateTime<Utc>,
 }
@@ -203,7 +208,8 @@ pub async fn import(db: Option<&Db>, now: DateTime<Utc>, printer: &Printer, args
     }
     let source = Source::open(&args.file, read_as.encoding)?;
     let also = CallAlso::default();
-    let mut setting = Setting { args, source, read_as, explicit, region, also, campaign: None, now };
+    let mut setting =
+        Setting { args, source, read_as, explicit, region, also, phones: Arc::default(), campaign: None, now };
     let mut tries = 1;
     let done = loop {
         match run_once(db, printer, &mut setting).await {
@@ -239,14 +245,10 @@ async fn run_once(db: Option<&Db>, printer: &Printer, setting: &mut Setting<'_>)
     let rejects = args.rejects.as_deref().map(|path| RejectsFile::create(path, &list, names.as_deref())).transpose()?;
     let report = args.report.as_deref().map(ReportFile::create).transpose()?;
     let mut importer = Importer::new(target, rejects, report);
-    let reading = Reading {
-        list,
-        rows: RowReader::new(columns.mapping, setting.region, setting.also),
-        first_lines: FirstLines::default(),
-        keeps_raw: args.rejects.is_some(),
-    };
+    let phones = Arc::clone(&setting.phones);
+    let rows = RowReader::with_parser(columns.mapping, setting.region, setting.also, phones);
     let progress = printer.progress(Some(setting.source.size_bytes()), "importing");
-    let outcome = importer.run(reading, tx.as_mut(), &progress).await;
+    let outcome = importer.run(list, rows, tx.as_mut(), &progress).await;
     progress.finish_and_clear();
     let sha256 = outcome?;
     importer.flush()?;
@@ -319,7 +321,7 @@ async fn begin(tx: &mut Tx, tenant: &str, setting: &Setting<'_>, reading: &Value
             id: target.import_id.clone(),
             tenant: tenant.to_owned(),
             campaign_id: setting.campaign.as_ref().map(|(campaign, _)| campaign.id.clone()),
-            file_name: args.file.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            file_name: setting.source.file_name(),
             file_sha256: String::new(),
             reading: reading.to_string(),
             counts: "{}".to_owned(),

@@ -3,11 +3,11 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use encoding_rs::{Encoding, UTF_16BE, UTF_16LE};
+use encoding_rs::{DecoderResult, Encoding, UTF_8, UTF_16BE, UTF_16LE};
 
 use super::entries::Raw;
 use super::files::Output;
-use super::list::{ListReader, cell_starts};
+use super::list::{ListReader, cell_starts, unit_bytes};
 use crate::domain::contact_row::REJECT_COLUMNS;
 
 /// Rejected rows in the list's own encoding, delimiter, quotes and line ends: edited, the file can be imported again.
@@ -48,7 +48,8 @@ impl RejectsFile {
         match names {
             None => file.write_row(&first, line, reason)?,
             Some(names) => {
-                let names: Vec<&str> = names.iter().map(String::as_str).chain([line, reason]).collect();
+                let names: Vec<String> =
+                    names.iter().map(String::as_str).chain([line, reason]).map(|name| file.quoted(name)).collect();
                 let header = names.join(&char::from(file.delimiter).to_string());
                 file.write_ascii(&header)?;
                 file.write_ascii(line_end)?;
@@ -69,18 +70,25 @@ impl RejectsFile {
         if self.has_our_columns && cells == self.width + 2 && !row.is_unclosed {
             let text = row.text.as_deref().unwrap_or(bytes);
             let cut = cell_starts(text, self.delimiter).get(self.width).map_or(text.len(), |start| start - 1);
-            let ours = self.bytes_of(&String::from_utf8_lossy(&text[cut..]));
-            bytes = &bytes[..bytes.len().saturating_sub(ours.len())];
+            bytes = &bytes[..bytes_before(bytes, self.encoding, cut)];
             cells = self.width;
         }
         self.out.write_all(bytes)?;
+        // A list that ends within a unit of UTF-16 must not shift what stands behind; half a pair is no letter either.
+        if bytes.len() % unit_bytes(self.encoding) == 1 {
+            self.out.write_all(if self.encoding == UTF_16LE { &[0xd8] } else { &[0] })?;
+        }
         // Short rows are filled up, so that line and reason stand below their header.
         let missing = String::from(delimiter).repeat(self.width.saturating_sub(cells));
         let quote = if row.is_unclosed { "\"" } else { "" };
-        let quoted = |text: &str| if text.contains(delimiter) { format!("\"{text}\"") } else { text.to_owned() };
-        let ours = format!("{quote}{missing}{delimiter}{}{delimiter}{}", quoted(line), quoted(reason));
+        let ours = format!("{quote}{missing}{delimiter}{}{delimiter}{}", self.quoted(line), self.quoted(reason));
         self.write_ascii(&ours)?;
         self.write_ascii(&self.line_end.clone())
+    }
+
+    /// A text without quotes as a cell: some delimiters stand in our own words.
+    fn quoted(&self, text: &str) -> String {
+        if text.contains(char::from(self.delimiter)) { format!("\"{text}\"") } else { text.to_owned() }
     }
 
     fn write_ascii(&mut self, text: &str) -> anyhow::Result<()> {
@@ -108,4 +116,31 @@ impl RejectsFile {
     pub(super) fn publish(mut self) -> anyhow::Result<()> {
         self.out.publish()
     }
+}
+
+/// How many of a record's bytes come before the ASCII sign that stands at `at` in its text.
+fn bytes_before(record: &[u8], encoding: &'static Encoding, at: usize) -> usize {
+    if encoding == UTF_8 {
+        return at;
+    }
+    // What is no text is no text in its own way in each encoding, so that only decoding tells how far it goes.
+    let mut decoder = encoding.new_decoder_without_bom_handling();
+    let mut text_bytes = 0;
+    for (index, byte) in record.iter().enumerate() {
+        let mut rest = std::slice::from_ref(byte);
+        loop {
+            let (result, read, written) = decoder.decode_to_utf8_without_replacement(rest, &mut [0; 16], false);
+            text_bytes += written;
+            rest = &rest[read..];
+            match result {
+                DecoderResult::InputEmpty => break,
+                DecoderResult::OutputFull => {}
+                DecoderResult::Malformed(..) => text_bytes += 1,
+            }
+        }
+        if text_bytes > at {
+            return index + 1 - unit_bytes(encoding);
+        }
+    }
+    record.len()
 }

@@ -160,8 +160,7 @@ impl Target {
         let mut known = Known::look_up(tx, self, &rows).await?;
         let mut to_insert = Vec::new();
         let mut writes = Writes::default();
-        for index in 0..batch.len() {
-            let entry = &mut *batch[index];
+        for (index, entry) in batch.iter_mut().enumerate() {
             let Some(row) = entry.row.as_ref().filter(|_| entry.verdict.is_none()) else { continue };
             let holder = known.by_phone.get(row.phone.as_str());
             let external_id = row.external_id.as_deref().filter(|_| entry.identifies);

@@ -43,7 +43,7 @@ pub(super) fn summarise(printer: &Printer, setting: &Setting<'_>, done: &Done) -
     }
     if importer.with_alternates > 0 {
         printer.say(format!(
-            "{} rows have several valid numbers in one cell: the first is called, the others are kept as the attribute \
+            "rows with several valid numbers in one cell: {}; the first is called, the others are kept as the attribute \
              `{ALTERNATE_PHONES}`",
             importer.with_alternates
         ));

@@ -64,7 +64,9 @@ pub(super) async fn import(tx: &mut Tx, import: &Import) -> Result<Shown> {
         "undone_at": instant(import.undone_at),
     }));
     let mut changes = Rows::new(&["contact", "changes"]);
-    for change in imports::undo::changes(tx, &import.id, "").await?.into_iter().take(LATEST.unsigned_abs() as usize) {
+    for change in
+        imports::undo::changes(tx, &import.id, "").await?.into_iter().take(usize::try_from(LATEST).unwrap_or(0))
+    {
         changes.push(vec![json!(change.contact_id), json_text(Some(&change.changes))]);
     }
     let audit = audit(tx, &format!("import:{}", import.id)).await?;

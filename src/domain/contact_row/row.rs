@@ -1,5 +1,7 @@
 //! From the cells of a row to a contact.
 
+use std::sync::Arc;
+
 use thiserror::Error;
 
 use super::cells::Cells;
@@ -87,7 +89,7 @@ impl RowReason {
 /// The attribute that keeps the further valid numbers of a phone cell, parted by blanks.
 pub const ALTERNATE_PHONES: &str = "alternate_phones";
 
-/// Reads rows of one list. Holds a phone parser, so each thread wants its own.
+/// Reads rows of one list. Threads that share its phone parser wait for one another.
 pub struct RowReader {
     mapping: Mapping,
     /// The column of each field, in the order of [`Field::ALL`].
@@ -98,19 +100,25 @@ pub struct RowReader {
     alternates_column: Option<usize>,
     region: Option<Region>,
     also: CallAlso,
-    parser: PhoneParser,
+    parser: Arc<PhoneParser>,
 }
 
 impl RowReader {
     /// A reader for lists with this header; `region` counts where a row names none, and of numbers that cost extra the
     /// classes in `also` are taken.
     pub fn new(mapping: Mapping, region: Option<Region>, also: CallAlso) -> Self {
+        Self::with_parser(mapping, region, also, Arc::default())
+    }
+
+    /// As [`RowReader::new`], with a parser that is there already: it takes a while to make, and longer to get into its
+    /// stride.
+    pub fn with_parser(mapping: Mapping, region: Option<Region>, also: CallAlso, parser: Arc<PhoneParser>) -> Self {
         let columns = Field::ALL.map(|field| mapping.column_of(field));
         let key = |name: &str| serde_json::to_vec(name).expect("text is JSON");
         let attributes = mapping.attributes().iter().map(|(index, name)| (*index, key(name))).collect();
         let alternates = mapping.attributes().iter().find(|(_, name)| name == ALTERNATE_PHONES);
         let alternates_column = alternates.map(|(index, _)| *index);
-        Self { mapping, columns, attributes, alternates_column, region, also, parser: PhoneParser::new() }
+        Self { mapping, columns, attributes, alternates_column, region, also, parser }
     }
 
     /// How the header was read.

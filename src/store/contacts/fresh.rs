@@ -1,6 +1,7 @@
 //! Many new contacts at once.
 
 use chrono::{DateTime, Utc};
+use sqlx::{QueryBuilder, Sqlite};
 
 use super::BATCH_ROWS;
 use crate::store::{Result, Tx, dynamic, scalar};
@@ -86,56 +87,60 @@ pub async fn insert_fresh(tx: &mut Tx, origin: Origin<'_>, contacts: &[Fresh<'_>
             .await?
             .rows_affected();
         }
-        Tx::Sqlite(_) => {
-            // Statements of few sizes, so that each is prepared once: 512 rows, then 256, and so on.
-            let mut rest = contacts;
-            while !rest.is_empty() {
-                let size = rest.len().min(512);
-                let size = if size.is_power_of_two() { size } else { size.next_power_of_two() / 2 };
-                let (batch, more) = rest.split_at(size);
-                made += insert_on_sqlite(tx, origin, batch).await?;
+        Tx::Sqlite(tx) => {
+            // While SQLite writes a statement's rows on its own thread, the next statement is made.
+            let (batch, mut rest) = power_of_two(contacts);
+            let mut ready = (!batch.is_empty()).then(|| insert_on_sqlite(origin, batch));
+            while let Some(mut statement) = ready.take() {
+                let (batch, more) = power_of_two(rest);
                 rest = more;
+                let next = async { (!batch.is_empty()).then(|| insert_on_sqlite(origin, batch)) };
+                let (done, next) = tokio::join!(statement.build().execute(&mut **tx), next);
+                made += done?.rows_affected();
+                ready = next;
             }
         }
     }
     Ok(made)
 }
 
-async fn insert_on_sqlite(tx: &mut Tx, origin: Origin<'_>, contacts: &[Fresh<'_>]) -> Result<u64> {
+/// The first contacts, 2048 or fewer, and the rest: few different numbers of them, so that each statement is prepared once.
+fn power_of_two<'a, 'b>(contacts: &'b [Fresh<'a>]) -> (&'b [Fresh<'a>], &'b [Fresh<'a>]) {
+    const MOST: usize = 2048;
+    let size = contacts.len().min(MOST);
+    contacts.split_at(if size > 0 { 1 << size.ilog2() } else { 0 })
+}
+
+fn insert_on_sqlite(origin: Origin<'_>, contacts: &[Fresh<'_>]) -> QueryBuilder<Sqlite> {
     let filled: Vec<Optional> =
         OPTIONAL.into_iter().filter(|(_, value)| contacts.iter().any(|contact| value(contact).is_some())).collect();
-    Ok(dynamic!(
-        tx,
-        |q| {
-            q.push("WITH v (id, phone, attributes");
-            for (column, _) in &filled {
-                q.push(", ").push(column);
-            }
-            q.push(") AS (");
-            q.push_values(contacts, |mut row, contact| {
-                row.push_bind(contact.id).push_bind(contact.phone).push_bind(contact.attributes);
-                for (_, value) in &filled {
-                    row.push_bind(value(contact));
-                }
-            });
-            // Whatever else goes wrong ends the whole transaction. So SQLite need not copy each page that the statement
-            // touches, to be able to undo this statement alone.
-            q.push(") INSERT OR ROLLBACK INTO contacts (id, phone, attributes");
-            for (column, _) in &filled {
-                q.push(", ").push(column);
-            }
-            let has_zones = filled.iter().any(|(column, _)| *column == "timezone");
-            q.push(if has_zones { ", timezone_source" } else { "" });
-            q.push(", version, tenant, import_id, created_at, updated_at) SELECT v.*, ");
-            q.push(if has_zones { "CASE WHEN v.timezone IS NOT NULL THEN 'given' END, " } else { "" });
-            q.push("1, ").push_bind(origin.tenant);
-            q.push(", ").push_bind(origin.import_id);
-            q.push(", ").push_bind(origin.now);
-            q.push(", ").push_bind(origin.now);
-            q.push(" FROM v WHERE TRUE ON CONFLICT (tenant, phone) DO NOTHING");
-        },
-        execute
-    )?)
+    let mut q = QueryBuilder::<Sqlite>::new("WITH v (id, phone, attributes");
+    for (column, _) in &filled {
+        q.push(", ").push(column);
+    }
+    q.push(") AS (");
+    q.push_values(contacts, |mut row, contact| {
+        row.push_bind(contact.id).push_bind(contact.phone).push_bind(contact.attributes);
+        for (_, value) in &filled {
+            row.push_bind(value(contact));
+        }
+    });
+    // Whatever else goes wrong ends the whole transaction. So SQLite need not copy each page that the statement touches,
+    // to be able to undo this statement alone.
+    q.push(") INSERT OR ROLLBACK INTO contacts (id, phone, attributes");
+    for (column, _) in &filled {
+        q.push(", ").push(column);
+    }
+    let has_zones = filled.iter().any(|(column, _)| *column == "timezone");
+    q.push(if has_zones { ", timezone_source" } else { "" });
+    q.push(", version, tenant, import_id, created_at, updated_at) SELECT v.*, ");
+    q.push(if has_zones { "CASE WHEN v.timezone IS NOT NULL THEN 'given' END, " } else { "" });
+    q.push("1, ").push_bind(origin.tenant);
+    q.push(", ").push_bind(origin.import_id);
+    q.push(", ").push_bind(origin.now);
+    q.push(", ").push_bind(origin.now);
+    q.push(" FROM v WHERE TRUE ON CONFLICT (tenant, phone) DO NOTHING");
+    q
 }
 
 /// Those of these phones, E.164, whose contacts an import made.

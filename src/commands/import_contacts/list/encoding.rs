@@ -60,7 +60,10 @@ pub(super) fn detect(file: &mut File, wanted: Option<&'static Encoding>) -> anyh
     let mut head = Vec::new();
     file.seek(SeekFrom::Start(0))?;
     (&mut *file).take(64 * 1024).read_to_end(&mut head)?;
-    let marked = Encoding::for_bom(&head);
+    // A program that adds a mark to each file that it passes on leaves several.
+    let marked = Encoding::for_bom(&head).map(|(encoding, length)| {
+        (encoding, length * head.chunks(length).take_while(|bytes| *bytes == &head[..length]).count())
+    });
     if let Some(encoding) = wanted {
         let bom_bytes = marked.filter(|(marked, _)| *marked == encoding).map_or(0, |(_, length)| length);
         return Ok(Detected { encoding, bom_bytes });
@@ -134,7 +137,8 @@ fn count_utf8(file: &mut File) -> io::Result<(u64, u64)> {
                 // A letter whose end is yet to be read.
                 Some(None) if read > 0 => break,
                 Some(None) => {
-                    errors += 1;
+                    // A list of UTF-8 that ends in the middle of a letter stays one.
+                    errors += u64::from(letters == 0);
                     at = end;
                 }
             }

@@ -8,7 +8,7 @@ mod source;
 
 pub(super) use dialect::{cell_starts, delimiter_option, looks_like_a_phone};
 pub(super) use encoding::encoding_option;
-pub(super) use records::{ListReader, Record};
+pub(super) use records::{ListReader, Record, unit_bytes};
 pub(super) use source::Source;
 
 use crate::error::Failure;

@@ -1,14 +1,14 @@
 //! Where a list comes from: a file, or what is piped in.
 
 use std::fs::File;
-use std::io::{self, Read, Seek as _, SeekFrom};
+use std::io::{self, Seek as _, SeekFrom};
 use std::path::Path;
 
-use anyhow::Context as _;
 use encoding_rs::Encoding;
 
 use super::encoding::{self, Detected};
 use super::named;
+use crate::commands::import_contacts::temporary::spool;
 use crate::error::Failure;
 
 /// A list as a file that can be read from its beginning as often as need be.
@@ -31,14 +31,14 @@ impl Source {
         let name = if is_stdin { "standard input".to_owned() } else { path.display().to_string() };
         let opened = || {
             if is_stdin {
-                return spool(io::stdin().lock()).context("it cannot be copied to a temporary file");
+                return spool(io::stdin().lock());
             }
             let file = File::open(path).map_err(|error| Failure::usage(error.to_string()))?;
             let kind = file.metadata()?.file_type();
             if kind.is_dir() {
                 return Err(Failure::usage("it is a directory").into());
             }
-            if kind.is_file() { Ok(file) } else { spool(file).context("it cannot be copied to a temporary file") }
+            if kind.is_file() { Ok(file) } else { spool(file) }
         };
         let detect = |mut file: File| {
             let size_bytes = file.metadata()?.len();
@@ -54,6 +54,11 @@ impl Source {
     /// The file's name as it was given, or `standard input`.
     pub(in super::super) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The file's name without its folder, or `standard input`.
+    pub(in super::super) fn file_name(&self) -> String {
+        Path::new(&self.name).file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
     /// Its length.
@@ -72,10 +77,4 @@ impl Source {
         file.seek(SeekFrom::Start(0))?;
         Ok(file)
     }
-}
-
-fn spool(mut input: impl Read) -> io::Result<File> {
-    let mut file = tempfile::tempfile()?;
-    io::copy(&mut input, &mut file)?;
-    Ok(file)
 }

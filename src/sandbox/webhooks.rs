@@ -1,0 +1,242 @@
+//! Server messages: what the stand-in tells by webhook, and what goes wrong on the way.
+//!
+//! Like the service, it sends each message once and minds no answer. Messages say no more than the service's do: there is
+//! no id and no number, and nothing promises an order.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use axum::http::{HeaderName, HeaderValue, Request, Uri};
+use chrono::{DateTime, TimeDelta, Utc};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use http_body_util::Full;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sha2::Sha256;
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use super::{Sandbox, TICK, state::new_id};
+
+/// How long a receiver may take, as the service has it.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+/// Messages that are under way at once.
+const MOST_UNDER_WAY: usize = 64;
+
+/// Where messages go, how they show who sends them, and in how many of a hundred something goes wrong.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Webhook {
+    /// An `http://` address on this machine.
+    pub url: String,
+    /// The secret that is shown, or signed with.
+    #[serde(skip_serializing)]
+    pub secret: String,
+    /// How it is shown.
+    #[serde(default)]
+    pub auth: Auth,
+    /// Never sent.
+    #[serde(default)]
+    pub lose_percent: f64,
+    /// Sent twice.
+    #[serde(default)]
+    pub double_percent: f64,
+    /// Sent up to `delay_seconds` of the sandbox's clock later, and so out of order.
+    #[serde(default)]
+    pub delay_percent: f64,
+    /// The longest delay.
+    #[serde(default = "usual_delay")]
+    pub delay_seconds: f64,
+    /// Followed by a message about a call that nobody placed.
+    #[serde(default)]
+    pub unknown_percent: f64,
+}
+
+fn usual_delay() -> f64 {
+    60.0
+}
+
+/// How a message shows who sends it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Auth {
+    /// The secret in `X-Vapi-Secret`.
+    #[default]
+    Secret,
+    /// `Authorization: Bearer SECRET`.
+    Bearer,
+    /// HMAC-SHA256 of `TIMESTAMP.BODY` in `x-signature`, in hexadecimal digits, with `x-timestamp` in seconds.
+    Hmac,
+}
+
+impl Webhook {
+    /// One without faults.
+    pub fn new(url: impl Into<String>, secret: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            secret: secret.into(),
+            auth: Auth::default(),
+            lose_percent: 0.0,
+            double_percent: 0.0,
+            delay_percent: 0.0,
+            delay_seconds: usual_delay(),
+            unknown_percent: 0.0,
+        }
+    }
+
+    /// # Errors
+    /// Naming what cannot be.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let uri: Uri = self.url.parse().map_err(|_| format!("`{}` is no address", self.url))?;
+        let is_local = uri.host().is_some_and(|host| host == "localhost" || host == "127.0.0.1" || host == "[::1]");
+        if uri.scheme_str() != Some("http") || !is_local {
+            return Err(format!("`{}` is no http:// address of this machine", self.url));
+        }
+        let percents = [self.lose_percent, self.double_percent, self.delay_percent, self.unknown_percent];
+        if percents.iter().any(|percent| !(0.0..=100.0).contains(percent)) {
+            return Err("a share is from 0 to 100".to_owned());
+        }
+        super::seconds(self.delay_seconds).map(drop).ok_or_else(|| "`delay_seconds` is no length of time".to_owned())
+    }
+}
+
+/// Messages that are yet to be sent.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    pub(super) webhook: Option<Webhook>,
+    waiting: BinaryHeap<Reverse<(DateTime<Utc>, u64, String)>>,
+    random: fastrand::Rng,
+    queued: u64,
+    lost: u64,
+    sent: u64,
+    refused: u64,
+    wake: Arc<Notify>,
+}
+
+impl Outbox {
+    pub(super) fn new(webhook: Option<Webhook>, seed: u64) -> Self {
+        Self {
+            webhook,
+            waiting: BinaryHeap::new(),
+            random: fastrand::Rng::with_seed(seed ^ 0x5eed_0f_3eb),
+            queued: 0,
+            lost: 0,
+            sent: 0,
+            refused: 0,
+            wake: Arc::default(),
+        }
+    }
+
+    pub(super) fn to_json(&self) -> Value {
+        json!({
+            "webhook": self.webhook, "queued": self.queued, "lost": self.lost, "sent": self.sent,
+            "refused": self.refused, "waiting": self.waiting.len(),
+        })
+    }
+
+    /// Takes a message about something that happened at `at`; nobody is told where nobody listens.
+    pub(super) fn push(&mut self, at: DateTime<Utc>, message: &Value) {
+        let Some(webhook) = self.webhook.clone() else { return };
+        let copies = if self.happens(webhook.double_percent) { 2 } else { 1 };
+        for _ in 0..copies {
+            if self.happens(webhook.lose_percent) {
+                self.lost += 1;
+            } else {
+                self.enqueue(at, &webhook, message);
+            }
+        }
+        if self.happens(webhook.unknown_percent) {
+            let mut other = message.clone();
+            other["message"]["call"]["id"] = json!(new_id(&mut self.random));
+            other["message"]["call"]["name"] = Value::Null;
+            self.enqueue(at, &webhook, &other);
+        }
+        self.wake.notify_one();
+    }
+
+    fn happens(&mut self, percent: f64) -> bool {
+        self.random.f64() * 100.0 < percent
+    }
+
+    fn enqueue(&mut self, at: DateTime<Utc>, webhook: &Webhook, message: &Value) {
+        let delayed = self.happens(webhook.delay_percent);
+        let delay = if delayed { self.random.f64() * webhook.delay_seconds } else { 0.0 };
+        let due = at + super::seconds(delay).unwrap_or(TimeDelta::zero());
+        self.queued += 1;
+        self.waiting.push(Reverse((due, self.queued, message.to_string())));
+    }
+
+    fn next(&mut self, now: DateTime<Utc>) -> Option<(Webhook, String)> {
+        let webhook = self.webhook.clone()?;
+        let Reverse((due, _, _)) = self.waiting.peek()?;
+        if *due > now {
+            return None;
+        }
+        let Reverse((_, _, body)) = self.waiting.pop()?;
+        Some((webhook, body))
+    }
+}
+
+/// Sends what is due, for as long as the sandbox runs.
+pub(super) async fn send(sandbox: Sandbox) {
+    let wake = Arc::clone(&sandbox.lock().outbox.wake);
+    let mut under_way = JoinSet::new();
+    loop {
+        while under_way.len() < MOST_UNDER_WAY {
+            let next = {
+                let mut inner = sandbox.lock();
+                let now = inner.now();
+                inner.outbox.next(now).map(|message| (message, now))
+            };
+            let Some(((webhook, body), now)) = next else { break };
+            let sandbox = sandbox.clone();
+            under_way.spawn(async move {
+                let status = tokio::time::timeout(ANSWER_TIMEOUT, post(&webhook, body, now)).await.ok().flatten();
+                let mut inner = sandbox.lock();
+                inner.outbox.sent += 1;
+                inner.outbox.refused += u64::from(!status.is_some_and(|status| (200..300).contains(&status)));
+            });
+        }
+        tokio::select! {
+            Some(_) = under_way.join_next(), if !under_way.is_empty() => {}
+            () = wake.notified() => {}
+            () = tokio::time::sleep(TICK) => {}
+        }
+    }
+}
+
+/// The status of the answer; none where none came.
+async fn post(webhook: &Webhook, body: String, now: DateTime<Utc>) -> Option<u16> {
+    let uri: Uri = webhook.url.parse().ok()?;
+    let authority = uri.authority()?.clone();
+    let address = (authority.host().trim_matches(['[', ']']), authority.port_u16().unwrap_or(80));
+    let stream = TcpStream::connect(address).await.ok()?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
+    let connection = tokio::spawn(connection);
+    let mut request = Request::post(uri.path_and_query().map_or("/", |path| path.as_str()))
+        .header(HOST, authority.as_str())
+        .header(CONTENT_TYPE, "application/json");
+    let secret = webhook.secret.as_str();
+    request = match webhook.auth {
+        Auth::Secret => request.header("x-vapi-secret", secret),
+        Auth::Bearer => request.header(AUTHORIZATION, format!("Bearer {secret}")),
+        Auth::Hmac => {
+            let timestamp = now.timestamp().to_string();
+            let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).ok()?;
+            mac.update(format!("{timestamp}.{body}").as_bytes());
+            let signature: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+            let timestamp = HeaderValue::from_str(&timestamp).ok()?;
+            request.header(HeaderName::from_static("x-timestamp"), timestamp).header("x-signature", signature)
+        }
+    };
+    let response = sender.send_request(request.body(Full::new(Bytes::from(body))).ok()?).await.ok()?;
+    connection.abort();
+    Some(response.status().as_u16())
+}
