@@ -53,6 +53,11 @@ impl Serving {
         Self::of(story.spawn_with(VARIABLES, &args))
     }
 
+    /// A server that goes by the machine's clock.
+    fn start_today(story: &Story) -> Self {
+        Self::of(story.spawn_today(VARIABLES, &["serve", "--listen", "127.0.0.1:0", "--admin-bind", "127.0.0.1:0"]))
+    }
+
     fn of(mut running: Running) -> Self {
         let line: Value = serde_json::from_str(&running.stdout_line("admin_url")).expect("JSON");
         let text = |key: &str| line[key].as_str().expect("an address").to_owned();

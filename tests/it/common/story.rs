@@ -114,11 +114,15 @@ impl Story {
     /// The same, with more variables.
     pub(crate) fn spawn_with(&self, variables: &[(&str, &str)], args: &[&str]) -> Running {
         let now = self.now().to_rfc3339();
-        let mut callops = self.database.callops().env("ACME_KEY", "sandbox-key").env("OTHER_KEY", "other-key");
-        for (name, value) in variables {
-            callops = callops.env(name, *value);
-        }
-        callops.spawn(args.iter().copied().chain(["--now", &now]))
+        let args: Vec<&str> = args.iter().copied().chain(["--now", &now]).collect();
+        self.spawn_today(variables, &args)
+    }
+
+    /// The binary on this story's database, by the machine's clock.
+    pub(crate) fn spawn_today(&self, variables: &[(&str, &str)], args: &[&str]) -> Running {
+        let callops = self.database.callops().env("ACME_KEY", "sandbox-key").env("OTHER_KEY", "other-key");
+        let callops = variables.iter().fold(callops, |callops, (name, value)| callops.env(name, *value));
+        callops.spawn(args)
     }
 
     /// The directory in which the binary runs.

@@ -213,4 +213,21 @@ on_both_databases! {
             assert_eq!(status, expected, "{at} {signed} {answer}");
         }
     }
+
+    async fn send_event_is_understood(db) {
+        let story = begin(db, &[ADA]).await;
+        story.process(&[]).await;
+        let attempt = attempt_to(&story, ADA).await;
+        let serving = Serving::start_today(&story);
+        let url = format!("{}/api/webhooks/call-status", serving.url);
+        let variables = [("WEBHOOK_URL", url.as_str()), ("WEBHOOK_SECRET", WEBHOOK_SECRET)];
+        for args in [
+            vec!["send-event", "answered", "--reminder-id", &attempt.id],
+            vec!["send-event", "completed", "--reminder-id", &attempt.id, "--duration", "42", "--response", "dispute"],
+        ] {
+            story.spawn_today(&variables, &args).wait().success();
+        }
+        let call = shown(&story, "call", &attempt.call_id);
+        assert_eq!((&call["status"], &call["call_outcome"]["customer_response"]), (&json!("completed"), &json!("dispute")));
+    }
 }
