@@ -7,6 +7,8 @@ use crate::domain::signature::vapi::{Algorithm, Encoding, HmacPlan};
 
 const KEYS: &[&str] =
     &["header", "timestamp_header", "payload", "prefix", "algorithm", "encoding", "secret_is_base64", "tolerance"];
+/// What a payload may have places for.
+const PLACES: [&str; 4] = ["{timestamp}", "{method}", "{url}", "{body}"];
 const DAY_SECONDS: i64 = 24 * 3600;
 
 /// Reads `webhook_signature`; what it leaves out is as the provider has it by default.
@@ -29,10 +31,13 @@ pub(super) fn read(section: &Section<'_>, problems: &mut Problems) -> Option<Hma
         (header("header", usual.header), header("timestamp_header", usual.timestamp_header));
     let payload = problems.take(table.string("payload"));
     let payload = problems.convert(payload, |payload| {
-        if payload.contains("{body}") {
-            Ok(payload)
-        } else {
+        let rest = PLACES.iter().fold(payload.clone(), |rest, place| rest.replace(place, ""));
+        if !payload.contains("{body}") {
             Err(format!("{payload:?} has no {{body}} in it: anybody could change what is not signed"))
+        } else if rest.contains(['{', '}']) {
+            Err(format!("{payload:?} has a place that is not known; there are {}", PLACES.join(", ")))
+        } else {
+            Ok(payload)
         }
     });
     let prefix = problems.take(table.string("prefix")).map(|prefix| prefix.value);
