@@ -31,6 +31,7 @@ pub struct App {
     pub config: Config,
     /// Whether the command promised to change nothing.
     dry_run: bool,
+    max_connections: u32,
     db: OnceCell<Db>,
     /// The database's clock and ours when it was opened, until somebody has compared them.
     first_look: Mutex<Option<(DateTime<Utc>, DateTime<Utc>)>>,
@@ -47,11 +48,18 @@ impl App {
             printer,
             config,
             dry_run,
+            max_connections: 2,
             db: OnceCell::new(),
             first_look: Mutex::default(),
             http: OnceCell::new(),
             was_idle: AtomicBool::new(false),
         }
+    }
+
+    /// The same app, with so many connections to a PostgreSQL server.
+    #[must_use]
+    pub fn with_connections(self, max_connections: u32) -> Self {
+        Self { max_connections, ..self }
     }
 
     /// The database, with the schema that this program needs.
@@ -81,7 +89,7 @@ impl App {
     async fn open(&self, first: &mut Option<Tx>) -> Result<&Db> {
         self.db
             .get_or_try_init(|| async move {
-                let db = self.connect(2, false).await?;
+                let db = self.connect(self.max_connections, false).await?;
                 let mut tx = db.read().await?;
                 let greeting = tx.check_schema().await.map_err(explain_store_error)?;
                 if let (Some(theirs), Ok(mut first_look)) = (greeting.clock, self.first_look.lock()) {

@@ -90,7 +90,7 @@ Commands:
   calling   process-calls, sweep-timeouts, collect-outcomes, pause, resume, call, enroll, withdraw,
             cancel, retry, resolve, explain, status
   contacts  import-contacts, undo-import, suppress, unsuppress
-  events    send-event
+  events    serve, send-event, replay-events
   look      list, show, check-window, check-phone, check-signature, sandbox
 
 `callops COMMAND --help` says more about each, with examples.
@@ -223,9 +223,9 @@ pub enum Command {
     Retry(commands::retry::Args),
     /// Say what came of an attempt that nobody knows about
     Resolve(commands::resolve::Args),
-    /// List campaigns, contacts, calls, attempts, runs and more
+    /// List campaigns, contacts, calls, attempts, runs, events and more
     List(commands::list::Args),
-    /// Show all about one campaign, contact, call, attempt or run
+    /// Show all about one campaign, contact, call, attempt, run or event
     Show(commands::show::Args),
     /// Write the completions of a shell
     Completions(commands::completions::Args),
@@ -253,6 +253,10 @@ pub enum Command {
     SweepTimeouts(commands::sweep_timeouts::Args),
     /// Ask the providers what became of calls
     CollectOutcomes(commands::collect_outcomes::Args),
+    /// Take webhooks, and run what a hosted cron service asks for
+    Serve(commands::serve::Args),
+    /// Apply stored webhooks once more
+    ReplayEvents(commands::replay_events::Args),
     /// Run a local stand-in for the providers
     Sandbox(commands::sandbox::Args),
 }

@@ -9,6 +9,7 @@ mod document;
 mod environment;
 mod secrets;
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -16,6 +17,7 @@ use clap::Args;
 use tracing_subscriber::EnvFilter;
 
 use crate::domain::duration::HumanDuration;
+use crate::domain::secret::Secret;
 use crate::error::Failure;
 
 pub use database_url::{DatabaseUrl, Source};
@@ -33,6 +35,8 @@ const DEFAULT_SCHEMA: &str = "callops";
 const DEFAULT_LOG: &str = "warn";
 const DEFAULT_RUN_INTERVAL: HumanDuration = HumanDuration::from_minutes(1);
 const DEFAULT_REQUEST_TIMEOUT: HumanDuration = HumanDuration::from_seconds(20);
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8787);
+const DEFAULT_ADMIN_BIND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8788);
 const MAX_REQUEST_TIMEOUT: HumanDuration = HumanDuration::from_minutes(5);
 
 /// The options that say where the configuration is and override it.
@@ -67,12 +71,24 @@ pub struct Config {
     pub env_file: Option<PathBuf>,
     /// What is logged to stderr, as a `tracing` filter.
     pub log: String,
+    /// Whether somebody chose what is logged.
+    pub log_is_chosen: bool,
     /// What is asked after each run that went well.
     pub ping_url: Option<SecretUrl>,
     /// How often cron starts `process-calls`.
     pub run_interval: HumanDuration,
     /// How long a provider may take to answer one request.
     pub request_timeout: HumanDuration,
+    /// Where `serve` answers senders.
+    pub listen: SocketAddr,
+    /// Where `serve` answers about itself.
+    pub admin_bind: SocketAddr,
+    /// The address by which senders reach `serve`, without a slash at the end.
+    pub public_url: Option<String>,
+    /// What signs `call-status` webhooks of every tenant.
+    pub webhook_secret: Option<Secret>,
+    /// What opens the cron endpoints.
+    pub cron_secret: Option<Secret>,
     /// The environment with the `env_file` below it: what references to secrets are resolved by.
     pub environment: Environment,
     /// What should be looked at but stops nothing.
@@ -136,11 +152,17 @@ impl Config {
                 Err(_) => Err(format!(
                     "{text:?} is neither a level (error, warn, info, debug, trace) nor a target=level list"
                 )),
-            })?
-            .unwrap_or_else(|| DEFAULT_LOG.to_owned());
+            })?;
+        let secret = |name| environment.get(name).map(Secret::new);
         Ok(Self {
             database,
-            log,
+            log_is_chosen: log.is_some(),
+            log: log.unwrap_or_else(|| DEFAULT_LOG.to_owned()),
+            listen: read_address(&root, "listen", DEFAULT_LISTEN)?,
+            admin_bind: read_address(&root, "admin_bind", DEFAULT_ADMIN_BIND)?,
+            public_url: read_public_url(&root)?,
+            webhook_secret: secret(declared::WEBHOOK_SECRET),
+            cron_secret: secret(declared::CRON_SECRET),
             ping_url: read_secret_url(&root, "ping_url")?,
             run_interval: read_duration(
                 &root,
@@ -284,6 +306,24 @@ fn read_duration(
         Ok(length)
     })?;
     Ok(value.value)
+}
+
+fn read_address(section: &Section<'_>, key: &str, default: SocketAddr) -> Result<SocketAddr> {
+    let Some(text) = section.string(key)? else { return Ok(default) };
+    let rule = |text: &str| format!("{text:?} is no address and port, such as {default}");
+    Ok(text.try_map(|text| text.parse().map_err(|_| rule(&text)))?.value)
+}
+
+fn read_public_url(section: &Section<'_>) -> Result<Option<String>> {
+    let Some(text) = section.string("public_url")? else { return Ok(None) };
+    let checked = text.try_map(|text| {
+        let url = secrets::check_web_address(&text)?;
+        if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
+            return Err("an address that paths are appended to has no user, query or fragment".to_owned());
+        }
+        Ok(text.trim_end_matches('/').to_owned())
+    })?;
+    Ok(Some(checked.value))
 }
 
 fn read_secret_url(section: &Section<'_>, key: &str) -> Result<Option<SecretUrl>> {

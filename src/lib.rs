@@ -13,10 +13,12 @@ pub mod fail_point;
 pub mod output;
 pub mod providers;
 pub mod sandbox;
+pub mod server;
 pub mod store;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
+use std::rc::Rc;
 
 use anyhow::Result;
 use clap::CommandFactory as _;
@@ -29,6 +31,9 @@ use self::clock::Clock;
 use self::config::{Config, Environment};
 use self::error::{Exit, classify};
 use self::output::{Format, Printer};
+
+/// The most connections of `serve` to a PostgreSQL server.
+const SERVER_CONNECTIONS: u32 = 8;
 
 /// Runs one command line, and says how the process should end. Everything that a person or program is told has been
 /// written by then.
@@ -100,12 +105,27 @@ async fn dispatch(cli: Cli, printer: &Printer) -> Result<Exit> {
         (Err(error), Command::Doctor(_)) => return commands::doctor::run_without_configuration(printer, &error),
         (config, _) => config?,
     };
-    start_logging(&config.log, &cli.global, config.may_color());
+    // Whoever runs a server wants to see what comes in.
+    let is_server = matches!(cli.command, Command::Serve(_));
+    let log = if is_server && !config.log_is_chosen { "warn,callops=info" } else { &config.log };
+    start_logging(log, &cli.global, config.may_color());
     for warning in &config.warnings {
         printer.warn(warning);
     }
-    let clock = cli.global.now.map_or_else(Clock::system, Clock::starting_at);
+    // What goes on for days follows the wall clock; a run carries its own time.
+    let clock = match cli.global.now {
+        Some(now) => Clock::starting_at(now),
+        None if is_server => Clock::machine(),
+        None => Clock::system(),
+    };
     let app = App::new(clock, printer.clone(), config, cli.command.is_dry_run());
+    if let Command::Serve(args) = cli.command {
+        let app = Rc::new(app.with_connections(SERVER_CONNECTIONS));
+        let result = commands::serve::run(Rc::clone(&app), args).await;
+        let result = result.map_err(|error| app.explain_lost_database(error));
+        app.close().await;
+        return result;
+    }
     let result = Box::pin(run_command(&app, cli.command)).await;
     let result = result.map_err(|error| app.explain_lost_database(error));
     app.end().await;
@@ -127,6 +147,7 @@ async fn run_command(app: &App, command: Command) -> Result<Exit> {
         Command::Migrate(args) => commands::migrate::run(app, args).await,
         Command::Pause(args) => commands::pause::run(app, args).await,
         Command::ProcessCalls(args) => commands::process_calls::run(app, args).await,
+        Command::ReplayEvents(args) => commands::replay_events::run(app, args).await,
         Command::Resolve(args) => commands::resolve::run(app, args).await,
         Command::Resume(args) => commands::resume::run(app, args).await,
         Command::Retry(args) => commands::retry::run(app, args).await,
@@ -145,7 +166,8 @@ async fn run_command(app: &App, command: Command) -> Result<Exit> {
         | Command::Completions(_)
         | Command::Demo(_)
         | Command::Sandbox(_)
-        | Command::SendEvent(_) => Err(anyhow::anyhow!("this command runs by itself")),
+        | Command::SendEvent(_)
+        | Command::Serve(_) => Err(anyhow::anyhow!("this command runs by itself")),
     }
 }
 

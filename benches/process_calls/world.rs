@@ -169,6 +169,7 @@ fn account(sandbox: &str) -> Result<Account> {
     let settings = AccountSettings {
         api_key: "env:BENCH_KEY".to_owned(),
         webhook_secret: None,
+        webhook_signature: None,
         base_url: Some(sandbox.to_owned()),
     };
     Ok(Account {

@@ -78,15 +78,13 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     }
     let (counts, exit) = once(app, &args, &Stop::on_signals()?).await?;
     report(app, &counts)?;
-    if exit == Exit::Success {
-        give_sign_of_life(app).await;
-    }
+    give_sign_of_life(app, exit).await;
     Ok(exit)
 }
 
-/// Asks the `ping_url`, if there is one. That it cannot be asked is no failure of the run.
-async fn give_sign_of_life(app: &App) {
-    let Some(ping_url) = &app.config.ping_url else { return };
+/// Asks the `ping_url` after a run that went well, if there is one. That it cannot be asked is no failure of the run.
+pub async fn give_sign_of_life(app: &App, exit: Exit) {
+    let Some(ping_url) = app.config.ping_url.as_ref().filter(|_| exit == Exit::Success) else { return };
     match ping_url.resolve(&app.config.environment) {
         Ok(url) => {
             if let Err(problem) = ping(app.http().await, &url).await {
@@ -102,20 +100,27 @@ async fn give_sign_of_life(app: &App) {
 /// # Errors
 /// As [`run`].
 pub async fn once(app: &App, args: &Args, stop: &Stop) -> Result<(Counts, Exit)> {
+    once_as(app, args, stop, &app.new_id()).await
+}
+
+/// As [`once`], recorded under this id.
+///
+/// # Errors
+/// As [`run`].
+pub async fn once_as(app: &App, args: &Args, stop: &Stop, run_id: &str) -> Result<(Counts, Exit)> {
     let started_at = app.clock.now();
-    let run_id = app.new_id();
     let (_, tx) = app.db_and_tx().await?;
     let mut tx = Some(tx);
     app.check_database_clock().await?;
     let mut counts = Counts::default();
-    let result = work(app, args, &run_id, stop, &mut tx, &mut counts).await;
+    let result = work(app, args, run_id, stop, &mut tx, &mut counts).await;
     let exit = match &result {
         Ok(()) => counts.exit(),
         Err(error) => classify(error),
     };
     let exit = stop.exit().unwrap_or(exit);
     let something = result.is_err() || !counts.is_idle();
-    let recorded = app.finish_run(&run_id, COMMAND, started_at, exit, &counts.record(), something, tx).await;
+    let recorded = app.finish_run(run_id, COMMAND, started_at, exit, &counts.record(), something, tx).await;
     result?;
     recorded?;
     Ok((counts, exit))

@@ -3,8 +3,8 @@
 use anyhow::Result;
 
 use super::calling::counts::Counts;
-use super::calling::sweep;
 use super::calling::tick::tick;
+use super::calling::{inbox, sweep};
 use super::process_calls::report;
 use crate::app::App;
 use crate::error::Exit;
@@ -44,5 +44,18 @@ pub async fn run(app: &App, _args: Args) -> Result<Exit> {
 /// # Errors
 /// As [`run`].
 pub async fn once(app: &App) -> Result<(Counts, Exit)> {
-    tick(app, COMMAND, async |directory, stop_at, counts| sweep::sweep(app, directory, stop_at, counts).await).await
+    once_as(app, &app.new_id()).await
+}
+
+/// As [`once`], recorded under this id.
+///
+/// # Errors
+/// As [`run`].
+pub async fn once_as(app: &App, run_id: &str) -> Result<(Counts, Exit)> {
+    tick(app, COMMAND, run_id, async |directory, stop_at, counts| {
+        // Before anybody is asked: what came by itself need not be asked for.
+        inbox::settle_due(app, counts).await?;
+        sweep::sweep(app, directory, stop_at, counts).await
+    })
+    .await
 }

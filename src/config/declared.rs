@@ -78,6 +78,24 @@ pub const KEYS: &[Key] = &[
         example: "\"30s\"",
         meaning: "How long a provider may take to answer one request, from `1s` to `5m`.",
     },
+    Key {
+        name: "listen",
+        default: Some("`127.0.0.1:8787`"),
+        example: "\"0.0.0.0:8787\"",
+        meaning: "Where `serve` answers webhooks and hosted cron services.",
+    },
+    Key {
+        name: "admin_bind",
+        default: Some("`127.0.0.1:8788`"),
+        example: "\"10.0.0.5:8788\"",
+        meaning: "Where `serve` answers about itself: health, metrics, its description. It asks nobody for a secret.",
+    },
+    Key {
+        name: "public_url",
+        default: None,
+        example: "\"https://calls.acme.example\"",
+        meaning: "The address by which senders reach `serve`, where a proxy stands before it.",
+    },
 ];
 
 /// The configuration file itself.
@@ -90,6 +108,10 @@ pub(super) const DATABASE_SCHEMA: &str = "CALLOPS_DATABASE_SCHEMA";
 pub(super) const ENV_FILE: &str = "CALLOPS_ENV_FILE";
 /// Overrides `log`.
 pub(super) const LOG: &str = "CALLOPS_LOG";
+/// Signs `call-status` webhooks of every tenant.
+pub(super) const WEBHOOK_SECRET: &str = "WEBHOOK_SECRET";
+/// Opens the cron endpoints.
+pub(super) const CRON_SECRET: &str = "CRON_SECRET";
 /// Turns colours off.
 pub(super) const NO_COLOR: &str = "NO_COLOR";
 
@@ -108,6 +130,18 @@ pub const VARIABLES: &[Variable] = &[
         meaning: "The file of further variables. A relative path starts at the working directory.",
     },
     Variable { name: LOG, overrides: Some("log"), meaning: "What is logged." },
+    Variable {
+        name: WEBHOOK_SECRET,
+        overrides: None,
+        meaning: "The secret by which `serve` verifies `call-status` webhooks for every tenant. A tenant's own \
+                  `webhook_secret` counts beside it, for that tenant.",
+    },
+    Variable {
+        name: CRON_SECRET,
+        overrides: None,
+        meaning: "The bearer token of the endpoints by which a hosted cron service starts runs of `serve`. Without it \
+                  they refuse everybody.",
+    },
     Variable {
         name: "WEBHOOK_URL",
         overrides: None,

@@ -257,8 +257,8 @@ mod tests {
 
     use super::*;
 
-    fn fields(body: Value) -> Vec<String> {
-        let problems = CallStatusEvent::read(&body).expect_err("it is wrong");
+    fn fields(body: impl Into<Value>) -> Vec<String> {
+        let problems = CallStatusEvent::read(&body.into()).expect_err("it is wrong");
         for problem in &problems {
             assert!(!problem.problem.is_empty() && !format!("{problem:?}").contains("hunter2"), "{problem:?}");
         }

@@ -10,6 +10,7 @@ use super::call::{UnknownWord, words};
 use super::evidence::RetryPolicy;
 use super::phone::CallAlso;
 use super::schedule::Schedule;
+use super::signature::vapi::HmacPlan;
 use super::slot::Frequency;
 use super::zone::Zone;
 
@@ -123,6 +124,9 @@ pub struct TenantSettings {
     /// The classes of numbers that are called although they cost extra.
     #[serde(default)]
     pub call_also: CallAlso,
+    /// Where the secret of its own `call-status` webhooks is.
+    #[serde(default)]
+    pub webhook_secret: Option<String>,
 }
 
 /// An account's settings, as stored: secrets by reference only.
@@ -134,6 +138,9 @@ pub struct AccountSettings {
     /// Where the secret of its webhooks is.
     #[serde(default)]
     pub webhook_secret: Option<String>,
+    /// How its webhooks are signed, where a signature is demanded.
+    #[serde(default)]
+    pub webhook_signature: Option<HmacPlan>,
     /// Another address than the provider's own.
     #[serde(default)]
     pub base_url: Option<String>,

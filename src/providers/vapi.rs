@@ -1,6 +1,7 @@
 //! Vapi: places calls and reads what became of them.
 
 mod ended_reason;
+pub mod webhook;
 
 use std::collections::HashSet;
 
@@ -345,9 +346,7 @@ fn report_of(raw: Value) -> Option<CallReport> {
     Some(CallReport {
         provider_call_id: text(&raw, "/id")?,
         org_id: text(&raw, "/orgId"),
-        correlation: text(&raw, "/name")
-            .or_else(|| text(&raw, "/customer/externalId"))
-            .or_else(|| text(&raw, "/assistantOverrides/metadata/attempt_id")),
+        correlation: correlation_of(&raw),
         to: text(&raw, "/customer/number"),
         line: text(&raw, "/phoneNumberId"),
         agent: text(&raw, "/assistantId"),
@@ -363,6 +362,13 @@ fn report_of(raw: Value) -> Option<CallReport> {
         transcript: text(&raw, "/artifact/transcript").or_else(|| text(&raw, "/transcript")),
         raw,
     })
+}
+
+/// The name that a call was given when it was placed.
+fn correlation_of(raw: &Value) -> Option<String> {
+    text(raw, "/name")
+        .or_else(|| text(raw, "/customer/externalId"))
+        .or_else(|| text(raw, "/assistantOverrides/metadata/attempt_id"))
 }
 
 fn one_report(answer: &Answer) -> Result<CallReport, ReadError> {
@@ -384,7 +390,8 @@ fn unbuilt(error: &reqwest::Error) -> ReadError {
 }
 
 fn text(raw: &Value, pointer: &str) -> Option<String> {
-    raw.pointer(pointer).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
+    // PostgreSQL keeps no NUL in a text.
+    raw.pointer(pointer).and_then(Value::as_str).map(|text| text.replace('\0', "")).filter(|text| !text.is_empty())
 }
 
 fn instant(at: DateTime<Utc>) -> String {

@@ -92,13 +92,13 @@ pub async fn event(tx: &mut Tx, id: &str) -> Result<Option<Event>> {
     Ok(fetch!(tx, Event, fetch_optional, concat!("SELECT ", columns!(), " FROM events WHERE id = $1"), id)?)
 }
 
-/// An event that waits, locked until the transaction ends; none when somebody else has settled it.
-pub async fn lock_waiting(tx: &mut Tx, id: &str) -> Result<Option<Event>> {
+/// An event, locked until the transaction ends.
+pub async fn lock(tx: &mut Tx, id: &str) -> Result<Option<Event>> {
     let lock = tx.lock_clause();
     Ok(dynamic!(
         tx,
         |q| {
-            q.push(concat!("SELECT ", columns!(), " FROM events WHERE state IN ('pending', 'unmatched') AND id = "));
+            q.push(concat!("SELECT ", columns!(), " FROM events WHERE id = "));
             q.push_bind(id);
             q.push(lock);
         },
@@ -106,30 +106,33 @@ pub async fn lock_waiting(tx: &mut Tx, id: &str) -> Result<Option<Event>> {
     )?)
 }
 
-/// Records what became of an event that waits.
+/// Records what became of an event that was read in this transaction, and how often it was tried by now.
 ///
 /// # Errors
-/// [`StoreError::Conflict`] when it does not wait any more.
+/// [`StoreError::Conflict`] when somebody else settled it meanwhile.
 pub async fn settle(
     tx: &mut Tx,
-    id: &str,
+    event: &Event,
     state: EventState,
     reason: Option<&str>,
     attempt_id: Option<&str>,
+    tries: i64,
     now: DateTime<Utc>,
 ) -> Result<()> {
     let settled_at = matches!(state, EventState::Applied | EventState::Ignored).then_some(now);
     let written = execute!(
         tx,
-        "UPDATE events SET state = $2, reason = $3, attempt_id = coalesce($4, attempt_id), settled_at = $5
-         WHERE id = $1 AND state IN ('pending', 'unmatched')",
-        id,
+        "UPDATE events SET state = $2, reason = $3, attempt_id = coalesce($4, attempt_id), settled_at = $5, tries = $6
+         WHERE id = $1 AND state = $7",
+        &event.id,
         state,
         reason,
         attempt_id,
-        settled_at
+        settled_at,
+        tries,
+        event.state
     )?;
-    if written == 1 { Ok(()) } else { Err(StoreError::Conflict(format!("event {id} does not wait any more"))) }
+    if written == 1 { Ok(()) } else { Err(StoreError::Conflict(format!("event {} was settled by another", event.id))) }
 }
 
 /// Records that a waiting event could not be applied, and why. It goes on waiting.
@@ -157,8 +160,11 @@ pub async fn same_words(tx: &mut Tx, named: &str, kind: &str, payload: &str) -> 
     )?)
 }
 
+/// How often an event is matched anew before it is taken to be about something of somebody else.
+const MOST_MATCHES: i64 = 3;
+
 /// Events that could not be applied, and those of which there is now something that they may be about: oldest first,
-/// at most `limit`, received at or after `since`.
+/// at most `limit`, received at or after `since`. What failed before waits behind what did not.
 pub async fn due(tx: &mut Tx, since: DateTime<Utc>, limit: i64) -> Result<Vec<String>> {
     Ok(scalar!(
         tx,
@@ -167,12 +173,14 @@ pub async fn due(tx: &mut Tx, since: DateTime<Utc>, limit: i64) -> Result<Vec<St
         "SELECT e.id FROM events e
          WHERE e.state IN ('pending', 'unmatched') AND e.received_at >= $1
            AND (e.state = 'pending'
-                OR EXISTS (SELECT 1 FROM attempts a WHERE a.id = e.named)
-                OR EXISTS (SELECT 1 FROM calls c WHERE c.id = e.named)
-                OR EXISTS (SELECT 1 FROM attempts a WHERE a.provider_call_id = e.provider_call_id))
-         ORDER BY e.received_at, e.id LIMIT $2",
+                OR (e.tries < $3
+                    AND (EXISTS (SELECT 1 FROM attempts a WHERE a.id = e.named)
+                         OR EXISTS (SELECT 1 FROM calls c WHERE c.id = e.named)
+                         OR EXISTS (SELECT 1 FROM attempts a WHERE a.provider_call_id = e.provider_call_id))))
+         ORDER BY e.tries, e.received_at, e.id LIMIT $2",
         since,
-        limit
+        limit,
+        MOST_MATCHES
     )?)
 }
 
@@ -198,8 +206,8 @@ pub async fn unmatched_of(tx: &mut Tx, provider_call_ids: &[&str]) -> Result<Vec
     )?)
 }
 
-/// Makes events wait again, so that they are applied once more; says which. States are those of `states`.
-pub async fn reopen(
+/// Events in these states, oldest first, after the one with this id.
+pub async fn page(
     tx: &mut Tx,
     states: &[EventState],
     since: Option<DateTime<Utc>>,
@@ -209,23 +217,16 @@ pub async fn reopen(
     Ok(dynamic!(
         tx,
         |q| {
-            q.push(
-                "UPDATE events SET state = 'pending', settled_at = NULL WHERE id IN (SELECT id FROM events WHERE id > ",
-            );
-            q.push_bind(after);
-            q.push(" AND state IN (");
+            q.push("SELECT id FROM events WHERE id > ").push_bind(after).push(" AND state IN (");
             let mut words = q.separated(", ");
             for state in states {
                 words.push_bind(*state);
             }
             q.push(")");
             if let Some(since) = since {
-                q.push(" AND received_at >= ");
-                q.push_bind(since);
+                q.push(" AND received_at >= ").push_bind(since);
             }
-            q.push(" ORDER BY id LIMIT ");
-            q.push_bind(limit);
-            q.push(") RETURNING id");
+            q.push(" ORDER BY id LIMIT ").push_bind(limit);
         },
         build_query_scalar::<String>().fetch_all
     )?)

@@ -227,6 +227,49 @@ on_both_databases! {
     }
 }
 
+on_both_databases! {
+    async fn webhooks_of_accounts_and_tenants_have_secrets_by_reference(db) {
+        let account = "api_key = \"env:ACME_VAPI_KEY\"";
+        let signature = "webhook_secret = \"env:HOOK\"\nwebhook_signature = { header = \"X-Vapi-Signature\", \
+                         payload = \"{body}\", prefix = \"sha256=\", tolerance = \"5m\" }";
+        let text = with(account, &format!("{account}\n{signature}"));
+        let text = text.replacen("region = \"US\"", "region = \"US\"\nwebhook_secret = \"file:/etc/callops/acme\"", 1);
+        apply(&db, &text, &[]).success();
+        let store = open(&db).await;
+        let (accounts, tenants) =
+            store.write(async |tx| Ok((setup::accounts(tx).await?, setup::tenants(tx).await?))).await.expect("rows");
+        let settings = accounts[0].settings().expect("settings");
+        let plan = settings.webhook_signature.expect("a signature");
+        assert_eq!(settings.webhook_secret.as_deref(), Some("env:HOOK"));
+        assert_eq!((plan.header.as_str(), plan.prefix.as_str(), plan.tolerance_seconds), ("x-vapi-signature", "sha256=", 300));
+        assert_eq!(plan.timestamp_header, "x-timestamp", "what is left out is as the provider has it");
+        let tenant = tenants[0].settings().expect("settings");
+        assert_eq!(tenant.webhook_secret.as_deref(), Some("file:/etc/callops/acme"));
+        store.close().await;
+        let again = apply(&db, &text, &[]).success();
+        assert!(again.to_string().contains("nothing to do") || !again.stdout.contains("webhook"), "{again}");
+    }
+}
+
+#[test]
+fn a_signature_that_proves_nothing_is_refused() {
+    let account = "api_key = \"env:ACME_VAPI_KEY\"";
+    for (value, part) in [
+        ("{ payload = \"{timestamp}\" }", "has no {body} in it"),
+        ("{ payload = \"{svix-id}.{body}\" }", "has a place that is not known"),
+        ("{ algorithm = \"sha1\" }", "there are sha256 and sha512"),
+        ("{ encoding = \"hexa\" }", "there are hex and base64"),
+        ("{ header = \"x signature\" }", "is no name of a header"),
+        ("{ tolerance = \"2d\" }", "is not from"),
+        ("{ secret = \"hunter2\" }", "secret"),
+    ] {
+        let said = refusal(&with(account, &format!("{account}\nwebhook_signature = {value}")));
+        assert!(said.contains(part) && said.contains("acme.toml:5:"), "{value}: {said}");
+    }
+    let said = refusal(&with("region = \"US\"", "region = \"US\"\nwebhook_secret = \"hunter2\""));
+    assert!(said.contains("not a reference to a secret") && !said.contains("hunter2"), "{said}");
+}
+
 #[test]
 fn every_problem_of_a_file_is_told_with_its_place() {
     let text = ACME

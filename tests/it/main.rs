@@ -26,6 +26,7 @@ mod proofs;
 mod sandbox;
 mod sandbox_webhooks;
 mod send_event;
+mod serve;
 mod status;
 mod suppress;
 mod vapi;

@@ -4,6 +4,7 @@ mod check;
 pub(super) mod plan;
 mod problems;
 mod read;
+mod signature;
 
 use std::path::PathBuf;
 

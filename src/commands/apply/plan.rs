@@ -161,12 +161,13 @@ type Fields = Vec<(&'static str, Value)>;
 
 fn account_fields(account: &Account) -> Fields {
     let settings = account.settings().ok();
-    let AccountSettings { api_key, webhook_secret, base_url } = settings.clone().unwrap_or_default();
+    let AccountSettings { api_key, webhook_secret, webhook_signature, base_url } = settings.clone().unwrap_or_default();
     vec![
         ("provider", json!(account.provider)),
         // References only; what they lead to is never read here.
         ("api_key", settings.map_or(Value::Null, |_| json!(api_key))),
         ("webhook_secret", json!(webhook_secret)),
+        ("webhook_signature", json!(webhook_signature)),
         ("base_url", json!(base_url)),
         ("max_concurrency", json!(account.max_concurrency)),
         ("calls_per_minute", json!(account.calls_per_minute)),
@@ -180,12 +181,15 @@ fn tenant_fields(tenant: &Tenant) -> Fields {
         ("timezone", json!(tenant.timezone)),
     ];
     match tenant.settings() {
-        Ok(TenantSettings { min_gap_seconds, max_calls_per_day, allow_only, call_also }) => fields.extend([
-            ("min_gap", duration(min_gap_seconds)),
-            ("max_calls_per_day", json!(max_calls_per_day)),
-            ("allow_only", json!(allow_only)),
-            ("call_also", if call_also == CallAlso::default() { Value::Null } else { json!(call_also) }),
-        ]),
+        Ok(TenantSettings { min_gap_seconds, max_calls_per_day, allow_only, call_also, webhook_secret }) => fields
+            .extend([
+                ("min_gap", duration(min_gap_seconds)),
+                ("max_calls_per_day", json!(max_calls_per_day)),
+                ("allow_only", json!(allow_only)),
+                // A reference only; what it leads to is never read here.
+                ("webhook_secret", json!(webhook_secret)),
+                ("call_also", if call_also == CallAlso::default() { Value::Null } else { json!(call_also) }),
+            ]),
         Err(error) => fields.push(("settings", json!(error.to_string()))),
     }
     fields

@@ -6,6 +6,7 @@ use chrono::NaiveDate;
 use serde_json::{Map, Value};
 
 use super::problems::Problems;
+use super::signature;
 use crate::commands::calling::provider::PROVIDERS;
 use crate::config::{Document, Located, Section, nearest};
 use crate::domain::campaign::{
@@ -24,9 +25,18 @@ use crate::domain::window::{Days, Window};
 use crate::domain::zone::Zone;
 
 const ACCOUNT_KEYS: &[&str] =
-    &["provider", "api_key", "webhook_secret", "max_concurrency", "calls_per_minute", "base_url"];
-const TENANT_KEYS: &[&str] =
-    &["name", "region", "timezone", "min_gap", "max_calls_per_day", "allow_only", "call_also", "campaign"];
+    &["provider", "api_key", "webhook_secret", "webhook_signature", "max_concurrency", "calls_per_minute", "base_url"];
+const TENANT_KEYS: &[&str] = &[
+    "name",
+    "region",
+    "timezone",
+    "min_gap",
+    "max_calls_per_day",
+    "allow_only",
+    "call_also",
+    "webhook_secret",
+    "campaign",
+];
 const CAMPAIGN_KEYS: &[&str] = &[
     "account",
     "vapi",
@@ -174,6 +184,7 @@ fn read_account<'d>(
     let api_key = problems.convert(api_key, |text| secret(&text));
     let webhook_secret = problems.take(section.string("webhook_secret"));
     let webhook_secret = problems.convert(webhook_secret, |text| secret(&text));
+    let webhook_signature = signature::read(section, problems);
     let base_url = problems.take(section.string("base_url"));
     let base_url =
         base_url.and_then(|url| problems.take(url.try_map(|text| base_url_of(&text)).map(Some).map_err(Into::into)));
@@ -185,6 +196,7 @@ fn read_account<'d>(
         settings: AccountSettings {
             api_key: api_key?,
             webhook_secret,
+            webhook_signature,
             base_url: base_url.as_ref().map(|url| url.value.clone()),
         },
         base_url,
@@ -249,11 +261,14 @@ fn read_tenant<'d>(at: Located<'d, String>, section: &Section<'d>, problems: &mu
         }
         None => None,
     };
+    let webhook_secret = problems.take(section.string("webhook_secret"));
+    let webhook_secret = problems.convert(webhook_secret, |text| secret(&text));
     let settings = TenantSettings {
         min_gap_seconds: seconds(section, "min_gap", 0..=30 * DAY_SECONDS, problems),
         max_calls_per_day: integer(section, "max_calls_per_day", 1..=1000, problems),
         allow_only,
         call_also,
+        webhook_secret,
     };
     WantedTenant {
         display_name: display_name.unwrap_or_else(|| at.value.clone()),
@@ -459,7 +474,7 @@ fn integer(
 }
 
 /// A length of time in seconds.
-fn seconds(
+pub(super) fn seconds(
     section: &Section<'_>,
     key: &str,
     range: std::ops::RangeInclusive<i64>,

@@ -3,6 +3,7 @@
 pub mod counts;
 pub mod dial;
 pub mod directory;
+pub mod inbox;
 pub mod plan;
 pub mod provider;
 pub mod rotation;

@@ -43,14 +43,17 @@ impl Stop {
         self.0.asked.notify_waiters();
     }
 
-    /// Waits until somebody asks.
-    pub async fn asked(&self) {
+    /// Waits until somebody asks, and says how the process should end.
+    pub async fn asked(&self) -> Exit {
         loop {
-            let notified = self.0.asked.notified();
-            if self.is_asked() {
-                return;
+            let asked = self.0.asked.notified();
+            tokio::pin!(asked);
+            // Whoever asks from here on is heard.
+            asked.as_mut().enable();
+            if let Some(exit) = self.exit() {
+                return exit;
             }
-            notified.await;
+            asked.await;
         }
     }
 

@@ -20,6 +20,7 @@ const MAX_RUNTIME: Duration = Duration::from_secs(50);
 pub async fn tick(
     app: &App,
     command: &str,
+    run_id: &str,
     work: impl AsyncFnOnce(&mut Directory, Duration, &mut Counts) -> Result<()>,
 ) -> Result<(Counts, Exit)> {
     let started_at = app.clock.now();
@@ -35,7 +36,7 @@ pub async fn tick(
         Err(error) => classify(error),
     };
     let something = result.is_err() || !counts.is_idle();
-    let recorded = app.finish_run(&app.new_id(), command, started_at, exit, &counts.record(), something, None).await;
+    let recorded = app.finish_run(run_id, command, started_at, exit, &counts.record(), something, None).await;
     result?;
     recorded?;
     Ok((counts, exit))

@@ -92,11 +92,10 @@ impl Importer {
         loop {
             let message = tokio::select! {
                 message = receiver.recv() => message,
-                () = self.stop.asked() => None,
+                exit = self.stop.asked() => {
+                    return Err(Failure::new(exit, "interrupted: nothing was imported").into());
+                }
             };
-            if let Some(exit) = self.stop.exit() {
-                return Err(Failure::new(exit, "interrupted: nothing was imported").into());
-            }
             let Some(message) = message else { return Ok(sha256) };
             match message {
                 Message::Rows(mut entries, bytes_read) => {

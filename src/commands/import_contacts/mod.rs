@@ -250,9 +250,7 @@ async fn run_once(db: Option<&Db>, printer: &Printer, setting: &mut Setting<'_>,
     // Another import may keep it waiting.
     let mut tx = tokio::select! {
         tx = begin_transaction => tx?,
-        () = stop.asked() => {
-            return Err(Failure::new(stop.exit().unwrap_or(Exit::Terminated), "interrupted: nothing was imported").into());
-        }
+        exit = stop.asked() => return Err(Failure::new(exit, "interrupted: nothing was imported").into()),
     };
     let mut target = None;
     if let (Some(tx), Some(tenant)) = (&mut tx, &args.tenant) {

@@ -11,6 +11,7 @@ use super::lookup::{self, CampaignName, Found, Named};
 use crate::app::App;
 use crate::domain::call::{AttemptState, CallStatus};
 use crate::domain::duration::HumanDuration;
+use crate::domain::event::EventState;
 use crate::domain::phone::identify_phone;
 use crate::error::{Exit, Failure};
 use crate::output::Format;
@@ -30,7 +31,8 @@ Examples:
 
 Words of --status: calls scheduled, calling, in_progress, completed, failed, cancelled; attempts claimed, placing,
 placed, answered, ended, void, refused, not_sent, unknown, lost; campaigns active, stopped; enrollments active,
-withdrawn; findings standing (unless said otherwise), resolved; suppressions active, expired. Times are UTC.
+withdrawn; findings standing (unless said otherwise), resolved; suppressions active, expired; events pending, applied,
+unmatched, ignored. Times are UTC.
 
 As CSV, contacts come with all that they hold, and `import-contacts` takes the file back. In CSV, text that a spreadsheet
 would take for a formula has an apostrophe before it, which an import takes away.")]
@@ -83,6 +85,8 @@ pub enum Kind {
     Imports,
     /// Numbers and prefixes that are not called; with --tenant also those of all tenants, with --phone those that cover it
     Suppressions,
+    /// Webhooks that were stored, newest first
+    Events,
 }
 
 /// From when on.
@@ -94,11 +98,21 @@ pub enum Since {
     Ago(HumanDuration),
 }
 
-fn since(text: &str) -> Result<Since, String> {
+pub(in crate::commands) fn since(text: &str) -> Result<Since, String> {
     text.parse()
         .map(Since::At)
         .or_else(|_| text.parse().map(Since::Ago))
         .map_err(|_| format!("{text:?} is neither a time such as 2026-11-20T14:00:00Z nor a length such as 1d"))
+}
+
+impl Since {
+    /// The instant, if it is this moment now.
+    pub fn from(self, now: DateTime<Utc>) -> DateTime<Utc> {
+        match self {
+            Self::At(at) => at,
+            Self::Ago(length) => now - length.to_delta(),
+        }
+    }
 }
 
 impl Kind {
@@ -122,6 +136,10 @@ impl Kind {
             Self::Enrollments => (&["tenant", "campaign", "status", "phone", "since"], vec!["active", "withdrawn"]),
             Self::Imports => (&["tenant", "campaign", "since"], vec![]),
             Self::Suppressions => (&["tenant", "status", "phone", "since"], vec!["active", "expired"]),
+            Self::Events => (
+                &["tenant", "campaign", "status", "phone", "since"],
+                EventState::ALL.iter().map(|state| state.as_str()).collect(),
+            ),
         }
     }
 
@@ -228,10 +246,7 @@ async fn filter(app: &App, args: &Args, tx: &mut Tx) -> Found<Filter> {
         campaign_id,
         phone,
         status: args.status.clone(),
-        since: args.since.map(|since| match since {
-            Since::At(at) => at,
-            Since::Ago(length) => app.clock.now() - length.to_delta(),
-        }),
+        since: args.since.map(|since| since.from(app.clock.now())),
         limit: i64::from(args.limit),
     }))
 }

@@ -12,7 +12,7 @@ use crate::domain::zone::zones_of_callee;
 use crate::output::Rows;
 use crate::store::calls::{self, Call};
 use crate::store::listing::{self, Filter};
-use crate::store::{Result, Tx, control, imports, setup, suppressions};
+use crate::store::{Result, Tx, control, events, imports, setup, suppressions};
 
 /// The rows of a kind, and whether there are more than the limit.
 pub(super) async fn rows(tx: &mut Tx, kind: Kind, mut filter: Filter, now: DateTime<Utc>) -> Result<(Rows, bool)> {
@@ -31,6 +31,7 @@ pub(super) async fn rows(tx: &mut Tx, kind: Kind, mut filter: Filter, now: DateT
         Kind::Enrollments => enrollments(tx, &filter).await?,
         Kind::Imports => imports(tx, &filter).await?,
         Kind::Suppressions => suppressions(tx, &filter, now).await?,
+        Kind::Events => events(tx, &filter).await?,
     };
     let is_cut = rows.len() > limit;
     rows.truncate(limit);
@@ -335,4 +336,36 @@ async fn suppressions(tx: &mut Tx, filter: &Filter, now: DateTime<Utc>) -> Resul
         ]
     });
     Ok((&["tenant", "pattern", "status", "reason", "source", "created_at", "expires_at"], rows.collect()))
+}
+
+async fn events(tx: &mut Tx, filter: &Filter) -> Result<Listed> {
+    let rows = events::list(tx, filter).await?.into_iter().map(|event| {
+        vec![
+            json!(event.id),
+            json!(event.source.as_str()),
+            json!(event.kind),
+            json!(event.state.as_str()),
+            json!(event.reason),
+            json!(event.named),
+            json!(event.provider_call_id),
+            json!(event.attempt_id),
+            json!(event.deliveries),
+            instant(Some(event.received_at)),
+        ]
+    });
+    Ok((
+        &[
+            "id",
+            "source",
+            "kind",
+            "status",
+            "reason",
+            "named",
+            "provider_call_id",
+            "attempt",
+            "deliveries",
+            "received_at",
+        ],
+        rows.collect(),
+    ))
 }

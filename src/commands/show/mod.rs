@@ -11,7 +11,7 @@ use crate::app::App;
 use crate::error::{Exit, Failure};
 use crate::output::Rows;
 use crate::store::contacts::{self, Contact};
-use crate::store::{Tx, attempts, calls, imports, runs};
+use crate::store::{Tx, attempts, calls, events, imports, runs};
 
 /// Arguments of `show`.
 #[derive(Clone, Debug, clap::Args)]
@@ -61,6 +61,11 @@ pub enum What {
         /// Its id
         id: String,
     },
+    /// A webhook as it was stored, and what became of it
+    Event {
+        /// Its id
+        id: String,
+    },
     /// An import: how the list was read, what became of its rows, what it changed
     Import {
         /// Its id
@@ -94,6 +99,10 @@ pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
         What::Run { id } => match runs::run(&mut tx, id).await? {
             Some(run) => parts::run(&run),
             None => return Err(missing("run", "runs", id).into()),
+        },
+        What::Event { id } => match events::event(&mut tx, id).await? {
+            Some(event) => parts::event(&event),
+            None => return Err(missing("event", "events", id).into()),
         },
         What::Import { id } => match imports::import(&mut tx, id, false).await? {
             Some(import) => parts::import(&mut tx, &import).await?,

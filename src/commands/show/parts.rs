@@ -11,6 +11,7 @@ use crate::output::Rows;
 use crate::store::attempts::{self, Attempt};
 use crate::store::calls::{self, Call};
 use crate::store::contacts::Contact;
+use crate::store::events::Event;
 use crate::store::imports::{self, Import};
 use crate::store::listing::{self, Filter};
 use crate::store::runs::Run;
@@ -106,6 +107,10 @@ pub(super) async fn contact(tx: &mut Tx, contact: &Contact) -> Result<Shown> {
 }
 
 pub(super) async fn call(tx: &mut Tx, call: &Call) -> Result<Shown> {
+    let attempts = attempts::of_call(tx, &call.id).await?;
+    // What the agent said of the last conversation that it said something of.
+    let report = attempts.iter().rev().find_map(|attempt| attempt.report.as_deref());
+    let last_attempt_at = attempts.iter().flat_map(|attempt| [attempt.placing_at, attempt.heard_at]).flatten().max();
     let record = record_of(json!({
         "id": call.id,
         "campaign": format!("{}/{}", call.tenant, call.campaign),
@@ -117,6 +122,9 @@ pub(super) async fn call(tx: &mut Tx, call: &Call) -> Result<Shown> {
         "outcome": call.outcome,
         "reason": call.reason,
         "decision": call.decision.map(Decision::as_str),
+        "skip_reason": call.decision.and(call.reason.as_deref()),
+        "call_outcome": json_text(report),
+        "last_attempt_at": instant(last_attempt_at),
         "next_attempt_at": instant(call.next_attempt_at),
         "requested_by": call.requested_by,
         "created_at": instant(Some(call.created_at)),
@@ -138,7 +146,7 @@ pub(super) async fn call(tx: &mut Tx, call: &Call) -> Result<Shown> {
         "ended_at",
         "provider_call_id",
     ]);
-    for attempt in attempts::of_call(tx, &call.id).await? {
+    for attempt in attempts {
         rows.push(vec![
             json!(attempt.id),
             json!(attempt.number),
@@ -194,10 +202,33 @@ pub(super) async fn attempt(tx: &mut Tx, attempt: &Attempt) -> Result<Shown> {
         "duration_seconds": attempt.duration_seconds,
         "cost_usd": attempt.cost_usd,
         "summary": attempt.summary,
+        "call_outcome": json_text(attempt.report.as_deref()),
+        "heard_at": instant(attempt.heard_at),
         "raw": json_text(attempt.raw.as_deref()),
     }));
     let audit = audit(tx, &format!("attempt:{}", attempt.id)).await?;
     Ok(Shown { record, parts: vec![("audit", audit)] })
+}
+
+pub(super) fn event(event: &Event) -> Shown {
+    let record = record_of(json!({
+        "id": event.id,
+        "source": event.source.as_str(),
+        "scope": event.scope,
+        "kind": event.kind,
+        "status": event.state.as_str(),
+        "reason": event.reason,
+        "named": event.named,
+        "provider_call_id": event.provider_call_id,
+        "attempt": event.attempt_id,
+        "tries": event.tries,
+        "deliveries": event.deliveries,
+        "received_at": instant(Some(event.received_at)),
+        "settled_at": instant(event.settled_at),
+        "fields": event.fields,
+        "payload": json_text(Some(&event.payload)),
+    }));
+    Shown { record, parts: Vec::new() }
 }
 
 pub(super) fn run(run: &Run) -> Shown {

@@ -166,15 +166,12 @@ fn matches<M: Mac + KeyInit>(
             ("{url}", delivery.url.as_bytes()),
             ("{body}", delivery.body),
         ];
-        match parts.iter().find(|(name, _)| rest.starts_with(name)) {
-            Some((name, bytes)) => {
-                mac.update(bytes);
-                rest = &rest[name.len()..];
-            }
-            None => {
-                mac.update(b"{");
-                rest = &rest[1..];
-            }
+        if let Some((name, bytes)) = parts.iter().find(|(name, _)| rest.starts_with(name)) {
+            mac.update(bytes);
+            rest = &rest[name.len()..];
+        } else {
+            mac.update(b"{");
+            rest = &rest[1..];
         }
     }
     mac.update(rest.as_bytes());

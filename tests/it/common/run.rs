@@ -244,6 +244,11 @@ impl Running {
         if state.trim_ascii_start().first() == Some(&b'T') { Condition::Stopped } else { Condition::Running }
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Kills it at once, as `kill -9` does.
     pub(crate) fn kill(&mut self) {
         self.child.kill().expect("the command can be killed");

@@ -108,9 +108,21 @@ impl Story {
 
     /// The same, left running.
     pub(crate) fn spawn(&self, args: &[&str]) -> Running {
+        self.spawn_with(&[], args)
+    }
+
+    /// The same, with more variables.
+    pub(crate) fn spawn_with(&self, variables: &[(&str, &str)], args: &[&str]) -> Running {
         let now = self.now().to_rfc3339();
+        let args: Vec<&str> = args.iter().copied().chain(["--now", &now]).collect();
+        self.spawn_today(variables, &args)
+    }
+
+    /// The binary on this story's database, by the machine's clock.
+    pub(crate) fn spawn_today(&self, variables: &[(&str, &str)], args: &[&str]) -> Running {
         let callops = self.database.callops().env("ACME_KEY", "sandbox-key").env("OTHER_KEY", "other-key");
-        callops.spawn(args.iter().copied().chain(["--now", &now]))
+        let callops = variables.iter().fold(callops, |callops, (name, value)| callops.env(name, *value));
+        callops.spawn(args)
     }
 
     /// The directory in which the binary runs.
@@ -150,8 +162,12 @@ impl Story {
     }
 
     pub(crate) async fn put_account(&self, name: &str, api_key: &str, max_concurrency: i64) {
-        let settings =
-            AccountSettings { api_key: api_key.to_owned(), webhook_secret: None, base_url: Some(self.sandbox.url()) };
+        let settings = AccountSettings {
+            api_key: api_key.to_owned(),
+            webhook_secret: None,
+            webhook_signature: None,
+            base_url: Some(self.sandbox.url()),
+        };
         let account = Account {
             name: name.to_owned(),
             provider: "vapi".to_owned(),
@@ -344,7 +360,7 @@ impl Story {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the sandbox's own endpoints are no provider")]
-fn reqwest_client() -> reqwest::Client {
+pub(crate) fn reqwest_client() -> reqwest::Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::new()
 }

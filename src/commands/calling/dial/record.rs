@@ -10,11 +10,12 @@ use tokio::sync::mpsc;
 use super::consequence::{Consequence, Judge};
 use super::{BATCH, Dialler};
 use crate::commands::calling::counts::Counts;
+use crate::commands::calling::inbox;
 use crate::domain::call::Evidence;
 use crate::domain::dial::RefusalClass;
 use crate::domain::evidence::{Observation, Seen};
 use crate::fail_point;
-use crate::store::evidence;
+use crate::store::{events, evidence};
 
 /// How long the first outcome of a batch waits for others to be recorded with it.
 const RECORD_WITHIN: Duration = Duration::from_millis(50);
@@ -110,7 +111,9 @@ impl Dialler<'_> {
                     }
                 }
             }
-            self.app
+            let placed: Vec<&str> = observations.iter().filter_map(accepted_as).collect();
+            let arrived = self
+                .app
                 .db()
                 .await?
                 .write(async |tx| {
@@ -118,12 +121,22 @@ impl Dialler<'_> {
                     for consequence in &consequences {
                         consequence.write(tx, now).await?;
                     }
-                    Ok(())
+                    events::unmatched_of(tx, &placed).await
                 })
                 .await?;
+            // A webhook may be faster than the answer to the request that it is about.
+            inbox::settle_matched(self.app, &arrived).await;
             outcomes.clear();
         }
         Ok(counts)
+    }
+}
+
+/// The provider's id of a call that it took.
+fn accepted_as(observation: &Observation) -> Option<&str> {
+    match &observation.seen {
+        Seen::Accepted { provider_call_id, .. } => Some(provider_call_id),
+        _ => None,
     }
 }
 

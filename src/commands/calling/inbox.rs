@@ -1,0 +1,339 @@
+//! The inbox: a webhook is stored, then applied as any other evidence, and matched later where nothing fits it yet.
+
+mod judge;
+
+use chrono::TimeDelta;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+pub use self::judge::{About, Verdict};
+use self::judge::{Target, target_of};
+use super::counts::Counts;
+use crate::app::App;
+use crate::domain::call_status::{CallStatusEvent, FieldProblem};
+use crate::domain::event::{EventSource, EventState, Scope};
+use crate::domain::signature::to_hex;
+use crate::error::{Exit, message};
+use crate::fail_point;
+use crate::providers::vapi::webhook::{ServerMessage, read_message};
+use crate::store::events::{self, Event};
+use crate::store::{self, Tx};
+
+/// For how long what matches nothing is tried again by itself: an attempt whose answer was lost is given up after a day.
+const MATCH_WITHIN: TimeDelta = TimeDelta::hours(48);
+/// The most waiting events that one run looks at.
+const MOST_AT_ONCE: i64 = 1000;
+/// The most field names, and characters of each, that are kept for the log.
+const MOST_FIELDS: usize = 40;
+
+/// What a webhook holds, read.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// An agent's report.
+    CallStatus(CallStatusEvent),
+    /// A message of Vapi's.
+    Vapi(Box<ServerMessage>),
+}
+
+/// A verified webhook that has the right shape.
+#[derive(Clone, Debug)]
+pub struct Incoming {
+    source: EventSource,
+    scope: Scope,
+    content: Content,
+    fields: String,
+    payload: String,
+}
+
+/// What became of a webhook that was stored.
+#[derive(Clone, Debug)]
+pub struct Receipt {
+    /// Its id in the inbox; of one that came before, the id of the first.
+    pub event_id: String,
+    /// Whether it told something, this time.
+    pub applied: bool,
+    /// Why not.
+    pub reason: Option<String>,
+    /// Whether it is about something that is known.
+    pub is_known: bool,
+}
+
+impl Content {
+    fn read(source: EventSource, body: &Value) -> Result<Self, Vec<FieldProblem>> {
+        match source {
+            EventSource::CallStatus => CallStatusEvent::read(body).map(Self::CallStatus),
+            EventSource::Vapi => {
+                read_message(body).map(|message| Self::Vapi(Box::new(message))).map_err(|(field, problem)| {
+                    vec![FieldProblem { field: field.to_owned(), problem: problem.to_owned() }]
+                })
+            }
+        }
+    }
+}
+
+impl Incoming {
+    /// Reads the body of a webhook that was verified to be of somebody with this scope.
+    ///
+    /// # Errors
+    /// What is wrong with it, field by field. It never holds a value.
+    pub fn read(source: EventSource, scope: Scope, payload: &[u8]) -> Result<Self, Vec<FieldProblem>> {
+        let wrong = |problem: &str| vec![FieldProblem { field: String::new(), problem: problem.to_owned() }];
+        let payload = std::str::from_utf8(payload).map_err(|_| wrong("the body must be UTF-8"))?;
+        let body: Value =
+            serde_json::from_str(payload).map_err(|_| wrong("the body must be JSON, nested at most 127 deep"))?;
+        let content = Content::read(source, &body)?;
+        Ok(Self { source, scope, content, fields: field_names(&body), payload: payload.to_owned() })
+    }
+
+    fn kind(&self) -> String {
+        match &self.content {
+            Content::CallStatus(event) => event.event_type.as_str().to_owned(),
+            Content::Vapi(message) => match &message.status {
+                Some(status) => format!("{} {status}", message.kind),
+                None => message.kind.clone(),
+            },
+        }
+    }
+}
+
+/// Stores a webhook, commits, and applies it. One that came before is counted, and applied only if that failed before.
+///
+/// # Errors
+/// When it could not be stored. What fails later leaves it pending.
+pub async fn receive(app: &App, incoming: &Incoming) -> anyhow::Result<Receipt> {
+    let (now, id) = (app.clock.now(), app.new_id());
+    let (event, known) = app
+        .db()
+        .await?
+        .write(async |tx| {
+            let event = to_store(tx, incoming, &id, now).await?;
+            let known = events::store(tx, &event).await?;
+            Ok((event, known))
+        })
+        .await?;
+    fail_point::hit("inbox.stored");
+    let is_double = known.is_some();
+    let event = known.unwrap_or(event);
+    let verdict = match event.state {
+        EventState::Pending | EventState::Unmatched => match apply(app, &event.id, Count::No).await {
+            Ok(verdict) => verdict,
+            Err(error) => {
+                let reason = "it is stored, and will be applied later";
+                tracing::warn!(event = %event.id, error = %message(&error), "a webhook could not be applied");
+                Verdict { reason: Some(reason.to_owned()), ..Verdict::of(EventState::Pending) }
+            }
+        },
+        state if is_double => Verdict { reason: Some("duplicate".to_owned()), ..Verdict::of(state) },
+        state => Verdict { reason: event.reason.clone(), ..Verdict::of(state) },
+    };
+    log(&event, &verdict, is_double);
+    Ok(Receipt {
+        event_id: event.id,
+        applied: verdict.state == EventState::Applied && verdict.reason.is_none(),
+        reason: verdict.reason,
+        is_known: verdict.state != EventState::Unmatched,
+    })
+}
+
+/// Says which event came, for what, with which fields; never what they held.
+fn log(event: &Event, verdict: &Verdict, is_double: bool) {
+    let about = verdict.about.as_ref();
+    tracing::info!(
+        event = %event.id,
+        source = %event.source,
+        kind = ?event.kind,
+        scope = %event.scope,
+        account = about.map(|about| about.account.as_str()),
+        call = about.map(|about| about.call_id.as_str()),
+        attempt = about.map(|about| about.attempt_id.as_str()).or(event.attempt_id.as_deref()),
+        conversation = event.provider_call_id.as_deref(),
+        fields = %event.fields,
+        state = %verdict.state,
+        is_double,
+        "webhook"
+    );
+}
+
+/// The row that a webhook becomes, with what makes it the same as another.
+async fn to_store(
+    tx: &mut Tx,
+    incoming: &Incoming,
+    id: &str,
+    now: chrono::DateTime<chrono::Utc>,
+) -> store::Result<Event> {
+    let (source, scope, kind) = (incoming.source, incoming.scope.to_string(), incoming.kind());
+    let mut event = Event {
+        id: id.to_owned(),
+        source,
+        scope: scope.clone(),
+        kind: kind.clone(),
+        dedupe_key: String::new(),
+        named: None,
+        provider_call_id: None,
+        attempt_id: None,
+        state: EventState::Pending,
+        reason: None,
+        tries: 0,
+        deliveries: 1,
+        received_at: now,
+        settled_at: None,
+        fields: incoming.fields.clone(),
+        payload: incoming.payload.clone(),
+    };
+    match &incoming.content {
+        Content::CallStatus(report) => {
+            event.named = Some(report.reminder_id.clone());
+            let target = target_of(tx, &incoming.scope, &report.reminder_id).await?;
+            let by_call = match &target {
+                Target::Attempt(attempt) => attempt.id != report.reminder_id,
+                Target::NoneOpen(_) => true,
+                Target::Nothing => false,
+            };
+            // Who names the call means the attempt that was open then. The same words, come again when the next
+            // attempt is open, are still about the former one.
+            let same = if by_call {
+                events::same_words(tx, &report.reminder_id, &kind, &incoming.payload).await?
+            } else {
+                None
+            };
+            let key = match &target {
+                Target::Attempt(attempt) => hash(&["call-status", "attempt", &attempt.id, &kind]),
+                Target::NoneOpen(_) => hash(&["call-status", "call", &report.reminder_id, &kind, &incoming.payload]),
+                Target::Nothing => hash(&["call-status", &scope, &report.reminder_id, &kind]),
+            };
+            event.dedupe_key = same.unwrap_or(key);
+            match target {
+                Target::Attempt(attempt) => event.attempt_id = Some(attempt.id),
+                Target::NoneOpen(reason) => {
+                    event.state = EventState::Ignored;
+                    event.reason = Some(reason.to_owned());
+                    event.settled_at = Some(now);
+                }
+                Target::Nothing => {}
+            }
+        }
+        Content::Vapi(report) => {
+            event.named.clone_from(&report.correlation);
+            event.provider_call_id.clone_from(&report.call_id);
+            let call = report.call_id.as_deref().or(report.correlation.as_deref());
+            let is_telling = report.report.is_some();
+            event.dedupe_key = match call {
+                Some(call) if is_telling => hash(&["vapi", &scope, call, &kind]),
+                _ => hash(&["vapi", &scope, call.unwrap_or_default(), &kind, &incoming.payload]),
+            };
+            if !is_telling {
+                event.state = EventState::Ignored;
+                event.reason = Some("it says nothing of a call".to_owned());
+                event.settled_at = Some(now);
+            }
+        }
+    }
+    Ok(event)
+}
+
+/// One hash of several texts, each with its length, so that no two lists of them are alike.
+fn hash(parts: &[&str]) -> String {
+    let mut digest = Sha256::new();
+    for part in parts {
+        digest.update((part.len() as u64).to_be_bytes());
+        digest.update(part.as_bytes());
+    }
+    to_hex(&digest.finalize())
+}
+
+/// Whether it counts as a try that an event matched nothing: a sweep looks only where something is that it may be about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Count {
+    Yes,
+    No,
+}
+
+/// Applies an event in one transaction with what becomes of it. Where that fails, the failure is kept beside the event.
+///
+/// # Errors
+/// When the database cannot be asked or written.
+async fn apply(app: &App, id: &str, count: Count) -> anyhow::Result<Verdict> {
+    let db = app.db().await?;
+    let now = app.clock.now();
+    fail_point::hit("inbox.apply");
+    let result = db
+        .write(async |tx| {
+            let Some(event) = events::lock(tx, id).await? else { return Ok(Verdict::of(EventState::Ignored)) };
+            let was_settled = matches!(event.state, EventState::Applied | EventState::Ignored);
+            let verdict = judge::judge(tx, &event, now).await?;
+            // What was applied before tells nothing new now, and stays applied.
+            if !was_settled || verdict.state == EventState::Applied {
+                let attempt_id = verdict.about.as_ref().map(|about| about.attempt_id.as_str());
+                let reason = verdict.reason.as_deref();
+                let again = count == Count::Yes && verdict.state == EventState::Unmatched;
+                let tries = event.tries + i64::from(again);
+                events::settle(tx, &event, verdict.state, reason, attempt_id, tries, now).await?;
+            }
+            Ok(verdict)
+        })
+        .await;
+    match result {
+        Ok(verdict) => Ok(verdict),
+        Err(error) => {
+            let error = anyhow::Error::from(error);
+            let problem = message(&error);
+            // A database that is lost takes this with it, and the event is pending all the same.
+            if let Err(error) = db.write(async |tx| events::failed(tx, id, &problem).await).await {
+                tracing::debug!(%error, "that an event could not be applied could not be kept");
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Applies what waits and can be applied now: events whose application failed, and those of which there is now something
+/// that they are about.
+///
+/// # Errors
+/// When the database cannot be asked. An event that fails is counted, and waits on.
+pub async fn settle_due(app: &App, counts: &mut Counts) -> anyhow::Result<()> {
+    let mut tx = app.db().await?.read().await?;
+    let due = events::due(&mut tx, app.clock.now() - MATCH_WITHIN, MOST_AT_ONCE).await?;
+    drop(tx);
+    apply_each(app, &due, Count::Yes, counts).await;
+    Ok(())
+}
+
+/// Applies events that came before the answer to our own request was recorded. What fails is left to a sweep.
+pub async fn settle_matched(app: &App, ids: &[String]) {
+    apply_each(app, ids, Count::No, &mut Counts::default()).await;
+}
+
+/// Applies events once more, whatever became of them before. What told nothing new changes nothing.
+pub async fn replay(app: &App, ids: &[String], counts: &mut Counts) {
+    apply_each(app, ids, Count::No, counts).await;
+}
+
+async fn apply_each(app: &App, ids: &[String], count: Count, counts: &mut Counts) {
+    for id in ids {
+        match apply(app, id, count).await {
+            Ok(Verdict { state: EventState::Applied, .. }) => counts.add("events_applied", 1),
+            Ok(Verdict { state: EventState::Ignored, .. }) => counts.add("events_ignored", 1),
+            Ok(_) => {}
+            Err(error) => {
+                counts.problem(Exit::Partial, format!("event {id} could not be applied: {}", message(&error)));
+            }
+        }
+    }
+}
+
+/// The names of a body's fields, as far as they look like names.
+fn field_names(body: &Value) -> String {
+    let inner = body.get("message").unwrap_or(body);
+    let mut names = Vec::new();
+    for (name, value) in inner.as_object().into_iter().flatten() {
+        names.push(name.clone());
+        if name == "outcome" {
+            names.extend(value.as_object().into_iter().flatten().map(|(inner, _)| format!("outcome.{inner}")));
+        }
+    }
+    let is_name = |name: &String| {
+        name.len() <= MOST_FIELDS && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+    };
+    names.into_iter().filter(is_name).take(MOST_FIELDS).collect::<Vec<_>>().join(",")
+}

@@ -1,0 +1,152 @@
+//! The secrets that senders may show, and whom each of them speaks for.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::sync::Mutex;
+
+use super::Server;
+use crate::app::App;
+use crate::config::Environment;
+use crate::domain::event::Scope;
+use crate::domain::secret::Secret;
+use crate::domain::secret_ref::SecretRef;
+use crate::domain::signature::{callops, vapi};
+use crate::error::message;
+use crate::store::setup;
+
+/// After so long secrets are read anew: an edit by `apply`, or a new file, counts from then on.
+const FRESH_FOR: Duration = Duration::from_secs(5);
+/// A sender that no secret fits has them read anew, if they are older than this.
+const STALE_FOR_STRANGERS: Duration = Duration::from_secs(1);
+
+/// Every secret there is.
+#[derive(Debug, Default)]
+pub(super) struct Keys {
+    everybody: Option<Secret>,
+    tenants: Vec<(String, Secret)>,
+    accounts: Vec<Account>,
+}
+
+#[derive(Debug)]
+struct Account {
+    name: String,
+    secret: Secret,
+    plan: Option<vapi::HmacPlan>,
+}
+
+/// The secrets as they were read last.
+#[derive(Debug, Default)]
+pub(super) struct Keyring(Mutex<Option<(Arc<Keys>, Duration)>>);
+
+impl Keyring {
+    /// The secrets, not older than [`FRESH_FOR`].
+    ///
+    /// # Errors
+    /// When they cannot be read and never could be.
+    pub(super) async fn keys(&self, server: &Server) -> anyhow::Result<Arc<Keys>> {
+        Ok(self.keys_of_age(server, FRESH_FOR).await?.0)
+    }
+
+    /// The secrets once more, if they may have changed since they were read; none if they cannot have.
+    ///
+    /// # Errors
+    /// As [`Keyring::keys`].
+    pub(super) async fn newer_keys(&self, server: &Server) -> anyhow::Result<Option<Arc<Keys>>> {
+        let (keys, is_new) = self.keys_of_age(server, STALE_FOR_STRANGERS).await?;
+        Ok(is_new.then_some(keys))
+    }
+
+    /// The secrets, and whether they were read just now.
+    async fn keys_of_age(&self, server: &Server, most: Duration) -> anyhow::Result<(Arc<Keys>, bool)> {
+        // Whoever comes while they are read waits for that, and does not read them once more.
+        let mut held = self.0.lock().await;
+        let now = server.clock.monotonic();
+        if let Some((keys, read_at)) = &*held
+            && now.saturating_sub(*read_at) <= most
+        {
+            return Ok((Arc::clone(keys), false));
+        }
+        let read = server.desk.ask(|app| Box::pin(async move { read(&app).await })).await.flatten();
+        match (read, held.as_ref()) {
+            (Ok(keys), _) => {
+                let keys = Arc::new(keys);
+                *held = Some((Arc::clone(&keys), server.clock.monotonic()));
+                Ok((keys, true))
+            }
+            (Err(error), Some((keys, _))) => {
+                tracing::warn!(error = %message(&error), "secrets cannot be read anew; the former ones count");
+                Ok((Arc::clone(keys), false))
+            }
+            (Err(error), None) => Err(error),
+        }
+    }
+}
+
+async fn read(app: &App) -> anyhow::Result<Keys> {
+    let mut tx = app.db().await?.read().await?;
+    let (accounts, tenants) = (setup::accounts(&mut tx).await?, setup::tenants(&mut tx).await?);
+    drop(tx);
+    let environment = &app.config.environment;
+    let mut keys = Keys { everybody: app.config.webhook_secret.clone(), ..Keys::default() };
+    for tenant in tenants {
+        let reference = tenant.settings().ok().and_then(|settings| settings.webhook_secret);
+        let secret = reference.and_then(|reference| resolve("tenant", &tenant.name, &reference, environment));
+        keys.tenants.extend(secret.map(|secret| (tenant.name, secret)));
+    }
+    for account in accounts.into_iter().filter(|account| account.provider == "vapi") {
+        let Ok(settings) = account.settings() else { continue };
+        let Some(reference) = settings.webhook_secret else { continue };
+        if let Some(secret) = resolve("account", &account.name, &reference, environment) {
+            keys.accounts.push(Account { name: account.name, secret, plan: settings.webhook_signature });
+        }
+    }
+    Ok(keys)
+}
+
+/// A secret that cannot be read shuts its own senders out, and nobody else's.
+fn resolve(what: &str, name: &str, reference: &str, environment: &Environment) -> Option<Secret> {
+    let secret = reference
+        .parse::<SecretRef>()
+        .map_err(anyhow::Error::from)
+        .and_then(|reference| reference.resolve(environment));
+    match secret {
+        Ok(secret) => Some(secret),
+        Err(error) => {
+            tracing::warn!("{what} {name}: webhook_secret: {}: its webhooks are refused", message(&error));
+            None
+        }
+    }
+}
+
+impl Keys {
+    /// Whom a `call-status` delivery speaks for; nobody, if no secret fits.
+    pub(super) fn call_status(&self, delivery: &callops::Delivery<'_>, now: DateTime<Utc>) -> Option<Scope> {
+        let fits = |secret: &Secret| callops::verify(secret, delivery, now).is_ok();
+        // Each secret is tried once, however many have it.
+        let mut scopes: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for (name, secret) in &self.tenants {
+            scopes.entry(secret.expose()).or_default().push(name.clone());
+        }
+        let of_tenants: Vec<String> =
+            scopes.into_iter().filter(|(secret, _)| fits(&Secret::new(*secret))).flat_map(|(_, names)| names).collect();
+        if self.everybody.as_ref().is_some_and(fits) {
+            return Some(Scope::Everybody);
+        }
+        (!of_tenants.is_empty()).then_some(Scope::Of(of_tenants))
+    }
+
+    /// Which accounts, or which of them if one is named, a delivery of Vapi's speaks for.
+    pub(super) fn vapi(&self, named: Option<&str>, delivery: &vapi::Delivery<'_>, now: DateTime<Utc>) -> Option<Scope> {
+        let fitting: Vec<String> = self
+            .accounts
+            .iter()
+            .filter(|account| named.is_none_or(|name| account.name == name))
+            .filter(|account| vapi::verify(&account.secret, account.plan.as_ref(), delivery, now).is_ok())
+            .map(|account| account.name.clone())
+            .collect();
+        (!fitting.is_empty()).then_some(Scope::Of(fitting))
+    }
+}

@@ -1,0 +1,149 @@
+//! Webhooks: verified, stored, applied, answered, in this order.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::Response;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use serde_json::json;
+
+use super::keyring::Keys;
+use super::{Server, body, reply};
+use crate::commands::calling::inbox::{self, Incoming};
+use crate::domain::event::{EventSource, Scope};
+use crate::domain::signature::{callops, vapi};
+use crate::error::message;
+
+/// Bodies beyond this are hashed on a thread of their own.
+const HASHED_AT_ONCE_BYTES: usize = 64 * 1024;
+
+/// What a sender shows: the request but for its body, kept apart so that another thread can look at it.
+#[derive(Clone)]
+struct Shown {
+    headers: HeaderMap,
+    url: String,
+    named: Option<String>,
+    source: EventSource,
+}
+
+/// `POST /api/webhooks/call-status`.
+pub(super) async fn call_status(State(server): State<Arc<Server>>, request: Request) -> Response {
+    take(&server, request, EventSource::CallStatus, None).await
+}
+
+/// `POST /api/vapi/webhook`.
+pub(super) async fn vapi(State(server): State<Arc<Server>>, request: Request) -> Response {
+    take(&server, request, EventSource::Vapi, None).await
+}
+
+/// `POST /api/vapi/webhook/{account}`.
+pub(super) async fn vapi_of(
+    State(server): State<Arc<Server>>,
+    Path(account): Path<String>,
+    request: Request,
+) -> Response {
+    take(&server, request, EventSource::Vapi, Some(account)).await
+}
+
+/// `GET /api/vapi/webhook[/{account}]`: a line for whoever tries the address in a browser.
+pub(super) async fn vapi_hello() -> &'static str {
+    "callops takes Vapi's server messages here, by POST.\n"
+}
+
+async fn take(server: &Arc<Server>, request: Request, source: EventSource, named: Option<String>) -> Response {
+    let (parts, body) = request.into_parts();
+    let body = match body::read(server, body).await {
+        Ok(body) => body,
+        Err(answer) => return answer,
+    };
+    let shown = Shown { url: url_of(server, &parts.uri), headers: parts.headers, named, source };
+    let scope = match verified(server, &shown, &body.bytes).await {
+        Ok(Some(scope)) => scope,
+        Ok(None) => return reply::stranger(),
+        Err(error) => {
+            tracing::warn!(error = %message(&error), "a webhook could not be verified");
+            return reply::failed();
+        }
+    };
+    let incoming = match Incoming::read(source, scope, &body.bytes) {
+        Ok(incoming) => incoming,
+        Err(problems) => return reply::wrong_shape(&problems),
+    };
+    // Its turn goes with the work, which goes on if the client does not wait for it.
+    let work = move |app: std::rc::Rc<crate::app::App>| -> futures_util::future::LocalBoxFuture<'static, _> {
+        Box::pin(async move {
+            let receipt = inbox::receive(&app, &incoming).await;
+            drop(body);
+            receipt
+        })
+    };
+    match server.desk.ask(work).await.flatten() {
+        Ok(receipt) => {
+            let answer = json!({
+                "applied": receipt.applied, "reason": receipt.reason, "event_id": receipt.event_id,
+            });
+            // A provider that is told of a failure sends once more what we have already.
+            let is_missing = !receipt.is_known && source == EventSource::CallStatus;
+            reply::object(if is_missing { StatusCode::NOT_FOUND } else { StatusCode::OK }, &answer)
+        }
+        Err(error) => {
+            tracing::error!(error = %message(&error), source = %source, "a webhook could not be stored");
+            reply::failed()
+        }
+    }
+}
+
+/// The address as the sender knows it.
+fn url_of(server: &Server, uri: &Uri) -> String {
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    format!("{}{path}", server.public_url.as_deref().unwrap_or_default())
+}
+
+/// Whom a delivery speaks for. Where no secret fits, they are read anew, at most once a second: one may be new.
+async fn verified(server: &Arc<Server>, shown: &Shown, body: &Bytes) -> anyhow::Result<Option<Scope>> {
+    let now = server.clock.now();
+    let keys = server.keyring.keys(server).await?;
+    if let Some(scope) = fitting(server, keys, shown, body, now).await? {
+        return Ok(Some(scope));
+    }
+    match server.keyring.newer_keys(server).await? {
+        Some(keys) => fitting(server, keys, shown, body, now).await,
+        None => Ok(None),
+    }
+}
+
+async fn fitting(
+    server: &Server,
+    keys: Arc<Keys>,
+    shown: &Shown,
+    body: &Bytes,
+    now: DateTime<Utc>,
+) -> anyhow::Result<Option<Scope>> {
+    if body.len() <= HASHED_AT_ONCE_BYTES {
+        return Ok(scope_of(&keys, shown, body, now));
+    }
+    // One at a time: strangers must not keep every processor busy with hashing.
+    let _turn = server.hashing.acquire().await?;
+    let (shown, body) = (shown.clone(), body.clone());
+    Ok(tokio::task::spawn_blocking(move || scope_of(&keys, &shown, &body, now)).await?)
+}
+
+fn scope_of(keys: &Keys, shown: &Shown, body: &[u8], now: DateTime<Utc>) -> Option<Scope> {
+    let header = |name: &str| shown.headers.get(name).and_then(|value| value.to_str().ok());
+    match shown.source {
+        EventSource::CallStatus => {
+            let delivery = callops::Delivery {
+                signature: header(callops::SIGNATURE_HEADER),
+                timestamp: header(callops::TIMESTAMP_HEADER),
+                body,
+            };
+            keys.call_status(&delivery, now)
+        }
+        EventSource::Vapi => {
+            let delivery = vapi::Delivery { header: &header, method: "POST", url: &shown.url, body };
+            keys.vapi(shown.named.as_deref(), &delivery, now)
+        }
+    }
+}
