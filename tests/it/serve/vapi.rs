@@ -242,7 +242,7 @@ on_both_databases! {
             double_percent: 50.0,
             delay_percent: 50.0,
             unknown_percent: 20.0,
-            ..Webhook::new(&format!("{}/api/vapi/webhook", serving.url), ACCOUNT_SECRET)
+            ..Webhook::new(format!("{}/api/vapi/webhook", serving.url), ACCOUNT_SECRET)
         };
         story.sandbox.set_webhook(Some(webhook)).expect("a webhook");
         story.process(&[]).await;
