@@ -225,6 +225,11 @@ fn adopt_ids(attempt: &mut Attempt, seen: &Seen) {
 /// Takes an observation into an attempt; says whether its state, or who established it, moved.
 fn absorb(attempt: &mut Attempt, observation: &Observation) -> bool {
     let (seen, at) = (&observation.seen, observation.at);
+    if let (Seen::Accepted { provider_call_id, .. }, Evidence::Owner) = (seen, observation.by) {
+        // Whoever asked for the call was told its id. An id that an event brought went by the name alone, which another
+        // call may bear.
+        attempt.provider_call_id = Some(provider_call_id.clone());
+    }
     adopt_ids(attempt, seen);
     if matches!(attempt.state, AttemptState::Placing) && attempt.request_ended_at.is_none() {
         attempt.request_ended_at = Some(at);

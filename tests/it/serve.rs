@@ -8,6 +8,8 @@ mod inbox;
 mod under_load;
 mod vapi;
 
+use std::time::Duration;
+
 use callops::domain::campaign::{AccountSettings, TenantSettings};
 use callops::domain::secret::Secret;
 use callops::domain::signature::callops::sign;
@@ -162,4 +164,15 @@ fn events(story: &Story) -> Vec<Value> {
     let mut events = listed.as_array().expect("a list").clone();
     events.reverse();
     events
+}
+
+/// Waits until something is so, which another process brings about.
+async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
+    for _ in 0..3000 {
+        if is_so().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("never {what}");
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use callops::domain::call::AttemptState;
 use serde_json::{Value, json};
 
-use super::{ADA, CRON_SECRET, Serving, attempt_to, begin};
+use super::{ADA, CRON_SECRET, Serving, attempt_to, begin, until};
 use crate::common::on_both_databases;
 use crate::common::story::Story;
 
@@ -20,17 +20,6 @@ async fn ask(serving: &Serving, method: &str, job: &str, token: Option<&str>) ->
     let answer = request.send().await.expect("an answer");
     let status = answer.status().as_u16();
     (status, answer.json().await.expect("JSON"))
-}
-
-/// Waits until something is so, which another process brings about.
-async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
-    for _ in 0..3000 {
-        if is_so().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("never {what}");
 }
 
 /// How many attempts there are in no state that a run leaves behind.

@@ -3,12 +3,13 @@
 use callops::domain::call::{AttemptState, CallStatus, Evidence};
 use callops::domain::evidence::{Observation, Seen};
 use callops::domain::outcome::Outcome;
+use callops::sandbox::Webhook;
 use callops::store::attempts::Attempt;
 use chrono::TimeDelta;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
 
-use super::{ACCOUNT_SECRET, ADA, BOB, OTHER_SECRET, Serving, attempt_to, begin, events};
+use super::{ACCOUNT_SECRET, ADA, BOB, OTHER_SECRET, Serving, attempt_to, begin, events, until};
 use crate::common::on_both_databases;
 use crate::common::story::Story;
 
@@ -165,6 +166,26 @@ on_both_databases! {
         assert_eq!(attempt_to(&story, ADA).await.state, AttemptState::Answered, "matched by the run, with no sweep");
     }
 
+    async fn the_answer_to_our_own_request_says_which_of_two_calls_of_one_name_is_ours(db) {
+        let story = begin(db, &[ADA]).await;
+        let serving = Serving::start(&story);
+        let id = story.claim_first("run-1").await;
+        let now = story.now();
+        story.write(async |tx| callops::store::claims::commit_to_dial(tx, std::slice::from_ref(&id), "run-1", now).await).await;
+        let of = |call: &str, status: &str| json!({"type": "status-update", "status": status, "call": {"id": call, "name": id}});
+        serving.message(of("another", "ringing")).await;
+        let (_, answer) = serving.message(of("ours", "in-progress")).await;
+        assert_eq!(answer["applied"], false, "{answer}");
+        let accepted = Seen::Accepted { provider_call_id: "ours".to_owned(), org_id: None, queued: false };
+        let observation = Observation { attempt_id: id.clone(), by: Evidence::Owner, at: now, seen: accepted };
+        story.write(async |tx| callops::store::evidence::apply(tx, std::slice::from_ref(&observation), now).await).await;
+        story.sweep().await;
+        let attempt = attempt_to(&story, ADA).await;
+        assert_eq!((attempt.provider_call_id.as_deref(), attempt.state), (Some("ours"), AttemptState::Answered));
+        let findings = story.run(&["list", "findings", "--format", "json"]).success().json();
+        assert_eq!(findings[0]["kind"], "second_live_call", "{findings}");
+    }
+
     async fn an_end_without_a_reason_has_the_provider_asked(db) {
         let story = begin(db, &[ADA]).await;
         story.script(ADA, json!(["customer-busy"])).await;
@@ -207,5 +228,41 @@ on_both_databases! {
         let account = story.write(async |tx| callops::store::setup::accounts(tx).await).await.remove(0);
         assert!(account.held_until.is_some() && account.refusals == 1, "{account:?}");
         assert_eq!(story.only_call().await.status, CallStatus::Scheduled, "nobody was called");
+    }
+
+    async fn every_outcome_is_learned_by_webhooks_that_come_twice_late_and_out_of_order(db) {
+        let phones: Vec<String> = (0..40).map(|n| format!("+120255502{n:02}")).collect();
+        let story = begin(db, &phones.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        let reasons = ["customer-ended-call", "customer-busy", "voicemail", "customer-did-not-answer"];
+        for (phone, reason) in phones.iter().zip(reasons.iter().cycle()) {
+            story.script(phone, json!([reason])).await;
+        }
+        let serving = Serving::start(&story);
+        let webhook = Webhook {
+            double_percent: 50.0,
+            delay_percent: 50.0,
+            unknown_percent: 20.0,
+            ..Webhook::new(format!("{}/api/vapi/webhook", serving.url), ACCOUNT_SECRET)
+        };
+        story.sandbox.set_webhook(Some(webhook)).expect("a webhook");
+        story.process(&[]).await;
+        // No sweep and no collection: nobody asks the provider anything from here on.
+        for _ in 0..30 {
+            story.wait(TimeDelta::seconds(60));
+        }
+        let outcomes = [Outcome::Answered, Outcome::Busy, Outcome::Voicemail, Outcome::NoAnswer];
+        until("all over", async || {
+            let mut over = 0;
+            for call in story.calls().await {
+                over += story.attempts(&call).await.iter().filter(|a| a.state == AttemptState::Ended).count();
+            }
+            over == phones.len()
+        })
+        .await;
+        for (phone, outcome) in phones.iter().zip(outcomes.iter().cycle()) {
+            let attempt = attempt_to(&story, phone).await;
+            assert_eq!((attempt.outcome, attempt.evidence), (Some(*outcome), Some(Evidence::Provider)), "{attempt:?}");
+        }
+        assert!(events(&story).iter().all(|event| event["status"] != "pending"));
     }
 }

@@ -141,7 +141,8 @@ async fn judge_message(tx: &mut Tx, event: &Event, message: &ServerMessage, now:
         // Two calls by one name: both may have rung.
         let detail = format!("attempt {} has another call at the provider beside its own", attempt.id);
         runs::raise(tx, "second_live_call", &format!("phone:{}", attempt.phone), &detail, now).await?;
-        return Ok(Verdict::ignored("the attempt has another call of this name").about(&attempt));
+        // The one that is known may be the wrong one, until the answer to our own request is recorded.
+        return Ok(Verdict::unmatched("the attempt has another call of this name").about(&attempt));
     }
     // That it is over without a word on why is half of the truth: the provider is asked for the rest.
     let is_half = report.state == ProviderState::Ended && lacks_reason(report);
