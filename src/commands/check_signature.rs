@@ -15,6 +15,9 @@ use crate::domain::signature::{self, Mismatch, callops, elevenlabs, livekit, str
 use crate::error::{Exit, Failure};
 use crate::output::Printer;
 
+const SECRET_HELP: &str =
+    "The secret: env:NAME, file:/path, or the value itself, which others can then see in the list of processes";
+
 /// Arguments of `check-signature`.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
@@ -29,8 +32,8 @@ pub struct Args {
     /// Whose way of signing
     #[arg(long, value_enum)]
     pub scheme: Scheme,
-    /// The secret: env:NAME, file:/path, or the value itself, which others can then see in the list of processes
-    #[arg(long, value_name = "SECRET")]
+    /// What was signed with.
+    #[arg(long, value_name = "SECRET", help = SECRET_HELP)]
     pub secret: String,
     /// LiveKit's API key, which the secret belongs to
     #[arg(long, value_name = "KEY", required_if_eq("scheme", "livekit"))]

@@ -5,6 +5,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -125,7 +126,7 @@ impl Outbox {
         Self {
             webhook,
             waiting: BinaryHeap::new(),
-            random: fastrand::Rng::with_seed(seed ^ 0x5eed_0f_3eb),
+            random: fastrand::Rng::with_seed(seed ^ 0x3eb_00c5),
             queued: 0,
             lost: 0,
             sent: 0,
@@ -231,7 +232,10 @@ async fn post(webhook: &Webhook, body: String, now: DateTime<Utc>) -> Option<u16
             let timestamp = now.timestamp().to_string();
             let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).ok()?;
             mac.update(format!("{timestamp}.{body}").as_bytes());
-            let signature: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+            let mut signature = String::new();
+            for byte in mac.finalize().into_bytes() {
+                write!(signature, "{byte:02x}").ok()?;
+            }
             let timestamp = HeaderValue::from_str(&timestamp).ok()?;
             request.header(HeaderName::from_static("x-timestamp"), timestamp).header("x-signature", signature)
         }

@@ -132,12 +132,12 @@ fn elevenlabs_and_vapi() {
         );
     }
     let vapi = vectors("vapi");
-    let [plain, planned] = [&vapi["vectors"][0], &vapi["vectors"][1]];
-    let time = format!("X-Timestamp: {}", text(plain, "x-timestamp"));
-    let signature = format!("x-signature: {}", text(plain, "x-signature"));
+    let [usual, planned] = [&vapi["vectors"][0], &vapi["vectors"][1]];
+    let time = format!("X-Timestamp: {}", text(usual, "x-timestamp"));
+    let signature = format!("x-signature: {}", text(usual, "x-signature"));
     let fixed = ["--scheme", "vapi", "--secret", "test_secret", "--at", "1739537300"];
     let args = [&fixed[..], &["--header", &time, "--header", &signature]].concat();
-    assert!(check(text(plain, "raw_body").as_bytes(), &args).0);
+    assert!(check(text(usual, "raw_body").as_bytes(), &args).0);
     let signature = format!("X-Vapi-Signature: {}", text(planned, "x-vapi-signature"));
     let plan = json!({"header": "x-vapi-signature", "payload": "{body}", "prefix": "sha256="}).to_string();
     let args = [&fixed[..], &["--header", &signature, "--plan", &plan]].concat();
@@ -154,7 +154,7 @@ fn ages() {
         use hmac::{Hmac, KeyInit as _, Mac as _};
         let mut mac = Hmac::<sha2::Sha256>::new_from_slice(b"s3cret").expect("a key");
         mac.update(message.as_bytes());
-        mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        callops::domain::signature::to_hex(&mac.finalize().into_bytes())
     };
     let signature = hmac(format!("{SIGNED_AT}.{{}}"));
     let stripe = format!("Stripe-Signature: t={SIGNED_AT},v1={signature}");
@@ -172,7 +172,9 @@ fn ages() {
         let at = (SIGNED_AT + later).to_string();
         let valid = |scheme: &str, headers: &[&str]| {
             let mut args = vec!["--scheme", scheme, "--secret", "s3cret", "--at", &at];
-            headers.iter().for_each(|header| args.extend(["--header", *header]));
+            for header in headers {
+                args.extend(["--header", *header]);
+            }
             let (is_valid, output) = check(b"{}", &args);
             assert!(
                 is_valid || output.json()["reason"].as_str().is_some_and(|reason| reason.contains("s away")),

@@ -63,7 +63,7 @@ impl Importer {
         &mut self,
         list: ListReader,
         rows: RowReader,
-        mut tx: Option<&mut Tx>,
+        tx: Option<&mut Tx>,
         progress: &ProgressBar,
     ) -> anyhow::Result<String> {
         let (sender, mut receiver) = mpsc::channel(CHUNKS_AHEAD);
@@ -71,7 +71,7 @@ impl Importer {
         let first_lines = FirstLines::default();
         let reading = Reading { list, rows, first_lines: first_lines.clone(), keeps_raw: self.rejects.is_some(), done };
         let reader = tokio::task::spawn_blocking(move || reading.run(&sender));
-        let outcome = self.take_all(&mut receiver, &give_back, tx.as_deref_mut(), &first_lines, progress).await;
+        let outcome = self.take_all(&mut receiver, &give_back, tx, &first_lines, progress).await;
         // The reader must have ended before the list is read again, or the program ends.
         drop(receiver);
         let read = reader.await?;

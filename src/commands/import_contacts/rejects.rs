@@ -81,10 +81,7 @@ impl RejectsFile {
         // Short rows are filled up, so that line and reason stand below their header.
         let missing = String::from(delimiter).repeat(self.width.saturating_sub(cells));
         // A row that swallowed those behind it is closed, and has a cell too many: unedited, it is rejected again.
-        let quote = match row.is_unclosed {
-            true => format!("\"{delimiter}"),
-            false => String::new(),
-        };
+        let quote = if row.is_unclosed { format!("\"{delimiter}") } else { String::new() };
         let ours = format!("{quote}{missing}{delimiter}{}{delimiter}{}", self.quoted(line), self.quoted(reason));
         self.write_ascii(&ours)?;
         self.write_ascii(&self.line_end.clone())

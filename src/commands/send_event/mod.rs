@@ -25,6 +25,8 @@ use crate::providers::webhook::{Delivered, NotDelivered, deliver};
 const ATTEMPTS_AT: [Duration; 3] = [Duration::ZERO, Duration::from_secs(2), Duration::from_secs(4)];
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
+const RESPONSE_HELP: &str = "What the callee said: will_pay_today, already_paid, dispute, no_answer";
+
 /// Arguments of `send-event`.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
@@ -50,8 +52,8 @@ pub struct Args {
     /// How long the conversation was, in seconds
     #[arg(long, value_name = "SECONDS", requires = "response")]
     pub duration: Option<f64>,
-    /// What the callee said: will_pay_today, already_paid, dispute, no_answer
-    #[arg(long, value_name = "WORD", value_parser = response, requires = "duration")]
+    /// What the callee said.
+    #[arg(long, value_name = "WORD", value_parser = response, requires = "duration", help = RESPONSE_HELP)]
     pub response: Option<CustomerResponse>,
     /// That nobody was on the line, though the call was connected
     #[arg(long, requires = "response")]
@@ -113,14 +115,14 @@ pub async fn run(printer: &Printer, environment: &Environment, clock: &Clock, ar
     let kept = spool.keep(&id, &body).with_context(|| format!("the event cannot be kept in {}", folder.display()))?;
     match sender.persist(&kept.body).await {
         Ok(delivered) => {
-            spool.remove(&kept)?;
+            Spool::remove(&kept)?;
             let record = record_of(json!({
                 "event_id": delivered.event_id, "applied": delivered.applied, "reason": delivered.reason,
             }));
             let flushed = flush(&sender, &spool, printer).await?;
             tell(printer, record, &flushed, Some(&delivered))
         }
-        Err(problem) => Err(fail(&spool, &kept, problem)?.into()),
+        Err(problem) => Err(fail(&spool, &kept, &problem)?.into()),
     }
 }
 
@@ -198,7 +200,7 @@ async fn flush(sender: &Sender<'_>, spool: &Spool, printer: &Printer) -> anyhow:
     for event in &events {
         match sender.once(&event.body).await {
             Ok(_) => {
-                spool.remove(event)?;
+                Spool::remove(event)?;
                 flushed.delivered += 1;
             }
             Err(problem @ NotDelivered::Never { .. }) => {
@@ -216,7 +218,7 @@ async fn flush(sender: &Sender<'_>, spool: &Spool, printer: &Printer) -> anyhow:
     Ok(flushed)
 }
 
-fn fail(spool: &Spool, event: &Spooled, problem: NotDelivered) -> anyhow::Result<Failure> {
+fn fail(spool: &Spool, event: &Spooled, problem: &NotDelivered) -> anyhow::Result<Failure> {
     let later = "it is in the spool, and goes out with the next event or with `callops send-event --flush`";
     Ok(match problem {
         NotDelivered::Later(_) => {

@@ -61,7 +61,7 @@ impl Spool {
     }
 
     /// Forgets a delivered event.
-    pub(super) fn remove(&self, event: &Spooled) -> io::Result<()> {
+    pub(super) fn remove(event: &Spooled) -> io::Result<()> {
         match fs::remove_file(&event.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),

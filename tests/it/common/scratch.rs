@@ -66,5 +66,7 @@ pub(crate) fn unfinished(folder: &Path, name: &str) -> Option<PathBuf> {
         let file = path.file_name().unwrap_or_default().to_string_lossy();
         file.starts_with(name) && file.ends_with(".part")
     };
-    entries.into_iter().find(is_part)
+    // One that was killed leaves its own behind.
+    let changed_at = |path: &PathBuf| std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
+    entries.into_iter().filter(is_part).max_by_key(changed_at)
 }
