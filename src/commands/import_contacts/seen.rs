@@ -5,8 +5,8 @@ use std::fs::File;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 
-/// So many entries are kept in memory: about 9 MB. What is more goes to a temporary file, sorted.
-const RESIDENT: usize = 450_000;
+/// So many entries are kept in memory: about 5 MB. What is more goes to a temporary file, sorted.
+const RESIDENT: usize = 225_000;
 const ENTRY_BYTES: usize = 16;
 /// Bits of a run's filter for each of its entries: one look in a hundred is in vain.
 const FILTER_BITS: usize = 10;
