@@ -28,6 +28,17 @@ on_both_databases! {
         let rest = std::fs::read_to_string(db.scratch().path().join("rest.csv")).expect("rejects");
         assert_eq!(rest, "\u{feff}name;phone;note;callops_line;callops_reason\r\nZed;NULL;;6;no_phone\r\n");
     }
+
+    async fn what_an_open_quote_swallowed_is_no_name_the_second_time(db) {
+        let store = set_up(&db).await;
+        let list = db.scratch().write("list.csv", "phone,name\n\"802-223-6942,Ada\n802-265-3610,Bob\n802-755-6100,Eva\n");
+        let list = list.display().to_string();
+        let first = import(&db, [&list, "--rejects", "rejects.csv"]).exits(4).json();
+        assert_eq!((&first["rejected"], &first["reasons"]), (&json!(1), &json!({"unclosed_quote": 1})));
+        let again = import(&db, ["rejects.csv"]).exits(4).json();
+        assert_eq!((&again["rows"], &again["created"], &again["rejected"]), (&json!(1), &json!(0), &json!(1)));
+        assert_eq!(stored(&store).await.len(), 0);
+    }
 }
 
 #[test]
