@@ -36,7 +36,12 @@ pub(in super::super) fn delimiter_option(text: &str) -> anyhow::Result<u8> {
 /// # Errors
 /// When there is none.
 pub(super) fn recognise(head: &[u8], wanted: Option<u8>) -> anyhow::Result<Dialect> {
-    if head.trim_ascii().is_empty() {
+    // Encodings of China have a byte order mark too, which only shows once it is decoded.
+    let mut text = head;
+    while let Some(rest) = text.strip_prefix("\u{feff}".as_bytes()) {
+        text = rest;
+    }
+    if text.trim_ascii().is_empty() {
         return Err(Failure::usage("it is empty").into());
     }
     let first_line = head.split(|byte| matches!(byte, b'\n' | b'\r')).next().unwrap_or_default();
@@ -147,6 +152,13 @@ mod tests {
     fn cells_begin_behind_delimiters_outside_quotes() {
         assert_eq!(cell_starts(b"a,\"b,\"\"c\",,d\"e,", b','), [0, 2, 10, 11, 15]);
         assert_eq!(cell_starts(b"", b','), [0]);
+    }
+
+    #[test]
+    fn marks_alone_are_no_list() {
+        for head in ["", " \n", "\u{feff}", "\u{feff}\u{feff}\r\n"] {
+            assert!(recognise(head.as_bytes(), None).is_err(), "{head:?}");
+        }
     }
 
     #[test]
