@@ -313,7 +313,9 @@ pub async fn never_enrolled(tx: &mut Tx, campaign_id: &str, contact_ids: &[Strin
         let found: Vec<String> = dynamic!(
             tx,
             |q| {
-                q.push("SELECT contact_id FROM enrollments WHERE campaign_id = ");
+                // By contact, of whom each is in few campaigns. With statistics from before a large import, PostgreSQL
+                // takes a campaign for small, and would read all of it for each batch: for it, this is no column.
+                q.push("SELECT contact_id FROM enrollments WHERE campaign_id || '' = ");
                 q.push_bind(campaign_id);
                 q.push(" AND contact_id IN (");
                 let mut values = q.separated(", ");
