@@ -60,7 +60,6 @@ pub async fn insert_fresh(tx: &mut Tx, origin: Origin<'_>, contacts: &[Fresh<'_>
             if contacts.is_empty() {
                 return Ok(0);
             }
-            let column = |value: fn(&Fresh<'_>) -> Option<String>| contacts.iter().map(value).collect::<Vec<_>>();
             made += sqlx::query(
                 "INSERT INTO contacts (id, tenant, phone, extension, name, email, external_id, timezone, \
                      timezone_source, preferred_time, attributes, version, import_id, created_at, updated_at)
@@ -81,7 +80,7 @@ pub async fn insert_fresh(tx: &mut Tx, origin: Origin<'_>, contacts: &[Fresh<'_>
             .bind(contacts.iter().map(|contact| contact.email).collect::<Vec<_>>())
             .bind(contacts.iter().map(|contact| contact.external_id).collect::<Vec<_>>())
             .bind(contacts.iter().map(|contact| contact.timezone).collect::<Vec<_>>())
-            .bind(column(|contact| contact.preferred_time.clone()))
+            .bind(contacts.iter().map(|contact| contact.preferred_time.as_deref()).collect::<Vec<_>>())
             .bind(contacts.iter().map(|contact| contact.attributes).collect::<Vec<_>>())
             .execute(&mut **tx)
             .await?
