@@ -1,5 +1,6 @@
 //! What the commands that call people share: planning, dialling, and settling what is unclear.
 
+mod ask;
 pub mod counts;
 pub mod dial;
 pub mod directory;

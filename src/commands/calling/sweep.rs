@@ -2,35 +2,26 @@
 
 mod unknown;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use futures_util::StreamExt as _;
 
 use self::unknown::settle_unknown;
+use super::ask::{BATCH, Silence, ask, learn, learn_all};
 use super::counts::Counts;
 use super::dial::LEASE_SECONDS;
-use super::directory::{Directory, held_until};
+use super::directory::Directory;
 use super::provider::in_time;
 use crate::app::{App, clock_step};
 use crate::domain::call::Evidence;
-use crate::domain::dial::CallReport;
 use crate::domain::evidence::{Ending, Observation, Seen};
-use crate::domain::outcome::Outcome;
-use crate::domain::settle;
 use crate::error::Exit;
 use crate::fail_point;
-use crate::providers::http::ReadError;
 use crate::store::attempts::{self, Attempt, Outlook};
-use crate::store::{self, Tx, claims, evidence, runs, setup};
+use crate::store::{self, Tx, claims, evidence, runs};
 
-/// How many reads of one provider are under way at once.
-const READS_AT_ONCE: usize = 8;
-/// The most conversations asked about in one run.
+/// The most calls asked about in one run.
 const MOST_POLLS: i64 = 2000;
-/// The most observations recorded in one transaction.
-const BATCH: usize = 50;
 /// A call that was taken back and that the provider does not show any more is over after this long.
 const GONE_AFTER_MINUTES: i64 = 10;
 /// How long a pause or a stop waits for providers to take back what they hold; a sweep goes on with the rest.
@@ -218,181 +209,6 @@ async fn take_back(
         Ok(report) => learn_all(app, directory, vec![(attempt.clone(), report)], Silence::AskAgain, counts).await,
         Err(error) => directory.read_failed(app, &attempt.account, &error, counts).await,
     }
-}
-
-/// What it means that a provider has nothing to say of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Silence {
-    /// Nothing; it is asked again later.
-    AskAgain,
-    /// The deadline decides.
-    TimeOut,
-}
-
-/// Asks the providers about attempts, and records what they say in batches. A provider that fails is left alone for
-/// the rest of the run; what was not asked by `stop_at` on the monotonic clock is asked by a later run.
-async fn ask(
-    app: &App,
-    directory: &mut Directory,
-    due: Vec<Attempt>,
-    silence: Silence,
-    stop_at: Duration,
-    counts: &mut Counts,
-) -> anyhow::Result<()> {
-    let mut by_account: BTreeMap<String, Vec<Attempt>> = BTreeMap::new();
-    for attempt in due {
-        by_account.entry(attempt.account.clone()).or_default().push(attempt);
-    }
-    for (account, due) in by_account {
-        if app.clock.monotonic() >= stop_at {
-            return Ok(());
-        }
-        let client = match silence {
-            Silence::AskAgain => directory.client(app, &account, counts).await?,
-            Silence::TimeOut => directory.probed(app, &account, stop_at, counts).await?,
-        };
-        let Some(client) = client else { continue };
-        let questions = due.into_iter().map(|attempt| {
-            let client = client.clone();
-            async move {
-                let answer = match attempt.provider_call_id.as_deref() {
-                    Some(id) => in_time(&app.clock, stop_at, client.fetch(id)).await,
-                    None => Ok(None),
-                };
-                (attempt, answer)
-            }
-        });
-        let mut answers = futures_util::stream::iter(questions).buffer_unordered(READS_AT_ONCE).ready_chunks(BATCH);
-        while let Some(batch) = answers.next().await {
-            let mut learned = Vec::new();
-            let (mut failure, mut unusable) = (None, Vec::new());
-            for (attempt, answer) in batch {
-                match answer {
-                    Ok(report) => learned.push((attempt, report)),
-                    // An answer that cannot be used is about one call; the others are asked about all the same.
-                    Err(ReadError::Broken { .. }) => unusable.push(attempt),
-                    Err(error) => failure = Some(error),
-                }
-            }
-            put_off(app, &unusable, counts).await?;
-            learn_all(app, directory, learned, silence, counts).await?;
-            if let Some(error) = failure {
-                directory.read_failed(app, &account, &error, counts).await?;
-                break;
-            }
-            if app.clock.monotonic() >= stop_at {
-                return Ok(());
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Asks about calls again later whose records cannot be used at the moment.
-async fn put_off(app: &App, unusable: &[Attempt], counts: &mut Counts) -> anyhow::Result<()> {
-    if unusable.is_empty() {
-        return Ok(());
-    }
-    let now = app.clock.now();
-    app.db()
-        .await?
-        .write(async |tx| {
-            for attempt in unusable {
-                attempts::polled(tx, &attempt.id, now + settle::poll_after(attempt.polls), None, now).await?;
-            }
-            Ok(())
-        })
-        .await?;
-    for attempt in unusable {
-        counts.problem(
-            Exit::Unreachable,
-            format!("attempt {}: the provider's record of its call cannot be used", attempt.id),
-        );
-    }
-    Ok(())
-}
-
-/// Records a batch of answers in one transaction.
-async fn learn_all(
-    app: &App,
-    directory: &Directory,
-    answers: Vec<(Attempt, Option<CallReport>)>,
-    silence: Silence,
-    counts: &mut Counts,
-) -> anyhow::Result<()> {
-    fail_point::hit("sweep.learn");
-    let now = app.clock.now();
-    let mut observations = Vec::new();
-    let mut silent = Vec::new();
-    for (attempt, report) in &answers {
-        let observation = |by, seen| Observation { attempt_id: attempt.id.clone(), by, at: now, seen };
-        match report.as_ref().and_then(|report| Seen::from_report(report, now)) {
-            Some(seen) => observations.push(observation(Evidence::Provider, seen)),
-            // Not found says nothing; only the deadline may.
-            None if silence == Silence::TimeOut => {
-                observations.push(observation(Evidence::Timer, Seen::Ended(Ending::timeout(now))));
-            }
-            None => silent.push(attempt),
-        }
-    }
-    let applied = app
-        .db()
-        .await?
-        .write(async |tx| {
-            for attempt in &silent {
-                attempts::polled(tx, &attempt.id, now + settle::poll_after(attempt.polls), None, now).await?;
-            }
-            evidence::apply(tx, &observations, now).await
-        })
-        .await?;
-    for (observation, applied) in observations.iter().zip(&applied) {
-        match (&observation.seen, observation.by) {
-            (Seen::Ended(_), Evidence::Timer) => counts.add("timed_out", u64::from(applied.moved)),
-            (Seen::Ended(ending), _) => {
-                counts.add("ended", u64::from(applied.moved));
-                if applied.moved && ending.outcome == Outcome::AccountError {
-                    let attempt = answers.iter().find(|(attempt, _)| attempt.id == observation.attempt_id);
-                    if let Some((attempt, _)) = attempt {
-                        let reason = ending.reason.as_deref().unwrap_or_default();
-                        account_at_fault(app, directory, &attempt.account, reason, counts).await?;
-                    }
-                }
-            }
-            _ => counts.add("live", 1),
-        }
-    }
-    Ok(())
-}
-
-/// Holds an account back of which a call ended because the account itself was at fault.
-async fn account_at_fault(
-    app: &App,
-    directory: &Directory,
-    account: &str,
-    reason: &str,
-    counts: &mut Counts,
-) -> anyhow::Result<()> {
-    let now = app.clock.now();
-    let is_limit = reason.contains("concurrency-limit");
-    if is_limit {
-        let until = held_until(now, 0);
-        app.db().await?.write(async |tx| setup::hold_account(tx, account, until, reason, 0).await).await?;
-    } else {
-        directory.hold(app, account, reason).await?;
-        counts.problem(Exit::Configuration, format!("account {account}: {reason}"));
-    }
-    Ok(())
-}
-
-/// Records what a provider says of one attempt, and what follows for its account.
-async fn learn(
-    app: &App,
-    directory: &Directory,
-    attempt: &Attempt,
-    report: CallReport,
-    counts: &mut Counts,
-) -> anyhow::Result<()> {
-    learn_all(app, directory, vec![(attempt.clone(), Some(report))], Silence::AskAgain, counts).await
 }
 
 async fn observe(app: &App, attempt: &Attempt, by: Evidence, seen: Seen) -> anyhow::Result<u64> {

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 
-use super::{learn, observe, raise};
+use super::{observe, raise};
 use crate::app::App;
+use crate::commands::calling::ask::learn;
 use crate::commands::calling::counts::Counts;
 use crate::commands::calling::directory::Directory;
 use crate::commands::calling::provider::{Provider, in_time};
