@@ -208,10 +208,6 @@ CREATE TABLE attempts (
     polls BIGINT NOT NULL DEFAULT 0,
     absences BIGINT NOT NULL DEFAULT 0,
     absence_seen_at TIMESTAMPTZ,
-    cost_usd DOUBLE PRECISION,
-    duration_seconds BIGINT,
-    summary TEXT,
-    raw TEXT,
     -- What the agent itself reported of the conversation, and when anything was last reported.
     report TEXT,
     heard_at TIMESTAMPTZ,
@@ -227,6 +223,28 @@ CREATE UNIQUE INDEX attempts_provider_call ON attempts (provider_call_id, accoun
 CREATE INDEX attempts_phone ON attempts (tenant, phone);
 CREATE INDEX attempts_contact ON attempts (contact_id);
 CREATE INDEX attempts_pace ON attempts (account, claimed_at);
+
+-- What the provider recorded of the conversation of an attempt that is over, and how far the record is.
+CREATE TABLE conversations (
+    -- The attempt.
+    id TEXT PRIMARY KEY REFERENCES attempts (id),
+    status TEXT NOT NULL,
+    tries BIGINT NOT NULL,
+    next_try_at TIMESTAMPTZ,
+    last_error TEXT,
+    started_at TIMESTAMPTZ,
+    ended_at TIMESTAMPTZ,
+    duration_seconds BIGINT,
+    cost_usd DOUBLE PRECISION,
+    summary TEXT,
+    transcript TEXT,
+    analysis TEXT,
+    raw TEXT,
+    created_at TIMESTAMPTZ NOT NULL,
+    updated_at TIMESTAMPTZ NOT NULL
+);
+CREATE INDEX conversations_due ON conversations (next_try_at) WHERE next_try_at IS NOT NULL;
+CREATE INDEX conversations_created ON conversations (created_at);
 
 CREATE TABLE suppressions (
     id TEXT PRIMARY KEY,

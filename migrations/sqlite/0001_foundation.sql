@@ -206,10 +206,6 @@ CREATE TABLE attempts (
     polls INTEGER NOT NULL DEFAULT 0,
     absences INTEGER NOT NULL DEFAULT 0,
     absence_seen_at TEXT,
-    cost_usd REAL,
-    duration_seconds INTEGER,
-    summary TEXT,
-    raw TEXT,
     -- What the agent itself reported of the conversation, and when anything was last reported.
     report TEXT,
     heard_at TEXT,
@@ -225,6 +221,28 @@ CREATE UNIQUE INDEX attempts_provider_call ON attempts (provider_call_id, accoun
 CREATE INDEX attempts_phone ON attempts (tenant, phone);
 CREATE INDEX attempts_contact ON attempts (contact_id);
 CREATE INDEX attempts_pace ON attempts (account, claimed_at);
+
+-- What the provider recorded of the conversation of an attempt that is over, and how far the record is.
+CREATE TABLE conversations (
+    -- The attempt.
+    id TEXT PRIMARY KEY REFERENCES attempts (id),
+    status TEXT NOT NULL,
+    tries INTEGER NOT NULL,
+    next_try_at TEXT,
+    last_error TEXT,
+    started_at TEXT,
+    ended_at TEXT,
+    duration_seconds INTEGER,
+    cost_usd REAL,
+    summary TEXT,
+    transcript TEXT,
+    analysis TEXT,
+    raw TEXT,
+    created_at TEXT NOT NULL,
+    updated_at TEXT NOT NULL
+) STRICT;
+CREATE INDEX conversations_due ON conversations (next_try_at) WHERE next_try_at IS NOT NULL;
+CREATE INDEX conversations_created ON conversations (created_at);
 
 CREATE TABLE suppressions (
     id TEXT PRIMARY KEY,

@@ -1,13 +1,19 @@
 //! `collect-outcomes`: asks the providers what became of calls.
 
 use anyhow::Result;
+use serde_json::json;
 
 use super::calling::counts::Counts;
-use super::calling::tick::tick;
+use super::calling::directory::Directory;
+use super::calling::tick::{MAX_RUNTIME, tick};
 use super::calling::{inbox, sweep};
 use super::process_calls::report;
 use crate::app::App;
-use crate::error::Exit;
+use crate::domain::call::AttemptState;
+use crate::domain::conversation::ConversationStatus;
+use crate::error::{Exit, Failure};
+use crate::output::Rows;
+use crate::store::{attempts, calls, conversations};
 
 /// The command's name, as its heartbeat bears it.
 pub const COMMAND: &str = "collect-outcomes";
@@ -15,26 +21,107 @@ pub const COMMAND: &str = "collect-outcomes";
 const EXAMPLES: &str = "\
 Examples:
   callops collect-outcomes
+  callops collect-outcomes --call 01JD5Q3G7V9M2C8K4R6T0W1XYZ
 
-Asks about every call that is placed or under way and due to be asked about: soon after it was placed,
-then less and less often. With it, a campaign without any webhook learns every outcome.
+Asks about every call that is placed or under way: soon after it was placed, then less and less often.
+Of every call that is over it asks for the record of the conversation (cost, length, transcript,
+analysis) until that is complete, twelve times at most, within six hours. With it, a campaign without
+any webhook learns every outcome. `callops list conversations` shows how far each record is.
 
-Exit codes: 0 done, 6 a key is refused or a clock is wrong, 7 a provider or the database cannot be
-reached, or its disk is full.";
+One run asks about 2000 calls at most, eight at once, for 50 seconds, and stops asking a provider that
+says it is asked too often. With --call, that one call is asked about now, and its records are shown.
+
+Exit codes: 0 done, 4 with --call when the call is over and its record is not complete, 6 a key is
+refused or a clock is wrong, 7 a provider or the database cannot be reached, or its disk is full.";
 
 /// Ask the providers what became of calls
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Args {}
+pub struct Args {
+    /// Only about this call, now: its id, or that of one of its attempts
+    #[arg(long, value_name = "ID")]
+    pub call: Option<String>,
+}
 
 /// Collects once and prints what it did, if it did anything.
 ///
 /// # Errors
-/// When the database fails, or its clock and ours are too far apart.
-pub async fn run(app: &App, _args: Args) -> Result<Exit> {
+/// When the database fails, or its clock and ours are too far apart; exit 2 for a call that is not there.
+pub async fn run(app: &App, args: Args) -> Result<Exit> {
+    if let Some(id) = &args.call {
+        return one_call(app, id).await;
+    }
     let (counts, exit) = once(app).await?;
     report(app, &counts)?;
     Ok(exit)
+}
+
+/// Asks about one call, and shows where its attempts and their records stand.
+async fn one_call(app: &App, id: &str) -> Result<Exit> {
+    app.check_database_clock().await?;
+    let db = app.db().await?;
+    let mut tx = db.read().await?;
+    let call_id = match attempts::attempt(&mut tx, id).await? {
+        Some(attempt) => attempt.call_id,
+        None => id.to_owned(),
+    };
+    if calls::call(&mut tx, &call_id).await?.is_none() {
+        let failure = Failure::usage(format!("there is no call {id}, and no attempt"));
+        return Err(failure.hint("`callops list calls` shows them").into());
+    }
+    let mut asked = Vec::new();
+    for attempt in attempts::of_call(&mut tx, &call_id).await? {
+        let is_wanted = conversations::conversation(&mut tx, &attempt.id).await?.is_some();
+        if is_wanted || matches!(attempt.state, AttemptState::Placed | AttemptState::Answered) {
+            asked.push(attempt);
+        }
+    }
+    drop(tx);
+    let mut counts = Counts::default();
+    let mut directory = Directory::load(app).await?;
+    let stop_at = app.clock.monotonic() + MAX_RUNTIME;
+    sweep::collect_now(app, &mut directory, asked, stop_at, &mut counts).await?;
+    for problem in counts.problems() {
+        app.printer.warn(problem);
+    }
+    show(app, &call_id).await.map(|is_complete| {
+        let incomplete = if is_complete { Exit::Success } else { Exit::Partial };
+        counts.exit().or(incomplete)
+    })
+}
+
+/// Shows the attempts of a call that were placed; says whether the records of those that are over are complete.
+async fn show(app: &App, call_id: &str) -> Result<bool> {
+    let mut rows = Rows::new(&[
+        "attempt",
+        "state",
+        "outcome",
+        "reason",
+        "conversation",
+        "tries",
+        "last_error",
+        "duration_seconds",
+        "cost_usd",
+    ]);
+    let mut is_complete = true;
+    let mut tx = app.db().await?.read().await?;
+    for attempt in attempts::of_call(&mut tx, call_id).await? {
+        let conversation = conversations::conversation(&mut tx, &attempt.id).await?;
+        is_complete &= conversation.as_ref().is_none_or(|one| one.status == ConversationStatus::Completed);
+        rows.push(vec![
+            json!(attempt.id),
+            json!(attempt.state.as_str()),
+            json!(attempt.outcome),
+            json!(attempt.reason),
+            json!(conversation.as_ref().map(|one| one.status.as_str())),
+            json!(conversation.as_ref().map(|one| one.tries)),
+            json!(conversation.as_ref().and_then(|one| one.last_error.as_deref())),
+            json!(conversation.as_ref().and_then(|one| one.duration_seconds)),
+            json!(conversation.as_ref().and_then(|one| one.cost_usd)),
+        ]);
+    }
+    app.printer.rows(&rows)?;
+    Ok(is_complete)
 }
 
 /// One run, recorded, with nothing printed.

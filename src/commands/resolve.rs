@@ -9,6 +9,7 @@ use super::draining;
 use super::telling::{record_of, tell};
 use crate::app::App;
 use crate::domain::call::{AttemptState, Evidence};
+use crate::domain::conversation::Record;
 use crate::domain::evidence::{Ending, Observation, Seen};
 use crate::domain::outcome::Outcome;
 use crate::error::{Exit, Failure};
@@ -141,10 +142,7 @@ fn seen(verdict: Verdict, reason: &str, now: chrono::DateTime<chrono::Utc>) -> S
         never_rang: false,
         reason: Some(reason),
         ended_at: now,
-        duration_seconds: None,
-        cost_usd: None,
-        summary: None,
-        raw: None,
+        record: Record::default(),
     })
 }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::call::{UnknownWord, words};
+use super::conversation::Record;
 use super::evidence::{Ending, Seen};
 use super::outcome::Outcome;
 
@@ -155,7 +156,8 @@ impl CallStatusEvent {
             }
         };
         let duration = self.outcome.as_ref().map(|conversation| conversation.duration);
-        Seen::Ended(Ending { outcome, reason, duration_seconds: duration.map(whole_seconds), ..Ending::timeout(at) })
+        let record = Record { duration_seconds: duration.map(whole_seconds), ..Record::default() };
+        Seen::Ended(Ending { outcome, reason, record, ..Ending::timeout(at) })
     }
 
     fn completed_as(&self) -> Outcome {
@@ -279,7 +281,7 @@ mod tests {
         let conversation = event.outcome.clone().expect("an outcome");
         assert_eq!(conversation.customer_response, CustomerResponse::Dispute);
         let Seen::Ended(ending) = event.seen(DateTime::UNIX_EPOCH) else { panic!("an end") };
-        assert_eq!((ending.outcome, ending.duration_seconds), (Outcome::Answered, Some(42)));
+        assert_eq!((ending.outcome, ending.record.duration_seconds), (Outcome::Answered, Some(42)));
         assert_eq!(event.report(DateTime::UNIX_EPOCH).expect("a report").notes.as_deref(), Some("n"));
         let short = json!({"reminder_id": "x", "event_type": "call_failed", "reason": null, "outcome": null});
         let Seen::Ended(ending) = CallStatusEvent::read(&short).expect("whole").seen(DateTime::UNIX_EPOCH) else {

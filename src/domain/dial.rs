@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::conversation::Record;
 use super::outcome::Outcome;
 
 /// A call to be placed, for an attempt whose intent is already recorded.
@@ -190,8 +191,32 @@ pub struct CallReport {
     pub summary: Option<String>,
     /// The conversation as text.
     pub transcript: Option<String>,
+    /// What the provider made of the conversation, as JSON text.
+    pub analysis: Option<String>,
+    /// Whether the call has ended and the provider has nothing to add to the record.
+    pub is_complete: bool,
     /// The record as it came.
     pub raw: Value,
+}
+
+impl CallReport {
+    /// What it says of the conversation.
+    pub fn record(&self) -> Record {
+        Record {
+            started_at: self.started_at,
+            ended_at: self.ended_at,
+            duration_seconds: self
+                .started_at
+                .zip(self.ended_at)
+                .map(|(started_at, ended_at)| (ended_at - started_at).num_seconds().max(0)),
+            cost_usd: self.cost_usd,
+            summary: self.summary.clone(),
+            transcript: self.transcript.clone(),
+            analysis: self.analysis.clone(),
+            raw: Some(self.raw.to_string()),
+            is_complete: self.is_complete,
+        }
+    }
 }
 
 #[cfg(test)]

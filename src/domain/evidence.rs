@@ -4,6 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::call::{AttemptState, Evidence, TIMEOUT_REASON};
+use super::conversation::Record;
 use super::dial::{CallReport, DialAnswer, DialResult, ProviderState, RefusalClass};
 use super::outcome::Outcome;
 
@@ -95,14 +96,8 @@ pub struct Ending {
     pub reason: Option<String>,
     /// When it ended, by the provider's record or ours.
     pub ended_at: DateTime<Utc>,
-    /// Length of the conversation in seconds.
-    pub duration_seconds: Option<i64>,
-    /// What it cost, in US dollars.
-    pub cost_usd: Option<f64>,
-    /// What was said, in short.
-    pub summary: Option<String>,
-    /// The provider's record as it came, as JSON text.
-    pub raw: Option<String>,
+    /// What is known of the conversation.
+    pub record: Record,
 }
 
 impl Ending {
@@ -114,10 +109,7 @@ impl Ending {
             never_rang: false,
             reason: Some(TIMEOUT_REASON.to_owned()),
             ended_at: at,
-            duration_seconds: None,
-            cost_usd: None,
-            summary: None,
-            raw: None,
+            record: Record::default(),
         }
     }
 }
@@ -161,13 +153,7 @@ impl Seen {
                 never_rang: report.never_rang,
                 reason: report.ended_reason.clone(),
                 ended_at: report.ended_at.unwrap_or(now),
-                duration_seconds: report
-                    .started_at
-                    .zip(report.ended_at)
-                    .map(|(start, end)| (end - start).num_seconds().max(0)),
-                cost_usd: report.cost_usd,
-                summary: report.summary.clone(),
-                raw: Some(report.raw.to_string()),
+                record: report.record(),
             })),
         }
     }

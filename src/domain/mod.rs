@@ -4,6 +4,7 @@ pub mod call;
 pub mod call_status;
 pub mod campaign;
 pub mod contact_row;
+pub mod conversation;
 pub mod csv_cell;
 pub mod dial;
 pub mod duration;

@@ -343,6 +343,12 @@ fn report_of(raw: Value) -> Option<CallReport> {
     let ended = state == ProviderState::Ended;
     let started_at = time("/startedAt");
     let reason = ended_reason.as_deref();
+    let outcome = ended.then(|| reason.map_or(Outcome::Unknown, outcome_of));
+    let analysis = raw.get("analysis").filter(|analysis| analysis.is_object());
+    // The analysis is made after the call, and only of a conversation.
+    let is_analysed = analysis.is_some() || !outcome.is_some_and(Outcome::reached_person);
+    let cost_usd = raw.get("cost").and_then(Value::as_f64);
+    let is_complete = ended && reason.is_some() && cost_usd.is_some() && is_analysed;
     Some(CallReport {
         provider_call_id: text(&raw, "/id")?,
         org_id: text(&raw, "/orgId"),
@@ -350,16 +356,18 @@ fn report_of(raw: Value) -> Option<CallReport> {
         to: text(&raw, "/customer/number"),
         line: text(&raw, "/phoneNumberId"),
         agent: text(&raw, "/assistantId"),
-        outcome: ended.then(|| reason.map_or(Outcome::Unknown, outcome_of)),
+        outcome,
         never_rang: ended && started_at.is_none() && reason.is_some_and(ended_before_dialling),
         state,
         ended_reason,
         created_at: time("/createdAt"),
         started_at,
         ended_at: time("/endedAt"),
-        cost_usd: raw.get("cost").and_then(Value::as_f64),
+        cost_usd,
         summary: text(&raw, "/analysis/summary").or_else(|| text(&raw, "/summary")),
         transcript: text(&raw, "/artifact/transcript").or_else(|| text(&raw, "/transcript")),
+        analysis: analysis.map(Value::to_string),
+        is_complete,
         raw,
     })
 }

@@ -33,6 +33,8 @@ pub(super) fn routes() -> Router<Sandbox> {
 struct Settings {
     latency_ms: Option<u64>,
     pace: Option<f64>,
+    /// How long after its end a call has a cost, a transcript and an analysis.
+    analysis_seconds: Option<f64>,
     over_concurrency: Option<Over>,
     /// Lines by organisation.
     concurrency: Option<BTreeMap<String, usize>>,
@@ -107,7 +109,11 @@ async fn settings(State(sandbox): State<Sandbox>, body: Bytes) -> Response {
         if settings.pace.is_some_and(|pace| super::seconds(pace).is_none()) {
             return Err("`pace` is a factor from 0".to_owned());
         }
+        if settings.analysis_seconds.is_some_and(|wait| super::seconds(wait).is_none()) {
+            return Err("`analysis_seconds` is a length of time from 0".to_owned());
+        }
         let now = inner.now();
+        inner.calls.analysis_seconds = settings.analysis_seconds.unwrap_or(inner.calls.analysis_seconds);
         inner.latency = settings.latency_ms.map_or(inner.latency, Duration::from_millis);
         inner.calls.plans.pace = settings.pace.unwrap_or(inner.calls.plans.pace);
         inner.over = settings.over_concurrency.unwrap_or(inner.over);
@@ -122,7 +128,7 @@ async fn settings(State(sandbox): State<Sandbox>, body: Bytes) -> Response {
 }
 
 async fn webhook(State(sandbox): State<Sandbox>) -> Response {
-    sandbox.control(|inner| Ok(inner.outbox.to_json()))
+    sandbox.control(|inner| Ok(inner.outbox.to_json(inner.now())))
 }
 
 async fn set_webhook(State(sandbox): State<Sandbox>, body: Bytes) -> Response {
@@ -130,14 +136,14 @@ async fn set_webhook(State(sandbox): State<Sandbox>, body: Bytes) -> Response {
         let webhook: Webhook = parse(&body)?;
         webhook.check()?;
         inner.outbox.webhook = Some(webhook);
-        Ok(inner.outbox.to_json())
+        Ok(inner.outbox.to_json(inner.now()))
     })
 }
 
 async fn clear_webhook(State(sandbox): State<Sandbox>) -> Response {
     sandbox.control(|inner| {
         inner.outbox.webhook = None;
-        Ok(inner.outbox.to_json())
+        Ok(inner.outbox.to_json(inner.now()))
     })
 }
 

@@ -11,6 +11,8 @@ use super::script::{Plan, Plans, Stuck};
 
 /// From taking a call to its phone ringing, as its status shows it; the ledger has the ring at once.
 const QUEUED_SECONDS: f64 = 1.0;
+/// What a message about the end of a call says beside the call, and not in it.
+const TOLD_BESIDE_THE_CALL: [&str; 6] = ["endedReason", "startedAt", "endedAt", "cost", "analysis", "artifact"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Status {
@@ -106,6 +108,8 @@ pub(super) struct Calls {
     timeline: BinaryHeap<Reverse<Planned>>,
     steps: u64,
     ids: fastrand::Rng,
+    /// How long after its end a call has a cost, a transcript and an analysis.
+    pub(super) analysis_seconds: f64,
     /// Whether somebody is to be told what happens.
     pub(super) tells: bool,
     /// What was not told yet: when it happened, and the message.
@@ -153,6 +157,7 @@ impl Calls {
             timeline: BinaryHeap::new(),
             steps: 0,
             ids: fastrand::Rng::with_seed(seed),
+            analysis_seconds: 0.0,
             tells: false,
             messages: Vec::new(),
         }
@@ -168,20 +173,26 @@ impl Calls {
         if !self.tells {
             return;
         }
-        let record = self.record(index);
+        let analysed_at = now + super::seconds(self.analysis_seconds).unwrap_or(TimeDelta::zero());
+        let record = self.record(index, analysed_at);
+        let mut call = record.clone();
+        if let Some(call) = call.as_object_mut() {
+            call.retain(|key, _| !TOLD_BESIDE_THE_CALL.contains(&key.as_str()));
+        }
         let mut message = json!({
-            "type": "status-update", "timestamp": now.timestamp_millis(), "status": record["status"], "call": record,
+            "type": "status-update", "timestamp": now.timestamp_millis(), "status": record["status"], "call": call,
         });
         if let Some(reason) = record.get("endedReason") {
             message["endedReason"] = reason.clone();
-            let mut report = json!({"type": "end-of-call-report", "timestamp": now.timestamp_millis(), "call": record});
-            for key in ["endedReason", "startedAt", "endedAt", "cost", "analysis", "artifact"] {
+            let mut report =
+                json!({"type": "end-of-call-report", "timestamp": analysed_at.timestamp_millis(), "call": call});
+            for key in TOLD_BESIDE_THE_CALL {
                 if let Some(value) = record.get(key) {
                     report[key] = value.clone();
                 }
             }
             self.messages.push((now, json!({"message": message})));
-            self.messages.push((now, json!({"message": report})));
+            self.messages.push((analysed_at, json!({"message": report})));
         } else {
             self.messages.push((now, json!({"message": message})));
         }
@@ -281,7 +292,7 @@ impl Calls {
             call.plan.summary = None;
             self.step(index, Step::Ended, now);
         }
-        Some(self.record(index))
+        Some(self.record(index, now))
     }
 
     /// Renames a call; none when the organisation has no such call.
@@ -291,17 +302,17 @@ impl Calls {
         call.wanted.echo["name"] = json!(name);
         call.wanted.name = name;
         call.updated_at = now;
-        Some(self.record(index))
+        Some(self.record(index, now))
     }
 
     /// The record of a call that its organisation can see by now.
     pub(super) fn get(&self, org: &str, id: &str, now: DateTime<Utc>) -> Option<Value> {
-        self.find(org, id).filter(|index| self.all[*index].visible_at <= now).map(|index| self.record(index))
+        self.find(org, id).filter(|index| self.all[*index].visible_at <= now).map(|index| self.record(index, now))
     }
 
     /// The record of a call that was just taken.
-    pub(super) fn taken(&self, id: &str) -> Value {
-        self.by_id.get(id).map_or(Value::Null, |index| self.record(*index))
+    pub(super) fn taken(&self, id: &str, now: DateTime<Utc>) -> Value {
+        self.by_id.get(id).map_or(Value::Null, |index| self.record(*index, now))
     }
 
     /// The newest first.
@@ -328,7 +339,7 @@ impl Calls {
                     && filter.updated.holds(call.updated_at)
             })
             .take(filter.limit)
-            .map(|index| self.record(index))
+            .map(|index| self.record(index, now))
             .collect()
     }
 
@@ -441,7 +452,8 @@ impl Calls {
         }
     }
 
-    fn record(&self, index: usize) -> Value {
+    /// The record of a call as it is at `now`.
+    fn record(&self, index: usize, now: DateTime<Utc>) -> Value {
         let call = &self.all[index];
         let time = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Millis, true);
         let mut record = json!({
@@ -466,6 +478,10 @@ impl Calls {
         if let (Some(ended_at), Some(reason)) = (call.ended_at, &call.ended_reason) {
             record["endedAt"] = json!(time(ended_at));
             record["endedReason"] = json!(reason);
+            if super::seconds(self.analysis_seconds).is_some_and(|wait| now < ended_at + wait) {
+                record.as_object_mut().map(|record| record.remove("cost"));
+                return record;
+            }
             if let Some(started_at) = call.started_at {
                 // Five cents and a tenth of a cent a second, in whole cents: sums are the same on every machine.
                 let cents = 5 + (ended_at - started_at).num_seconds() / 10;

@@ -144,7 +144,7 @@ async fn create(
             (Some(Over::Http400), _) => return Err(over_limit()),
         };
         let id = inner.calls.take(org, wanted, taking, picked.lag, now);
-        let mut record = inner.calls.taken(&id);
+        let mut record = inner.calls.taken(&id, now);
         record["subscriptionLimits"] = json!({
             "concurrencyBlocked": matches!(taking, Taking::Wait | Taking::WaitAtLeast(_)),
             "concurrencyLimit": inner.calls.limit(org),

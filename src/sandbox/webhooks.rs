@@ -135,10 +135,11 @@ impl Outbox {
         }
     }
 
-    pub(super) fn to_json(&self) -> Value {
+    pub(super) fn to_json(&self, now: DateTime<Utc>) -> Value {
+        let is_due = |Reverse((due, _, _)): &&Reverse<(DateTime<Utc>, u64, String)>| *due <= now;
         json!({
             "webhook": self.webhook, "queued": self.queued, "lost": self.lost, "sent": self.sent,
-            "refused": self.refused, "waiting": self.waiting.len(),
+            "refused": self.refused, "waiting": self.waiting.len(), "due": self.waiting.iter().filter(is_due).count(),
         })
     }
 

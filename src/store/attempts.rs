@@ -83,14 +83,6 @@ pub struct Attempt {
     pub absences: i64,
     /// The provider's clock at the first of them.
     pub absence_seen_at: Option<DateTime<Utc>>,
-    /// What it cost, in US dollars.
-    pub cost_usd: Option<f64>,
-    /// Length of the conversation in seconds.
-    pub duration_seconds: Option<i64>,
-    /// What was said, in short.
-    pub summary: Option<String>,
-    /// The provider's record as it came, as JSON text.
-    pub raw: Option<String>,
     /// What the agent reported of the conversation, as JSON text.
     pub report: Option<String>,
     /// When anything was last reported of it.
@@ -102,10 +94,11 @@ macro_rules! columns {
         "id, call_id, number, tenant, phone, purpose, contact_id, campaign_id, account, state, owner, lease_until, \
          window_closes_at, answer_timeout_seconds, call_timeout_seconds, may_have_rung, queued, cancel_requested_at, \
          claimed_at, placing_at, request_ended_at, placed_at, answered_at, ended_at, provider_call_id, org_id, line, \
-         agent, outcome, evidence, reason, next_poll_at, deadline_at, polls, absences, absence_seen_at, cost_usd, \
-         duration_seconds, summary, raw, report, heard_at"
+         agent, outcome, evidence, reason, next_poll_at, deadline_at, polls, absences, absence_seen_at, report, \
+         heard_at"
     };
 }
+pub(super) use columns;
 
 /// One attempt by id.
 pub async fn attempt(tx: &mut Tx, id: &str) -> Result<Option<Attempt>> {

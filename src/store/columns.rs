@@ -42,6 +42,7 @@ text_column!(
     crate::domain::call::CallStatus,
     crate::domain::call::Decision,
     crate::domain::call::Evidence,
+    crate::domain::conversation::ConversationStatus,
     crate::domain::event::EventSource,
     crate::domain::event::EventState,
     crate::domain::outcome::Outcome,

@@ -6,9 +6,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::FromRow;
 
 use super::attempts::{Attempt, lock_of_calls};
-use super::{Result, StoreError, Tx, claims, dynamic, fetch, runs, scalar};
+use super::conversations::Conversation;
+use super::{Result, StoreError, Tx, claims, conversations, dynamic, fetch, runs, scalar};
 use crate::domain::call::{AttemptFacts, AttemptState, CallStatus, Decision, Evidence, derive, may_move};
 use crate::domain::campaign::Rules;
+use crate::domain::conversation::ConversationStatus;
 use crate::domain::evidence::{Observation, RetryPolicy, Seen, next_attempt_at, says_more};
 use crate::domain::outcome::Outcome;
 use crate::domain::settle::poll_after;
@@ -33,6 +35,8 @@ pub struct Applied {
     pub state: AttemptState,
     /// Where its call stands now.
     pub call_status: CallStatus,
+    /// Whether this completed the record of its conversation.
+    pub completed_conversation: bool,
 }
 
 #[derive(FromRow)]
@@ -113,6 +117,8 @@ pub async fn apply(tx: &mut Tx, observations: &[Observation], now: DateTime<Utc>
         next.insert(call_id, at);
     }
     write_attempts(tx, changed.iter().map(|index| &attempts[*index]), now).await?;
+    let over = changed.iter().map(|index| &attempts[*index]).filter(|attempt| has_conversation(attempt));
+    let completed = write_conversations(tx, &over.collect::<Vec<_>>(), observations, now).await?;
 
     let statuses = write_calls(tx, &calls, &attempts, &next, now).await?;
     Ok(observations
@@ -124,6 +130,7 @@ pub async fn apply(tx: &mut Tx, observations: &[Observation], now: DateTime<Utc>
                 moved: moved_ids.contains(&attempt.id),
                 state: attempt.state,
                 call_status: *statuses.get(&attempt.call_id)?,
+                completed_conversation: completed.contains(&attempt.id),
             })
         })
         .collect())
@@ -239,7 +246,8 @@ fn absorb(attempt: &mut Attempt, observation: &Observation) -> bool {
     {
         see_again(attempt, *queued, at);
     }
-    if !may_move(attempt.state, attempt.evidence, seen.state(), observation.by) && !adds_to_end(attempt, observation) {
+    if !may_move(attempt.state, attempt.evidence, seen.state(), observation.by) && !replaces_end(attempt, observation) {
+        date(attempt, seen);
         return false;
     }
     attempt.state = seen.state();
@@ -272,13 +280,9 @@ fn absorb(attempt: &mut Attempt, observation: &Observation) -> bool {
         Seen::Ended(ending) => {
             attempt.ended_at = Some(ending.ended_at);
             if attempt.answered_at.is_none() && ending.outcome == Outcome::Answered {
-                attempt.answered_at =
-                    Some(ending.ended_at - TimeDelta::seconds(ending.duration_seconds.unwrap_or_default()));
+                let duration_seconds = ending.record.duration_seconds.unwrap_or_default();
+                attempt.answered_at = Some(ending.ended_at - TimeDelta::seconds(duration_seconds));
             }
-            attempt.duration_seconds = ending.duration_seconds.or(attempt.duration_seconds);
-            attempt.cost_usd = ending.cost_usd.or(attempt.cost_usd);
-            attempt.summary = ending.summary.clone().or(attempt.summary.take());
-            attempt.raw = ending.raw.clone().or(attempt.raw.take());
             settle(attempt);
         }
         Seen::Void { .. } | Seen::Refused { .. } | Seen::NotSent { .. } | Seen::Lost { .. } => {
@@ -286,27 +290,27 @@ fn absorb(attempt: &mut Attempt, observation: &Observation) -> bool {
             settle(attempt);
         }
     }
+    date(attempt, seen);
     true
 }
 
-/// Takes in what another witness of an end tells; says whether its word on what came of it is to take the place of the
-/// one that is known.
-fn adds_to_end(attempt: &mut Attempt, observation: &Observation) -> bool {
+/// Takes the times of an attempt that is over from the provider's record, whatever brought the news before.
+fn date(attempt: &mut Attempt, seen: &Seen) {
+    let Seen::Ended(ending) = seen else { return };
+    if attempt.state == AttemptState::Ended {
+        attempt.answered_at = ending.record.started_at.or(attempt.answered_at);
+        attempt.ended_at = ending.record.ended_at.or(attempt.ended_at);
+    }
+}
+
+/// Whether what another witness of an end tells takes the place of what is known.
+fn replaces_end(attempt: &Attempt, observation: &Observation) -> bool {
     let Seen::Ended(ending) = &observation.seen else { return false };
     let saw_it = |witness| matches!(witness, Some(Evidence::Owner | Evidence::Provider));
     if attempt.state != AttemptState::Ended || !saw_it(attempt.evidence) || !saw_it(Some(observation.by)) {
         return false;
     }
-    if says_more(ending.outcome, attempt.outcome) {
-        return true;
-    }
-    if attempt.outcome == Some(ending.outcome) {
-        attempt.duration_seconds = attempt.duration_seconds.or(ending.duration_seconds);
-        attempt.cost_usd = attempt.cost_usd.or(ending.cost_usd);
-        attempt.summary = attempt.summary.take().or_else(|| ending.summary.clone());
-        attempt.raw = attempt.raw.take().or_else(|| ending.raw.clone());
-    }
-    false
+    says_more(ending.outcome, attempt.outcome)
 }
 
 /// Takes note that the provider still sees an attempt live: its word counts more than our deadline.
@@ -332,17 +336,57 @@ fn settle(attempt: &mut Attempt) {
     attempt.deadline_at = None;
 }
 
+/// Whether there is, or may be, something that the provider recorded of an attempt that is over.
+fn has_conversation(attempt: &Attempt) -> bool {
+    let is_named = attempt.provider_call_id.is_some() && attempt.state != AttemptState::Void;
+    !attempt.state.is_live() && (attempt.state == AttemptState::Ended || is_named)
+}
+
+/// Takes what the observations say of conversations into their records, and has the provider asked for the rest. Yields
+/// the attempts whose record this completed.
+async fn write_conversations(
+    tx: &mut Tx,
+    over: &[&Attempt],
+    observations: &[Observation],
+    now: DateTime<Utc>,
+) -> Result<BTreeSet<String>> {
+    let mut completed = BTreeSet::new();
+    if over.is_empty() {
+        return Ok(completed);
+    }
+    let ids: Vec<&str> = over.iter().map(|attempt| attempt.id.as_str()).collect();
+    let known = conversations::lock(tx, &ids).await?;
+    let mut written = Vec::new();
+    for id in ids {
+        let before = known.iter().find(|conversation| conversation.id == id);
+        let mut conversation = before.cloned().unwrap_or_else(|| Conversation::wanted(id, now));
+        for observation in observations.iter().filter(|observation| observation.attempt_id == id) {
+            if let Seen::Ended(ending) = &observation.seen {
+                conversation.take_in(&ending.record);
+            }
+        }
+        let is_complete = |one: &Conversation| one.status == ConversationStatus::Completed;
+        if is_complete(&conversation) && !before.is_some_and(is_complete) {
+            completed.insert(conversation.id.clone());
+        }
+        if before != Some(&conversation) {
+            written.push(conversation);
+        }
+    }
+    conversations::put(tx, &written, now).await?;
+    Ok(completed)
+}
+
 async fn write_attempts(tx: &mut Tx, attempts: impl Iterator<Item = &Attempt>, now: DateTime<Utc>) -> Result<()> {
     let attempts: Vec<&Attempt> = attempts.collect();
-    // 21 binds a row: well inside SQLite's and PostgreSQL's limits.
+    // 17 binds a row: well inside SQLite's and PostgreSQL's limits.
     for batch in attempts.chunks(200) {
         let written = dynamic!(
             tx,
             |q| {
                 q.push(
                     "WITH seen (id, state, evidence, outcome, reason, may_have_rung, queued, provider_call_id, org_id, \
-                     request_ended_at, placed_at, answered_at, ended_at, next_poll_at, deadline_at, polls, duration_seconds, \
-                     cost_usd, summary, raw) AS (",
+                     request_ended_at, placed_at, answered_at, ended_at, next_poll_at, deadline_at, polls) AS (",
                 );
                 q.push_values(batch, |mut row, a| {
                     row.push_bind(&a.id)
@@ -360,11 +404,7 @@ async fn write_attempts(tx: &mut Tx, attempts: impl Iterator<Item = &Attempt>, n
                         .push_bind(a.ended_at)
                         .push_bind(a.next_poll_at)
                         .push_bind(a.deadline_at)
-                        .push_bind(a.polls)
-                        .push_bind(a.duration_seconds)
-                        .push_bind(a.cost_usd)
-                        .push_bind(a.summary.as_deref())
-                        .push_bind(a.raw.as_deref());
+                        .push_bind(a.polls);
                 });
                 q.push(
                     ") UPDATE attempts SET state = seen.state, evidence = seen.evidence, outcome = seen.outcome, \
@@ -372,8 +412,7 @@ async fn write_attempts(tx: &mut Tx, attempts: impl Iterator<Item = &Attempt>, n
                      provider_call_id = seen.provider_call_id, org_id = seen.org_id, \
                      request_ended_at = seen.request_ended_at, placed_at = seen.placed_at, \
                      answered_at = seen.answered_at, ended_at = seen.ended_at, next_poll_at = seen.next_poll_at, \
-                     deadline_at = seen.deadline_at, polls = seen.polls, duration_seconds = seen.duration_seconds, \
-                     cost_usd = seen.cost_usd, summary = seen.summary, raw = seen.raw, updated_at = ",
+                     deadline_at = seen.deadline_at, polls = seen.polls, updated_at = ",
                 );
                 q.push_bind(now);
                 q.push(" FROM seen WHERE attempts.id = seen.id");

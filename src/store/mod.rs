@@ -11,6 +11,7 @@ mod columns;
 mod connect;
 pub mod contacts;
 pub mod control;
+pub mod conversations;
 pub mod enrollments;
 pub mod events;
 pub mod evidence;

@@ -6,6 +6,7 @@ mod call;
 mod check_phone;
 mod check_signature;
 mod cli;
+mod collect_outcomes;
 mod common;
 mod config;
 mod costly_numbers;

@@ -5,6 +5,7 @@ mod admin;
 mod call_status;
 mod cron;
 mod inbox;
+mod lost_webhooks;
 mod under_load;
 mod vapi;
 

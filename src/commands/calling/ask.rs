@@ -7,10 +7,11 @@ use futures_util::StreamExt as _;
 
 use super::counts::Counts;
 use super::directory::{Directory, held_until};
-use super::provider::in_time;
+use super::provider::{Provider, in_time};
 use crate::app::App;
 use crate::domain::call::Evidence;
-use crate::domain::dial::CallReport;
+use crate::domain::conversation::{Asked, ConversationStatus, Unfinished};
+use crate::domain::dial::{CallReport, ProviderState};
 use crate::domain::evidence::{Ending, Observation, Seen};
 use crate::domain::outcome::Outcome;
 use crate::domain::settle;
@@ -18,7 +19,7 @@ use crate::error::Exit;
 use crate::fail_point;
 use crate::providers::http::ReadError;
 use crate::store::attempts::{self, Attempt};
-use crate::store::{evidence, setup};
+use crate::store::{conversations, evidence, setup};
 
 /// How many reads of one provider are under way at once.
 const READS_AT_ONCE: usize = 8;
@@ -60,10 +61,7 @@ pub(super) async fn ask(
         let questions = due.into_iter().map(|attempt| {
             let client = client.clone();
             async move {
-                let answer = match attempt.provider_call_id.as_deref() {
-                    Some(id) => in_time(&app.clock, stop_at, client.fetch(id)).await,
-                    None => Ok(None),
-                };
+                let answer = in_time(&app.clock, stop_at, look_up(app, &client, &attempt)).await;
                 (attempt, answer)
             }
         });
@@ -93,21 +91,38 @@ pub(super) async fn ask(
     Ok(())
 }
 
+/// The provider's record of an attempt, by the provider's id of the call, or by our name of one that is over.
+async fn look_up(app: &App, client: &Provider, attempt: &Attempt) -> Result<Option<CallReport>, ReadError> {
+    match (attempt.provider_call_id.as_deref(), attempt.placing_at) {
+        (Some(id), _) => client.fetch(id).await,
+        (None, Some(sent)) if !attempt.state.is_live() => {
+            let (from, to) = settle::range(sent, sent, app.config.request_timeout.to_delta());
+            client.find(&attempt.id, attempt.line.as_deref(), attempt.agent.as_deref(), from, to).await
+        }
+        (None, _) => Ok(None),
+    }
+}
+
 /// Asks about calls again later whose records cannot be used at the moment.
 async fn put_off(app: &App, unusable: &[Attempt], counts: &mut Counts) -> anyhow::Result<()> {
     if unusable.is_empty() {
         return Ok(());
     }
     let now = app.clock.now();
-    app.db()
+    let given_up = app
+        .db()
         .await?
         .write(async |tx| {
+            let mut given_up = 0;
             for attempt in unusable {
                 attempts::polled(tx, &attempt.id, now + settle::poll_after(attempt.polls), None, now).await?;
+                let what = Unfinished::Missing("the provider's record of its call cannot be used".to_owned());
+                given_up += is_given_up(conversations::unfinished(tx, &attempt.id, what, now).await?);
             }
-            Ok(())
+            Ok(given_up)
         })
         .await?;
+    counts.add("conversations_failed", given_up);
     for attempt in unusable {
         counts.problem(
             Exit::Unreachable,
@@ -140,16 +155,26 @@ pub(super) async fn learn_all(
             None => silent.push(attempt),
         }
     }
-    let applied = app
+    let (applied, given_up) = app
         .db()
         .await?
         .write(async |tx| {
             for attempt in &silent {
                 attempts::polled(tx, &attempt.id, now + settle::poll_after(attempt.polls), None, now).await?;
             }
-            evidence::apply(tx, &observations, now).await
+            let applied = evidence::apply(tx, &observations, now).await?;
+            let mut given_up = 0;
+            for (attempt, report) in &answers {
+                if let Some(what) = unfinished(attempt, report.as_ref()) {
+                    given_up += is_given_up(conversations::unfinished(tx, &attempt.id, what, now).await?);
+                }
+            }
+            Ok((applied, given_up))
         })
         .await?;
+    counts.add("conversations_failed", given_up);
+    counts
+        .add("conversations_completed", applied.iter().filter(|applied| applied.completed_conversation).count() as u64);
     for (observation, applied) in observations.iter().zip(&applied) {
         match (&observation.seen, observation.by) {
             (Seen::Ended(_), Evidence::Timer) => counts.add("timed_out", u64::from(applied.moved)),
@@ -167,6 +192,21 @@ pub(super) async fn learn_all(
         }
     }
     Ok(())
+}
+
+/// What an answer leaves open of the record of an attempt that is over; none when it completes it, or the call goes on.
+fn unfinished(attempt: &Attempt, report: Option<&CallReport>) -> Option<Unfinished> {
+    match report {
+        Some(report) if report.is_complete => None,
+        Some(report) if report.state == ProviderState::Ended => Some(Unfinished::Incomplete),
+        _ if attempt.state.is_live() => None,
+        Some(report) => Some(Unfinished::Missing(format!("the provider shows the call as {}", report.state.as_str()))),
+        None => Some(Unfinished::Missing("the provider does not know the call".to_owned())),
+    }
+}
+
+fn is_given_up(asked: Option<Asked>) -> u64 {
+    u64::from(asked.is_some_and(|asked| asked.status == ConversationStatus::Failed))
 }
 
 /// Holds an account back of which a call ended because the account itself was at fault.

@@ -92,6 +92,27 @@ impl Provider {
         }
     }
 
+    /// The provider's record of a call whose id is not known, by the name that it was given when it was placed; none when
+    /// the range was read to its end and does not show it.
+    ///
+    /// # Errors
+    /// When the range could not be read to its end.
+    pub async fn find(
+        &self,
+        name: &str,
+        line: Option<&str>,
+        agent: Option<&str>,
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+    ) -> Result<Option<CallReport>, ReadError> {
+        let listing = self.list(line, agent, from, to).await;
+        let found = listing.calls.into_iter().find(|call| call.correlation.as_deref() == Some(name));
+        match (found, listing.gap) {
+            (None, Some(gap)) => Err(gap),
+            (found, _) => Ok(found),
+        }
+    }
+
     /// Asks the provider to take back a call that it holds. Read the call afterwards to learn what became of it.
     ///
     /// # Errors

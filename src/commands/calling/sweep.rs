@@ -18,7 +18,7 @@ use crate::domain::evidence::{Ending, Observation, Seen};
 use crate::error::Exit;
 use crate::fail_point;
 use crate::store::attempts::{self, Attempt, Outlook};
-use crate::store::{self, Tx, claims, evidence, runs};
+use crate::store::{self, Tx, claims, conversations, evidence, runs};
 
 /// The most calls asked about in one run.
 const MOST_POLLS: i64 = 2000;
@@ -70,7 +70,7 @@ fn patience(app: &App) -> TimeDelta {
     app.config.request_timeout.to_delta() + TimeDelta::seconds(LEASE_SECONDS)
 }
 
-/// Asks the providers about every call that is due to be asked about, and records what they say.
+/// Asks the providers about every call that is due to be asked about, those that go on first, and records what they say.
 ///
 /// # Errors
 /// When the database cannot be asked or written.
@@ -81,9 +81,26 @@ pub async fn collect(
     counts: &mut Counts,
 ) -> anyhow::Result<()> {
     let mut tx = app.db().await?.read().await?;
-    let due = attempts::polls_due(&mut tx, app.clock.now(), MOST_POLLS).await?;
+    let now = app.clock.now();
+    let mut due = attempts::polls_due(&mut tx, now, MOST_POLLS).await?;
+    let room = MOST_POLLS - i64::try_from(due.len()).unwrap_or(MOST_POLLS);
+    due.extend(conversations::due(&mut tx, now, room).await?);
     drop(tx);
     ask(app, directory, due, Silence::AskAgain, stop_at, counts).await
+}
+
+/// Asks the providers about these attempts now, whenever they are due, and records what they say.
+///
+/// # Errors
+/// As [`collect`].
+pub async fn collect_now(
+    app: &App,
+    directory: &mut Directory,
+    attempts: Vec<Attempt>,
+    stop_at: Duration,
+    counts: &mut Counts,
+) -> anyhow::Result<()> {
+    ask(app, directory, attempts, Silence::AskAgain, stop_at, counts).await
 }
 
 /// Claims whose owner never committed them: provably nothing was sent.

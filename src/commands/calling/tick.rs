@@ -10,7 +10,7 @@ use crate::app::App;
 use crate::error::{Exit, classify};
 
 /// No question is asked after this long: the next tick goes on.
-const MAX_RUNTIME: Duration = Duration::from_secs(50);
+pub const MAX_RUNTIME: Duration = Duration::from_secs(50);
 
 /// Does the work with the accounts as they are now, once the database's clock was compared with ours, and records that
 /// `command` ran and how it ended. The work gets the moment on the monotonic clock at which to stop.

@@ -10,6 +10,7 @@ use self::export::Export;
 use super::lookup::{self, CampaignName, Found, Named};
 use crate::app::App;
 use crate::domain::call::{AttemptState, CallStatus};
+use crate::domain::conversation::ConversationStatus;
 use crate::domain::duration::HumanDuration;
 use crate::domain::event::EventState;
 use crate::domain::phone::identify_phone;
@@ -87,6 +88,8 @@ pub enum Kind {
     Suppressions,
     /// Webhooks that were stored, newest first
     Events,
+    /// What providers recorded of calls that are over, newest first
+    Conversations,
 }
 
 /// From when on.
@@ -139,6 +142,10 @@ impl Kind {
             Self::Events => (
                 &["tenant", "campaign", "status", "phone", "since"],
                 EventState::ALL.iter().map(|state| state.as_str()).collect(),
+            ),
+            Self::Conversations => (
+                &["tenant", "campaign", "status", "phone", "since"],
+                ConversationStatus::ALL.iter().map(|status| status.as_str()).collect(),
             ),
         }
     }

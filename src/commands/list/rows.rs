@@ -12,7 +12,7 @@ use crate::domain::zone::zones_of_callee;
 use crate::output::Rows;
 use crate::store::calls::{self, Call};
 use crate::store::listing::{self, Filter};
-use crate::store::{Result, Tx, control, events, imports, setup, suppressions};
+use crate::store::{Result, Tx, control, conversations, events, imports, setup, suppressions};
 
 /// The rows of a kind, and whether there are more than the limit.
 pub(super) async fn rows(tx: &mut Tx, kind: Kind, mut filter: Filter, now: DateTime<Utc>) -> Result<(Rows, bool)> {
@@ -32,6 +32,7 @@ pub(super) async fn rows(tx: &mut Tx, kind: Kind, mut filter: Filter, now: DateT
         Kind::Imports => imports(tx, &filter).await?,
         Kind::Suppressions => suppressions(tx, &filter, now).await?,
         Kind::Events => events(tx, &filter).await?,
+        Kind::Conversations => conversations(tx, &filter).await?,
     };
     let is_cut = rows.len() > limit;
     rows.truncate(limit);
@@ -365,6 +366,42 @@ async fn events(tx: &mut Tx, filter: &Filter) -> Result<Listed> {
             "attempt",
             "deliveries",
             "received_at",
+        ],
+        rows.collect(),
+    ))
+}
+
+async fn conversations(tx: &mut Tx, filter: &Filter) -> Result<Listed> {
+    let rows = conversations::list(tx, filter).await?.into_iter().map(|conversation| {
+        vec![
+            json!(conversation.id),
+            json!(conversation.tenant),
+            json!(conversation.phone),
+            json!(conversation.account),
+            json!(conversation.provider_call_id),
+            json!(conversation.status.as_str()),
+            json!(conversation.tries),
+            json!(conversation.last_error),
+            json!(conversation.duration_seconds),
+            json!(conversation.cost_usd),
+            json!(conversation.summary),
+            instant(Some(conversation.created_at)),
+        ]
+    });
+    Ok((
+        &[
+            "id",
+            "tenant",
+            "phone",
+            "account",
+            "provider_call_id",
+            "status",
+            "tries",
+            "last_error",
+            "duration_seconds",
+            "cost_usd",
+            "summary",
+            "created_at",
         ],
         rows.collect(),
     ))

@@ -11,7 +11,7 @@ use crate::app::App;
 use crate::error::{Exit, Failure};
 use crate::output::Rows;
 use crate::store::contacts::{self, Contact};
-use crate::store::{Tx, attempts, calls, events, imports, runs};
+use crate::store::{Tx, attempts, calls, conversations, events, imports, runs};
 
 /// Arguments of `show`.
 #[derive(Clone, Debug, clap::Args)]
@@ -51,9 +51,14 @@ pub enum What {
         /// Its id
         id: String,
     },
-    /// An attempt with all that the provider said
+    /// An attempt: when it went how far, and on whose word
     Attempt {
         /// Its id
+        id: String,
+    },
+    /// A conversation with its transcript, and the provider's record as it came
+    Conversation {
+        /// The id of its attempt
         id: String,
     },
     /// A run with its counts
@@ -96,6 +101,14 @@ pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
             Some(attempt) => parts::attempt(&mut tx, &attempt).await?,
             None => return Err(missing("attempt", "attempts", id).into()),
         },
+        What::Conversation { id } => {
+            let (conversation, attempt) =
+                (conversations::conversation(&mut tx, id).await?, attempts::attempt(&mut tx, id).await?);
+            match conversation.zip(attempt) {
+                Some((conversation, attempt)) => parts::conversation(&conversation, &attempt),
+                None => return Err(missing("conversation", "conversations", id).into()),
+            }
+        }
         What::Run { id } => match runs::run(&mut tx, id).await? {
             Some(run) => parts::run(&run),
             None => return Err(missing("run", "runs", id).into()),

@@ -11,6 +11,7 @@ use crate::output::Rows;
 use crate::store::attempts::{self, Attempt};
 use crate::store::calls::{self, Call};
 use crate::store::contacts::Contact;
+use crate::store::conversations::{self, Conversation};
 use crate::store::events::Event;
 use crate::store::imports::{self, Import};
 use crate::store::listing::{self, Filter};
@@ -146,7 +147,19 @@ pub(super) async fn call(tx: &mut Tx, call: &Call) -> Result<Shown> {
         "ended_at",
         "provider_call_id",
     ]);
+    let mut records = Rows::new(&["id", "status", "tries", "last_error", "duration_seconds", "cost_usd", "summary"]);
     for attempt in attempts {
+        if let Some(one) = conversations::conversation(tx, &attempt.id).await? {
+            records.push(vec![
+                json!(one.id),
+                json!(one.status.as_str()),
+                json!(one.tries),
+                json!(one.last_error),
+                json!(one.duration_seconds),
+                json!(one.cost_usd),
+                json!(one.summary),
+            ]);
+        }
         rows.push(vec![
             json!(attempt.id),
             json!(attempt.number),
@@ -161,10 +174,12 @@ pub(super) async fn call(tx: &mut Tx, call: &Call) -> Result<Shown> {
         ]);
     }
     let audit = audit(tx, &format!("call:{}", call.id)).await?;
-    Ok(Shown { record, parts: vec![("slots", slots), ("attempts", rows), ("audit", audit)] })
+    let parts = vec![("slots", slots), ("attempts", rows), ("conversations", records), ("audit", audit)];
+    Ok(Shown { record, parts })
 }
 
 pub(super) async fn attempt(tx: &mut Tx, attempt: &Attempt) -> Result<Shown> {
+    let conversation = conversations::conversation(tx, &attempt.id).await?;
     let record = record_of(json!({
         "id": attempt.id,
         "call": attempt.call_id,
@@ -199,15 +214,42 @@ pub(super) async fn attempt(tx: &mut Tx, attempt: &Attempt) -> Result<Shown> {
         "absence_seen_at": instant(attempt.absence_seen_at),
         "provider_call_id": attempt.provider_call_id,
         "org_id": attempt.org_id,
-        "duration_seconds": attempt.duration_seconds,
-        "cost_usd": attempt.cost_usd,
-        "summary": attempt.summary,
+        "conversation": conversation.as_ref().map(|one| one.status.as_str()),
+        "duration_seconds": conversation.as_ref().and_then(|one| one.duration_seconds),
+        "cost_usd": conversation.as_ref().and_then(|one| one.cost_usd),
+        "summary": conversation.as_ref().and_then(|one| one.summary.as_deref()),
         "call_outcome": json_text(attempt.report.as_deref()),
         "heard_at": instant(attempt.heard_at),
-        "raw": json_text(attempt.raw.as_deref()),
     }));
     let audit = audit(tx, &format!("attempt:{}", attempt.id)).await?;
     Ok(Shown { record, parts: vec![("audit", audit)] })
+}
+
+pub(super) fn conversation(conversation: &Conversation, attempt: &Attempt) -> Shown {
+    let record = record_of(json!({
+        "id": conversation.id,
+        "tenant": attempt.tenant,
+        "call": attempt.call_id,
+        "phone": attempt.phone,
+        "account": attempt.account,
+        "provider_call_id": attempt.provider_call_id,
+        "outcome": attempt.outcome,
+        "reason": attempt.reason,
+        "status": conversation.status.as_str(),
+        "tries": conversation.tries,
+        "next_try_at": instant(conversation.next_try_at),
+        "last_error": conversation.last_error,
+        "started_at": instant(conversation.started_at),
+        "ended_at": instant(conversation.ended_at),
+        "duration_seconds": conversation.duration_seconds,
+        "cost_usd": conversation.cost_usd,
+        "summary": conversation.summary,
+        "transcript": conversation.transcript,
+        "analysis": json_text(conversation.analysis.as_deref()),
+        "call_outcome": json_text(attempt.report.as_deref()),
+        "raw": json_text(conversation.raw.as_deref()),
+    }));
+    Shown { record, parts: Vec::new() }
 }
 
 pub(super) fn event(event: &Event) -> Shown {

@@ -24,10 +24,7 @@ fn ended(outcome: Outcome, never_rang: bool) -> Seen {
         never_rang,
         reason: None,
         ended_at: now() - TimeDelta::minutes(3),
-        duration_seconds: None,
-        cost_usd: None,
-        summary: None,
-        raw: None,
+        record: Record::default(),
     })
 }
 
@@ -123,6 +120,8 @@ fn report(state: ProviderState) -> CallReport {
         cost_usd: None,
         summary: None,
         transcript: None,
+        analysis: None,
+        is_complete: true,
         raw: json!({}),
     }
 }
@@ -146,7 +145,7 @@ fn a_record_says_where_its_call_stands() {
         }
     }
     let Some(Seen::Ended(ending)) = Seen::from_report(&report(ProviderState::Ended), now()) else { panic!("ended") };
-    assert_eq!((ending.duration_seconds, ending.ended_at), (Some(90), at("2026-11-20T13:51:30Z")));
+    assert_eq!((ending.record.duration_seconds, ending.ended_at), (Some(90), at("2026-11-20T13:51:30Z")));
     let silent = CallReport { outcome: None, ended_at: None, started_at: None, ..report(ProviderState::Ended) };
     let Some(Seen::Ended(ending)) = Seen::from_report(&silent, now()) else { panic!("ended") };
     assert_eq!((ending.outcome, ending.ended_at), (Outcome::Unknown, now()), "an unknown reason is never retried");

@@ -5,10 +5,12 @@
 use callops::app::App;
 use callops::clock::Clock;
 use callops::commands::calling::counts::Counts;
+use callops::commands::calling::provider::Provider;
 use callops::commands::calling::stop::Stop;
 use callops::commands::{collect_outcomes, process_calls, sweep_timeouts};
 use callops::config::{Config, ConfigArgs, Environment};
 use callops::domain::campaign::{AccountSettings, Rules, TenantSettings, ZonePolicy};
+use callops::domain::dial::CallReport;
 use callops::domain::evidence::RetryPolicy;
 use callops::domain::schedule::Schedule;
 use callops::domain::slot::Frequency;
@@ -18,6 +20,7 @@ use callops::sandbox::{self, Organisation, Settings};
 use callops::store::attempts::Attempt;
 use callops::store::calls::{self, Call, Filter};
 use callops::store::contacts::{self, Contact};
+use callops::store::conversations::{self, Conversation};
 use callops::store::setup::{Account, Campaign, Tenant};
 use callops::store::{Db, Tx, attempts, control, enrollments, setup};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -359,6 +362,20 @@ impl Story {
     }
 }
 
+impl Story {
+    pub(crate) async fn conversation(&self, attempt_id: &str) -> Option<Conversation> {
+        self.write(async |tx| conversations::conversation(tx, attempt_id).await).await
+    }
+
+    /// The newest attempt to a phone, and its conversation.
+    pub(crate) async fn conversation_with(&self, phone: &str) -> (Attempt, Conversation) {
+        let call = self.calls().await.into_iter().find(|call| call.phone == phone).expect("a call");
+        let attempt = self.attempts(&call).await.pop().expect("an attempt");
+        let conversation = self.conversation(&attempt.id).await.expect("a conversation");
+        (attempt, conversation)
+    }
+}
+
 #[expect(clippy::disallowed_methods, reason = "the sandbox's own endpoints are no provider")]
 pub(crate) fn reqwest_client() -> reqwest::Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -407,15 +424,35 @@ impl Story {
         ledger["most_live_by_org"][org].as_u64().unwrap_or_else(|| panic!("{ledger}"))
     }
 
+    async fn client(&self) -> Provider {
+        let account = self.write(async |tx| setup::accounts(tx).await).await.remove(0);
+        Provider::of_account(&self.app, &account, true).await.expect("a client")
+    }
+
+    /// What the provider says of an attempt now.
+    pub(crate) async fn report_of(&self, attempt: &Attempt) -> CallReport {
+        let id = attempt.provider_call_id.as_deref().expect("an id");
+        self.client().await.fetch(id).await.expect("an answer").expect("a record")
+    }
+
+    /// Has the provider forget a call that is over.
+    pub(crate) async fn erase(&self, attempt: &Attempt) {
+        let id = attempt.provider_call_id.as_deref().expect("an id");
+        self.client().await.take_back(id).await.expect("an answer").expect("a record");
+    }
+
+    /// How many requests the provider got.
+    pub(crate) async fn request_count(&self) -> usize {
+        let url = format!("{}/_sandbox/requests", self.sandbox.url());
+        let requests: Value = reqwest_client().get(url).send().await.expect("an answer").json().await.expect("JSON");
+        requests.as_array().unwrap_or_else(|| panic!("{requests}")).len()
+    }
+
     /// Records what the provider says of an attempt now, as a late webhook would.
     pub(crate) async fn learn_from_provider(&self, attempt: &Attempt) {
-        use callops::commands::calling::provider::Provider;
         use callops::domain::call::Evidence;
         use callops::domain::evidence::{Observation, Seen};
-        let account = self.write(async |tx| setup::accounts(tx).await).await.remove(0);
-        let client = Provider::of_account(&self.app, &account, true).await.expect("a client");
-        let id = attempt.provider_call_id.as_deref().expect("an id");
-        let report = client.fetch(id).await.expect("an answer").expect("a record");
+        let report = self.report_of(attempt).await;
         let now = self.now();
         let seen = Seen::from_report(&report, now).expect("something");
         let observation = Observation { attempt_id: attempt.id.clone(), by: Evidence::Provider, at: now, seen };

@@ -39,14 +39,16 @@ fn ended(attempt: &Attempt, reason: &str) -> Value {
 async fn end(story: &Story, phone: &str) -> Value {
     let attempt = attempt_to(story, phone).await;
     let call = story.calls().await.into_iter().find(|call| call.phone == phone).expect("a call");
+    let conversation = story.conversation(&attempt.id).await.expect("a conversation");
     json!([
         attempt.state.as_str(),
         attempt.outcome,
         attempt.reason,
-        attempt.cost_usd,
-        attempt.summary,
-        attempt.duration_seconds,
-        attempt.raw.is_some(),
+        attempt.ended_at,
+        conversation.cost_usd,
+        conversation.summary,
+        conversation.duration_seconds,
+        conversation.raw.is_some(),
         call.status.as_str(),
         call.outcome
     ])
@@ -71,7 +73,7 @@ on_both_databases! {
             ends.push(end(&story, phone).await);
         }
         ends.dedup();
-        let whole = json!(["ended", "answered", "customer-ended-call", 0.15, "A summary.", 180, true, "completed", "answered"]);
+        let whole = json!(["ended", "answered", "customer-ended-call", "2026-11-16T15:03:10Z", 0.15, "A summary.", 180, true, "completed", "answered"]);
         assert_eq!(ends, [whole], "in each order, and with all that the report holds");
     }
 

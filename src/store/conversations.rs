@@ -1,0 +1,267 @@
+//! What providers recorded of conversations, one for each attempt that is over.
+
+use chrono::{DateTime, Utc};
+use sqlx::FromRow;
+
+use super::attempts::{self, Attempt};
+use super::listing::Filter;
+use super::{Result, StoreError, Tx, dynamic, execute, fetch};
+use crate::domain::conversation::{Asked, ConversationStatus, Record, Unfinished, asked, wait_after};
+
+/// The record of one conversation.
+#[derive(Clone, Debug, FromRow, PartialEq)]
+pub struct Conversation {
+    /// The attempt whose conversation it is.
+    pub id: String,
+    /// How far the record is.
+    pub status: ConversationStatus,
+    /// How often the provider was asked for it, and it was not complete.
+    pub tries: i64,
+    /// When the provider is asked next.
+    pub next_try_at: Option<DateTime<Utc>>,
+    /// What was wrong when it was last asked.
+    pub last_error: Option<String>,
+    /// When the conversation began, by the provider's record.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When the call ended, by the provider's record.
+    pub ended_at: Option<DateTime<Utc>>,
+    /// Its length in seconds.
+    pub duration_seconds: Option<i64>,
+    /// What it cost, in US dollars.
+    pub cost_usd: Option<f64>,
+    /// What was said, in short.
+    pub summary: Option<String>,
+    /// What was said, word for word.
+    pub transcript: Option<String>,
+    /// What the provider made of it, as JSON text.
+    pub analysis: Option<String>,
+    /// The provider's record as it came, as JSON text.
+    pub raw: Option<String>,
+    /// When it was first known to be wanted.
+    pub created_at: DateTime<Utc>,
+    /// When anything about it last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+impl Conversation {
+    /// One of which nothing is known yet.
+    pub(super) fn wanted(attempt_id: &str, now: DateTime<Utc>) -> Self {
+        Self {
+            id: attempt_id.to_owned(),
+            status: ConversationStatus::Pending,
+            tries: 0,
+            next_try_at: Some(now + wait_after(0)),
+            last_error: None,
+            started_at: None,
+            ended_at: None,
+            duration_seconds: None,
+            cost_usd: None,
+            summary: None,
+            transcript: None,
+            analysis: None,
+            raw: None,
+            created_at: now,
+            updated_at: now,
+        }
+    }
+
+    /// Takes in what somebody knows of it. The first record that is complete stays, and any other fills its gaps; until
+    /// then the latest counts, in whatever order they come.
+    pub(super) fn take_in(&mut self, record: &Record) {
+        let is_settled = self.status == ConversationStatus::Completed || record.raw.is_none();
+        let keeps = |is_known: bool| is_known && is_settled;
+        macro_rules! take {
+            ($($field:ident),+) => { $(
+                if record.$field.is_some() && !keeps(self.$field.is_some()) {
+                    self.$field.clone_from(&record.$field);
+                }
+            )+ };
+        }
+        take!(started_at, ended_at, duration_seconds, cost_usd, summary, transcript, analysis, raw);
+        if record.is_complete {
+            self.status = ConversationStatus::Completed;
+            self.next_try_at = None;
+            self.last_error = None;
+        }
+    }
+}
+
+macro_rules! columns {
+    () => {
+        "id, status, tries, next_try_at, last_error, started_at, ended_at, duration_seconds, cost_usd, summary, transcript, \
+         analysis, raw, created_at, updated_at"
+    };
+}
+
+/// The conversation of one attempt.
+pub async fn conversation(tx: &mut Tx, attempt_id: &str) -> Result<Option<Conversation>> {
+    Ok(fetch!(
+        tx,
+        Conversation,
+        fetch_optional,
+        concat!("SELECT ", columns!(), " FROM conversations WHERE id = $1"),
+        attempt_id
+    )?)
+}
+
+/// The conversations of these attempts, locked until the transaction ends.
+pub(super) async fn lock(tx: &mut Tx, attempt_ids: &[&str]) -> Result<Vec<Conversation>> {
+    let lock = tx.lock_clause();
+    Ok(dynamic!(
+        tx,
+        |q| {
+            q.push(concat!("SELECT ", columns!(), " FROM conversations WHERE id IN ("));
+            let mut ids = q.separated(", ");
+            for id in attempt_ids {
+                ids.push_bind(*id);
+            }
+            q.push(") ORDER BY id").push(lock);
+        },
+        build_query_as::<Conversation>().fetch_all
+    )?)
+}
+
+/// Writes conversations that were read, or found to be missing, under the lock of their calls.
+pub(super) async fn put(tx: &mut Tx, conversations: &[Conversation], now: DateTime<Utc>) -> Result<()> {
+    // 15 binds a row: well inside SQLite's and PostgreSQL's limits.
+    for batch in conversations.chunks(200) {
+        let written = dynamic!(
+            tx,
+            |q| {
+                q.push(concat!("INSERT INTO conversations (", columns!(), ") "));
+                q.push_values(batch, |mut row, c| {
+                    row.push_bind(&c.id)
+                        .push_bind(c.status)
+                        .push_bind(c.tries)
+                        .push_bind(c.next_try_at)
+                        .push_bind(c.last_error.as_deref())
+                        .push_bind(c.started_at)
+                        .push_bind(c.ended_at)
+                        .push_bind(c.duration_seconds)
+                        .push_bind(c.cost_usd)
+                        .push_bind(c.summary.as_deref())
+                        .push_bind(c.transcript.as_deref())
+                        .push_bind(c.analysis.as_deref())
+                        .push_bind(c.raw.as_deref())
+                        .push_bind(c.created_at)
+                        .push_bind(now);
+                });
+                q.push(
+                    " ON CONFLICT (id) DO UPDATE SET status = excluded.status, tries = excluded.tries, \
+                     next_try_at = excluded.next_try_at, last_error = excluded.last_error, \
+                     started_at = excluded.started_at, ended_at = excluded.ended_at, \
+                     duration_seconds = excluded.duration_seconds, cost_usd = excluded.cost_usd, \
+                     summary = excluded.summary, transcript = excluded.transcript, analysis = excluded.analysis, \
+                     raw = excluded.raw, updated_at = excluded.updated_at",
+                );
+            },
+            execute
+        )?;
+        if written != batch.len() as u64 {
+            return Err(StoreError::Conflict(format!("{written} of {} conversations could be written", batch.len())));
+        }
+    }
+    Ok(())
+}
+
+/// Attempts that are over, and whose provider should be asked for the record of the conversation now, at most `limit`.
+pub async fn due(tx: &mut Tx, now: DateTime<Utc>, limit: i64) -> Result<Vec<Attempt>> {
+    Ok(fetch!(
+        tx,
+        Attempt,
+        fetch_all,
+        concat!(
+            "SELECT ",
+            attempts::columns!(),
+            " FROM attempts WHERE id IN (SELECT id FROM conversations WHERE next_try_at <= $1
+                                         ORDER BY next_try_at LIMIT $2)
+              ORDER BY id"
+        ),
+        now,
+        limit
+    )?)
+}
+
+/// Records that the provider was asked for a record and that this did not complete it. Yields where it stands now; none
+/// when it is not wanted, or was completed by somebody else.
+pub async fn unfinished(tx: &mut Tx, id: &str, what: Unfinished, now: DateTime<Utc>) -> Result<Option<Asked>> {
+    let known = lock(tx, &[id]).await?.pop().filter(|known| known.status != ConversationStatus::Completed);
+    let Some(known) = known else { return Ok(None) };
+    let asked = asked(known.tries, what, now);
+    let written = execute!(
+        tx,
+        "UPDATE conversations SET status = $2, tries = $3, next_try_at = $4, last_error = $5, updated_at = $6
+         WHERE id = $1 AND status = $7 AND tries = $8",
+        id,
+        asked.status,
+        asked.tries,
+        asked.next_try_at,
+        asked.last_error.as_deref(),
+        now,
+        known.status,
+        known.tries
+    )?;
+    if written == 1 {
+        Ok(Some(asked))
+    } else {
+        Err(StoreError::Conflict(format!("the conversation of attempt {id} was asked for by another")))
+    }
+}
+
+/// A conversation as it is listed.
+#[derive(Clone, Debug, FromRow)]
+pub struct ConversationRow {
+    /// The attempt whose conversation it is.
+    pub id: String,
+    /// The tenant.
+    pub tenant: String,
+    /// The phone, E.164.
+    pub phone: String,
+    /// The account that the call was placed with.
+    pub account: String,
+    /// The provider's id of the call.
+    pub provider_call_id: Option<String>,
+    /// How far the record is.
+    pub status: ConversationStatus,
+    /// How often the provider was asked for it, and it was not complete.
+    pub tries: i64,
+    /// What was wrong when it was last asked.
+    pub last_error: Option<String>,
+    /// Its length in seconds.
+    pub duration_seconds: Option<i64>,
+    /// What it cost, in US dollars.
+    pub cost_usd: Option<f64>,
+    /// What was said, in short.
+    pub summary: Option<String>,
+    /// When it was first known to be wanted.
+    pub created_at: DateTime<Utc>,
+}
+
+/// Conversations, newest first.
+pub async fn list(tx: &mut Tx, filter: &Filter) -> Result<Vec<ConversationRow>> {
+    Ok(dynamic!(
+        tx,
+        |q| {
+            q.push(
+                "SELECT c.id, a.tenant, a.phone, a.account, a.provider_call_id, c.status, c.tries, c.last_error, \
+                 c.duration_seconds, c.cost_usd, c.summary, c.created_at \
+                 FROM conversations c JOIN attempts a ON a.id = c.id WHERE TRUE",
+            );
+            for (condition, value) in [
+                (" AND a.tenant = ", &filter.tenant),
+                (" AND a.campaign_id = ", &filter.campaign_id),
+                (" AND a.phone = ", &filter.phone),
+                (" AND c.status = ", &filter.status),
+            ] {
+                if let Some(value) = value {
+                    q.push(condition).push_bind(value.clone());
+                }
+            }
+            if let Some(since) = filter.since {
+                q.push(" AND c.created_at >= ").push_bind(since);
+            }
+            q.push(" ORDER BY c.created_at DESC, c.id DESC LIMIT ").push_bind(filter.limit);
+        },
+        build_query_as::<ConversationRow>().fetch_all
+    )?)
+}

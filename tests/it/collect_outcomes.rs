@@ -1,0 +1,235 @@
+//! `collect-outcomes`: what is asked of providers until the record of each conversation is complete.
+
+use callops::domain::call::{AttemptState, Evidence};
+use callops::domain::conversation::{ConversationStatus, MOST_TRIES};
+use callops::domain::evidence::{Ending, Observation, Seen};
+use callops::domain::outcome::Outcome;
+use callops::error::Exit;
+use callops::store::evidence;
+use chrono::TimeDelta;
+use serde_json::json;
+
+use crate::common::story::{Story, rules};
+use crate::common::{TestDatabase, on_both_databases};
+
+/// A Monday, 10:00 in New York.
+const MONDAY_TEN: &str = "2026-11-16T15:00:00Z";
+const ADA: &str = "+12025550101";
+const BOB: &str = "+12025550102";
+
+/// A campaign whose calls go as scripted, all placed.
+async fn placed(db: TestDatabase, people: &[(&str, &str)]) -> Story {
+    let story = Story::begin(db, MONDAY_TEN).await;
+    story.campaign("checkup", &rules()).await;
+    for (phone, reason) in people {
+        story.contact(phone, |_| {}, &["checkup"]).await;
+        story.script(phone, json!([reason])).await;
+    }
+    Box::pin(story.process(&[])).await;
+    assert_eq!(story.rings(), people.len());
+    story
+}
+
+/// Records that an attempt ended, on somebody's word who knows nothing of the provider's record.
+async fn tell_end(story: &Story, attempt_id: &str, by: Evidence, outcome: Outcome) {
+    let now = story.now();
+    let seen = Seen::Ended(Ending { outcome, reason: None, ..Ending::timeout(now) });
+    let observation = Observation { attempt_id: attempt_id.to_owned(), by, at: now, seen };
+    story.write(async |tx| evidence::apply(tx, std::slice::from_ref(&observation), now).await).await;
+}
+
+/// Collects every minute until nobody has to be asked any more; yields how many conversations were given up.
+async fn collect_on(story: &Story, hours: i64) -> u64 {
+    let mut failed = 0;
+    for _ in 0..hours * 60 {
+        story.wait(TimeDelta::minutes(1));
+        failed += story.collect().await.0.get("conversations_failed");
+    }
+    failed
+}
+
+on_both_databases! {
+    async fn an_end_that_somebody_told_is_completed_by_asking(db) {
+        let story = placed(db, &[(ADA, "customer-ended-call"), (BOB, "customer-busy")]).await;
+        story.wait(TimeDelta::minutes(5));
+        for call in story.calls().await {
+            let attempt = story.attempts(&call).await.remove(0);
+            let outcome = if call.phone == ADA { Outcome::Answered } else { Outcome::Busy };
+            tell_end(&story, &attempt.id, Evidence::Provider, outcome).await;
+            let wanted = story.conversation(&attempt.id).await.expect("a conversation");
+            assert_eq!((wanted.status, wanted.tries, wanted.cost_usd), (ConversationStatus::Pending, 0, None));
+        }
+        assert_eq!(story.collect().await.0.get("conversations_completed"), 0, "not before the provider had a moment");
+        story.wait(TimeDelta::minutes(1));
+        let (counts, exit) = story.collect().await;
+        assert_eq!((counts.get("conversations_completed"), exit), (2, Exit::Success), "{counts:?}");
+        let (attempt, conversation) = story.conversation_with(ADA).await;
+        assert_eq!((conversation.status, conversation.next_try_at), (ConversationStatus::Completed, None));
+        assert!(conversation.transcript.expect("a transcript").contains("Hello"));
+        assert!(conversation.analysis.expect("an analysis").contains("successEvaluation"));
+        assert!(conversation.cost_usd > Some(0.0) && conversation.duration_seconds > Some(10));
+        assert_eq!((attempt.ended_at, attempt.answered_at), (conversation.ended_at, conversation.started_at));
+        let (_, busy) = story.conversation_with(BOB).await;
+        assert_eq!((busy.status, busy.transcript, busy.duration_seconds), (ConversationStatus::Completed, None, None));
+        let asked = story.request_count().await;
+        collect_on(&story, 1).await;
+        assert_eq!(story.request_count().await, asked, "nobody is asked about what is complete");
+    }
+
+    async fn a_record_that_lacks_its_analysis_is_asked_for_until_it_has_it(db) {
+        let story = placed(db, &[(ADA, "customer-ended-call"), (BOB, "customer-busy")]).await;
+        story.control("settings", json!({"analysis_seconds": 300})).await;
+        story.wait(TimeDelta::seconds(140));
+        story.collect().await;
+        let (attempt, conversation) = story.conversation_with(ADA).await;
+        assert_eq!((attempt.state, attempt.outcome), (AttemptState::Ended, Some(Outcome::Answered)));
+        assert_eq!((conversation.status, conversation.tries), (ConversationStatus::Processing, 1), "{conversation:?}");
+        assert_eq!((conversation.transcript, conversation.last_error), (None, None));
+        collect_on(&story, 1).await;
+        let (attempt, conversation) = story.conversation_with(ADA).await;
+        assert_eq!((conversation.status, conversation.tries), (ConversationStatus::Completed, 3), "{conversation:?}");
+        assert!(conversation.transcript.is_some() && conversation.cost_usd.is_some());
+        assert_eq!(attempt.ended_at, conversation.ended_at);
+    }
+
+    async fn a_record_that_never_gets_an_analysis_is_complete_without_it(db) {
+        let story = placed(db, &[(ADA, "customer-ended-call")]).await;
+        story.control("settings", json!({"analysis_seconds": 1e9})).await;
+        assert_eq!(collect_on(&story, 1).await, 0);
+        let (_, conversation) = story.conversation_with(ADA).await;
+        assert_eq!((conversation.status, conversation.last_error), (ConversationStatus::Completed, None));
+        assert!(conversation.transcript.is_none() && conversation.ended_at.is_some() && conversation.raw.is_some());
+        let asked = story.request_count().await;
+        collect_on(&story, 1).await;
+        assert_eq!(story.request_count().await, asked);
+    }
+
+    async fn a_call_that_the_provider_forgot_is_given_up_and_a_late_report_is_taken_all_the_same(db) {
+        let story = placed(db, &[(ADA, "customer-ended-call")]).await;
+        story.wait(TimeDelta::minutes(5));
+        let attempt = story.attempts(&story.only_call().await).await.remove(0);
+        tell_end(&story, &attempt.id, Evidence::Provider, Outcome::Answered).await;
+        let record = story.report_of(&attempt).await;
+        story.erase(&attempt).await;
+        assert_eq!(collect_on(&story, 8).await, 1);
+        let (_, conversation) = story.conversation_with(ADA).await;
+        assert_eq!((conversation.status, conversation.tries), (ConversationStatus::Failed, MOST_TRIES));
+        assert_eq!(conversation.last_error.as_deref(), Some("the provider does not know the call"));
+        let asked = story.request_count().await;
+        collect_on(&story, 1).await;
+        assert_eq!(story.request_count().await, asked, "what was given up is asked for no more");
+
+        let listed = story.run(&["list", "conversations", "--status", "failed", "--format", "json"]).success().json();
+        assert_eq!((&listed[0]["id"], &listed[0]["tries"]), (&json!(attempt.id), &json!(MOST_TRIES)));
+        let by_hand = story.run(&["collect-outcomes", "--call", &attempt.call_id, "--format", "json"]).exits(4).json();
+        assert_eq!((&by_hand[0]["conversation"], &by_hand[0]["tries"]), (&json!("failed"), &json!(MOST_TRIES + 1)));
+
+        let now = story.now();
+        let seen = Seen::from_report(&record, now).expect("something");
+        let observation = Observation { attempt_id: attempt.id.clone(), by: Evidence::Provider, at: now, seen };
+        story.write(async |tx| evidence::apply(tx, std::slice::from_ref(&observation), now).await).await;
+        let (_, conversation) = story.conversation_with(ADA).await;
+        assert_eq!((conversation.status, conversation.last_error), (ConversationStatus::Completed, None));
+        assert!(conversation.transcript.is_some());
+    }
+
+    async fn an_outage_of_the_provider_uses_up_no_try(db) {
+        let story = placed(db, &[(ADA, "customer-ended-call")]).await;
+        story.wait(TimeDelta::minutes(5));
+        let attempt = story.attempts(&story.only_call().await).await.remove(0);
+        tell_end(&story, &attempt.id, Evidence::Provider, Outcome::Answered).await;
+        story.wait(TimeDelta::minutes(1));
+        for kind in [json!({"kind": "server_error", "status": 503, "match": {"method": "GET"}}), json!({"kind": "too_many_requests", "match": {"method": "GET"}})] {
+            story.fault(kind);
+            let (_, exit) = story.collect().await;
+            assert_eq!(exit, Exit::Unreachable);
+            story.sandbox.clear_faults();
+        }
+        assert_eq!(story.conversation_with(ADA).await.1.tries, 0);
+        story.fault(json!({"kind": "broken_json", "match": {"method": "GET"}}));
+        story.collect().await;
+        let (_, conversation) = story.conversation_with(ADA).await;
+        assert_eq!((conversation.tries, conversation.status), (1, ConversationStatus::Pending));
+        assert_eq!(conversation.last_error.as_deref(), Some("the provider's record of its call cannot be used"));
+        story.sandbox.clear_faults();
+        story.wait(TimeDelta::minutes(1));
+        story.collect().await;
+        assert_eq!(story.conversation_with(ADA).await.1.status, ConversationStatus::Completed);
+    }
+
+    async fn a_call_whose_id_never_came_is_found_by_its_name(db) {
+        let story = Story::begin(db, MONDAY_TEN).await;
+        story.campaign("checkup", &rules()).await;
+        story.contact(ADA, |_| {}, &["checkup"]).await;
+        story.script(ADA, json!(["customer-ended-call"])).await;
+        story.fault(json!({"kind": "accept_and_drop"}));
+        story.process(&[]).await;
+        story.sandbox.clear_faults();
+        let attempt = story.attempts(&story.only_call().await).await.remove(0);
+        assert_eq!((attempt.state, &attempt.provider_call_id), (AttemptState::Unknown, &None));
+        // The agent reports by our own id, and ends the attempt before a sweep finds it.
+        story.wait(TimeDelta::minutes(5));
+        tell_end(&story, &attempt.id, Evidence::Provider, Outcome::Answered).await;
+        story.wait(TimeDelta::minutes(1));
+        assert_eq!(story.collect().await.0.get("conversations_completed"), 1);
+        let (attempt, conversation) = story.conversation_with(ADA).await;
+        assert_eq!(attempt.provider_call_id.as_deref(), Some(story.sandbox.rings()[0].id.as_str()));
+        assert!(conversation.transcript.is_some());
+    }
+
+    async fn a_verdict_of_time_is_replaced_by_the_record_that_is_asked_for(db) {
+        let story = placed(db, &[(ADA, "customer-ended-call")]).await;
+        story.wait(TimeDelta::minutes(5));
+        let attempt = story.attempts(&story.only_call().await).await.remove(0);
+        tell_end(&story, &attempt.id, Evidence::Timer, Outcome::Timeout).await;
+        assert_eq!(story.only_call().await.status.as_str(), "failed");
+        story.wait(TimeDelta::minutes(1));
+        story.collect().await;
+        let (attempt, conversation) = story.conversation_with(ADA).await;
+        assert_eq!((attempt.outcome, attempt.evidence), (Some(Outcome::Answered), Some(Evidence::Provider)));
+        assert_eq!((conversation.status, story.only_call().await.status.as_str()), (ConversationStatus::Completed, "completed"));
+    }
+
+    async fn one_call_is_asked_about_by_hand(db) {
+        let story = placed(db, &[(ADA, "customer-ended-call"), (BOB, "customer-ended-call")]).await;
+        story.run(&["collect-outcomes", "--call", "nobody"]).exits(2);
+        let (attempts, mut calls) = (async |phone: &str| {
+            let call = story.calls().await.into_iter().find(|call| call.phone == phone).expect("a call");
+            story.attempts(&call).await.remove(0)
+        }, story.calls().await);
+        calls.retain(|call| call.phone == ADA);
+        let rows = story.run(&["collect-outcomes", "--call", &calls[0].id, "--format", "json"]).success().json();
+        assert!(rows[0]["state"] != "ended" && rows[0]["conversation"].is_null(), "it goes on: {rows}");
+        story.wait(TimeDelta::minutes(5));
+        let attempt = attempts(ADA).await;
+        let rows = story.run(&["collect-outcomes", "--call", &attempt.id, "--format", "json"]).success().json();
+        assert_eq!((&rows[0]["conversation"], &rows[0]["outcome"]), (&json!("completed"), &json!("answered")));
+        assert!(attempts(BOB).await.state.is_live(), "nobody else is asked about");
+        let shown = story.run(&["show", "conversation", &attempt.id, "--format", "json"]).success().json();
+        assert!(shown["transcript"].is_string() && shown["analysis"]["summary"].is_string(), "{shown}");
+        assert_eq!((&shown["raw"]["id"], &shown["status"]), (&json!(attempt.provider_call_id), &json!("completed")));
+        let shown = story.run(&["show", "call", &calls[0].id, "--format", "json"]).success().json();
+        assert_eq!(shown["conversations"][0]["cost_usd"], rows[0]["cost_usd"]);
+    }
+
+    async fn many_are_asked_about_at_once_by_runs_side_by_side(db) {
+        let phones: Vec<String> = (0..100).map(|n| format!("+1202555{:04}", n + 1000)).collect();
+        let people: Vec<(&str, &str)> = phones.iter().map(|phone| (phone.as_str(), "customer-ended-call")).collect();
+        let story = placed(db, &people).await;
+        story.wait(TimeDelta::minutes(5));
+        for call in story.calls().await {
+            let attempt = story.attempts(&call).await.remove(0);
+            tell_end(&story, &attempt.id, Evidence::Provider, Outcome::Answered).await;
+        }
+        story.wait(TimeDelta::minutes(1));
+        let runs: Vec<_> = (0..4).map(|_| story.spawn(&["collect-outcomes", "--format", "json"])).collect();
+        let completed: u64 = runs
+            .into_iter()
+            .map(|run| run.wait().success().json()["conversations_completed"].as_u64().unwrap_or_default())
+            .sum();
+        assert_eq!(completed, 100, "each is completed once");
+        for phone in &phones {
+            assert_eq!(story.conversation_with(phone).await.1.status, ConversationStatus::Completed);
+        }
+    }
+}
