@@ -449,6 +449,20 @@ mod tests {
         assert!(report_of(json!({"status": "ended"})).is_none());
     }
 
+    #[test]
+    fn a_record_is_complete_once_it_has_a_cost_and_an_analysis_of_a_conversation() {
+        let complete = |json: &str| report(json).is_complete;
+        let talk =
+            r#"{"id": "a", "status": "ended", "endedReason": "customer-ended-call", "cost": 0.1, "analysis": {}}"#;
+        assert!(complete(talk));
+        assert!(!complete(&talk.replace("\"ended\"", "\"in-progress\"")));
+        assert!(!complete(&talk.replace("\"cost\"", "\"costs\"")));
+        assert!(!complete(&talk.replace("\"analysis\"", "\"x\"")));
+        assert!(!complete(&talk.replace("\"endedReason\"", "\"x\"")));
+        let busy = r#"{"id": "a", "status": "ended", "endedReason": "customer-busy", "cost": 0}"#;
+        assert!(complete(busy), "there is nothing to analyse");
+    }
+
     fn judged(status: u16, body: &str) -> DialAnswer {
         judge(&Answer { status, date: None, retry_after: None, body: body.as_bytes().to_vec() })
     }

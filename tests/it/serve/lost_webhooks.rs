@@ -128,7 +128,7 @@ on_both_databases! {
         let ends = block_on(async move || {
             let mut ends = Vec::new();
             for (percent, db) in databases {
-                ends.push(end_with_webhooks(db, percent).await);
+                ends.push(Box::pin(end_with_webhooks(db, percent)).await);
             }
             ends
         });
