@@ -21,6 +21,7 @@ mod max_runtime;
 #[cfg(feature = "fail-points")]
 mod restarts;
 mod stage;
+mod webhooks;
 
 use crate::common::variable;
 

@@ -6,7 +6,7 @@ mod call_status;
 mod cron;
 mod inbox;
 mod lost_webhooks;
-mod under_load;
+pub(crate) mod under_load;
 mod vapi;
 
 use std::time::Duration;
@@ -22,15 +22,15 @@ use serde_json::{Value, json};
 use crate::common::story::{Story, reqwest_client, rules};
 use crate::common::{Output, Running, TestDatabase};
 
-const WEBHOOK_SECRET: &str = "the-operators-webhook-secret";
-const CRON_SECRET: &str = "the-cron-secret";
-const ACCOUNT_SECRET: &str = "the-accounts-webhook-secret";
-const TENANT_SECRET: &str = "the-tenants-webhook-secret";
-const OTHER_SECRET: &str = "another-tenants-webhook-secret";
+pub(crate) const WEBHOOK_SECRET: &str = "the-operators-webhook-secret";
+pub(crate) const CRON_SECRET: &str = "the-cron-secret";
+pub(crate) const ACCOUNT_SECRET: &str = "the-accounts-webhook-secret";
+pub(crate) const TENANT_SECRET: &str = "the-tenants-webhook-secret";
+pub(crate) const OTHER_SECRET: &str = "another-tenants-webhook-secret";
 
 /// A Monday, 10:00 in New York.
 const MONDAY_TEN: &str = "2026-11-16T15:00:00Z";
-const ADA: &str = "+12025550101";
+pub(crate) const ADA: &str = "+12025550101";
 const BOB: &str = "+12025550102";
 
 /// The variables that the server runs with.
@@ -43,15 +43,15 @@ const VARIABLES: &[(&str, &str)] = &[
 ];
 
 /// A server that runs, and a client.
-struct Serving {
-    running: Running,
-    url: String,
+pub(crate) struct Serving {
+    pub(crate) running: Running,
+    pub(crate) url: String,
     admin_url: String,
-    client: reqwest::Client,
+    pub(crate) client: reqwest::Client,
 }
 
 impl Serving {
-    fn start(story: &Story) -> Self {
+    pub(crate) fn start(story: &Story) -> Self {
         let args = ["serve", "--listen", "127.0.0.1:0", "--admin-bind", "127.0.0.1:0"];
         Self::of(story.spawn_with(VARIABLES, &args))
     }
@@ -68,7 +68,7 @@ impl Serving {
     }
 
     /// Sends an agent's report, signed; yields the status and the answer.
-    async fn report(&self, secret: &str, body: &Value) -> (u16, Value) {
+    pub(crate) async fn report(&self, secret: &str, body: &Value) -> (u16, Value) {
         let body = body.to_string();
         let signature = sign(&Secret::new(secret), None, body.as_bytes());
         self.post("/api/webhooks/call-status", &[("X-Webhook-Signature", &signature)], body).await
@@ -80,7 +80,12 @@ impl Serving {
         self.post("/api/vapi/webhook", &[("X-Vapi-Secret", ACCOUNT_SECRET)], body).await
     }
 
-    async fn post(&self, path: &str, headers: &[(&str, &str)], body: impl Into<reqwest::Body>) -> (u16, Value) {
+    pub(crate) async fn post(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<reqwest::Body>,
+    ) -> (u16, Value) {
         let mut request = self.client.post(format!("{}{path}", self.url)).body(body);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -91,19 +96,19 @@ impl Serving {
         (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
     }
 
-    async fn admin(&self, path: &str) -> (u16, String) {
+    pub(crate) async fn admin(&self, path: &str) -> (u16, String) {
         let answer = self.client.get(format!("{}{path}", self.admin_url)).send().await.expect("an answer");
         (answer.status().as_u16(), answer.text().await.expect("a body"))
     }
 
-    fn end(self) -> Output {
+    pub(crate) fn end(self) -> Output {
         self.running.signal("TERM");
         self.running.wait().exits(143)
     }
 }
 
 /// A story with a campaign and these people, whose account and tenant have secrets of their own.
-async fn begin(db: TestDatabase, phones: &[&str]) -> Story {
+pub(crate) async fn begin(db: TestDatabase, phones: &[&str]) -> Story {
     let story = Story::begin(db, MONDAY_TEN).await;
     let settings = AccountSettings {
         api_key: "env:ACME_KEY".to_owned(),
@@ -149,7 +154,7 @@ async fn put_tenant(story: &Story, name: &str, reference: &str) {
 }
 
 /// The newest attempt to a phone.
-async fn attempt_to(story: &Story, phone: &str) -> Attempt {
+pub(crate) async fn attempt_to(story: &Story, phone: &str) -> Attempt {
     let call = story.calls().await.into_iter().find(|call| call.phone == phone).expect("a call");
     story.attempts(&call).await.pop().expect("an attempt")
 }
@@ -160,7 +165,7 @@ fn shown(story: &Story, kind: &str, id: &str) -> Value {
 }
 
 /// All events, oldest first, as `list` shows them.
-fn events(story: &Story) -> Vec<Value> {
+pub(crate) fn events(story: &Story) -> Vec<Value> {
     let listed = story.run(&["list", "events", "--limit", "100000", "--format", "json"]).success().json();
     let mut events = listed.as_array().expect("a list").clone();
     events.reverse();

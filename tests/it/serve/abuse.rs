@@ -4,14 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use callops::domain::call::AttemptState;
-use callops::domain::secret::Secret;
-use callops::domain::signature::callops::sign;
-use serde_json::json;
-
-use super::{
-    ACCOUNT_SECRET, ADA, CRON_SECRET, OTHER_SECRET, Serving, TENANT_SECRET, WEBHOOK_SECRET, attempt_to, begin, events,
-};
+use super::{ACCOUNT_SECRET, Serving, begin, events};
 use crate::common::on_both_databases;
 
 /// The most memory that the process held, in KiB.
@@ -39,68 +32,6 @@ fn raw(url: &str, request: &[u8], patience: Duration) -> String {
 }
 
 on_both_databases! {
-    async fn thousands_of_forged_and_malformed_webhooks_change_nothing(db) {
-        let story = begin(db, &[ADA]).await;
-        story.process(&[]).await;
-        let attempt = attempt_to(&story, ADA).await;
-        let serving = Serving::start(&story);
-        let genuine = json!({"reminder_id": attempt.id, "event_type": "call_completed"}).to_string();
-        let signed = |secret: &str| sign(&Secret::new(secret), None, genuine.as_bytes());
-        let right = signed(WEBHOOK_SECRET);
-        let mut random = fastrand::Rng::with_seed(20_261_125);
-        let mut sent = 0;
-        for _ in 0..25 {
-            let batch: Vec<_> = (0..100).map(|_| {
-                let mut body = genuine.clone().into_bytes();
-                let (path, header, value) = match random.u8(0..12) {
-                    0 => ("call-status", "X-Webhook-Signature", signed("wrong")),
-                    1 => ("call-status", "X-Webhook-Signature", signed(ACCOUNT_SECRET)),
-                    2 => ("call-status", "X-Webhook-Signature", signed(CRON_SECRET)),
-                    3 => ("call-status", "X-Webhook-Signature", String::new()),
-                    4 => ("call-status", "X-Nothing", right.clone()),
-                    5 => ("call-status", "X-Webhook-Signature", right[..random.usize(0..64)].to_owned()),
-                    6 => {
-                        // A body that was changed after it was signed.
-                        let at = random.usize(0..body.len());
-                        body[at] ^= 1 << random.u8(0..8);
-                        ("call-status", "X-Webhook-Signature", right.clone())
-                    }
-                    7 => {
-                        body = (0..random.usize(0..5000)).map(|_| random.u8(..)).collect();
-                        ("call-status", "X-Webhook-Signature", right.clone())
-                    }
-                    8 => ("vapi", "X-Vapi-Secret", TENANT_SECRET.to_owned()),
-                    9 => ("vapi", "X-Vapi-Secret", OTHER_SECRET.to_owned()),
-                    10 => ("vapi", "Authorization", format!("Bearer {CRON_SECRET}")),
-                    _ => {
-                        // Rightly signed, and no JSON that anybody could read.
-                        body = "[".repeat(10_000).into_bytes();
-                        ("call-status", "X-Webhook-Signature", sign(&Secret::new(WEBHOOK_SECRET), None, &body))
-                    }
-                };
-                let path = if path == "vapi" { "/api/vapi/webhook" } else { "/api/webhooks/call-status" };
-                (path, header, value, body)
-            }).collect();
-            sent += batch.len();
-            let serving = &serving;
-            let answers = futures_util::future::join_all(batch.iter().map(async |(path, header, value, body)| {
-                serving.post(path, &[(header, value)], body.clone()).await
-            })).await;
-            for ((path, header, _, body), (status, answer)) in batch.iter().zip(answers) {
-                let is_deep = body.starts_with(b"[[[");
-                assert_eq!(status, if is_deep { 400 } else { 401 }, "{path} {header} {answer}");
-                assert!(is_deep || answer == json!({"error": "unauthorized"}), "{answer}");
-            }
-        }
-        assert_eq!((sent, events(&story).len()), (2500, 0));
-        assert_eq!(attempt_to(&story, ADA).await.state, AttemptState::Placed);
-        let (_, metrics) = serving.admin("/metrics").await;
-        assert!(!metrics.contains("status=\"5"), "{metrics}");
-        assert_eq!(serving.post("/api/webhooks/call-status", &[("X-Webhook-Signature", &right)], genuine).await.0, 200);
-        let output = serving.end();
-        assert!(!output.stderr.contains("panic") && !output.stderr.contains("[[["), "{output}");
-    }
-
     async fn what_is_too_long_or_too_slow_is_cut_off_and_memory_is_bounded(db) {
         let story = begin(db, &[]).await;
         let serving = Serving::start(&story);

@@ -26,7 +26,7 @@ async fn send(serving: &Serving, work: Vec<Value>, senders: usize) -> Vec<(u16, 
 }
 
 /// Calls to so many people, placed.
-async fn placed(story: &Story, people: usize) -> Vec<String> {
+pub(crate) async fn placed(story: &Story, people: usize) -> Vec<String> {
     let phones: Vec<String> = (0..people).map(|n| format!("+1202555{:04}", n + 1000)).collect();
     story.people(&phones, "checkup").await;
     let mut ids = Vec::new();
@@ -132,32 +132,5 @@ on_both_databases! {
         };
         assert_eq!((answers.len(), answers.iter().filter(|(status, _)| *status == 200).count()), (100, 100));
         assert_eq!(events(&story).len(), 20);
-    }
-
-    /// A short form. `CALLOPS_TEST_IMPORT_ROWS=1000000` makes it the long one.
-    async fn webhooks_are_stored_while_a_list_is_imported(db) {
-        let story = begin(db, &[]).await;
-        let ids = placed(&story, 20).await;
-        let serving = Serving::start(&story);
-        let rows: usize = crate::common::variable("CALLOPS_TEST_IMPORT_ROWS").map_or(20_000, |rows| rows.parse().expect("a number"));
-        // Washington has no exchanges such as 211, and 555 is for films.
-        let exchanges = (200..1000).filter(|exchange| exchange % 100 != 11 && *exchange != 555);
-        let phones = exchanges.flat_map(|exchange| (0..10_000).map(move |line| format!("+1202{exchange}{line:04}\n")));
-        let list: String = std::iter::once("phone\n".to_owned()).chain(phones.take(rows)).collect();
-        story.scratch().write("list.csv", list);
-        let mut import = story.spawn_with(&[], &["import-contacts", "list.csv", "--tenant", "other", "--quiet"]);
-        let mut answers = Vec::new();
-        for n in 0..100 {
-            let body = json!({"reminder_id": ids[n % 20], "event_type": "call_answered", "reason": n.to_string()});
-            answers.push(serving.report(WEBHOOK_SECRET, &body).await.0);
-        }
-        let was_under_way = !import.is_over();
-        while !import.is_over() {
-            let body = json!({"reminder_id": ids[0], "event_type": "call_completed"});
-            answers.push(serving.report(WEBHOOK_SECRET, &body).await.0);
-        }
-        import.wait().success();
-        assert!(answers.iter().all(|status| *status == 200), "{answers:?}");
-        assert!(was_under_way || rows < 1_000_000, "the import was over before the webhooks were");
     }
 }
