@@ -124,8 +124,8 @@ impl Scheme {
                 headers
             }
             7 if matches!(self, CallStatusTimed | VapiHmac) => {
-                let by = random.i64(301..1_000_000);
-                self.headers(right, if random.bool() { now - by } else { now + by + 100 }, &body)
+                let by = random.i64(1801..1_000_000);
+                self.headers(right, if random.bool() { now - by } else { now + by + 1000 }, &body)
             }
             8 => vec![(self.headers(right, now, &body)[0].0, "~x".repeat(random.usize(1..2000)))],
             kind if self != Cron => {
