@@ -256,8 +256,8 @@ fn a_signature_that_proves_nothing_is_refused() {
     let account = "api_key = \"env:ACME_VAPI_KEY\"";
     for (value, part) in [
         ("{ payload = \"{timestamp}\" }", "has no {body} in it"),
-        ("{ payload = \"{svix-id}.{body}\" }", "has a place that is not known"),
-        ("{ algorithm = \"sha1\" }", "there are sha256 and sha512"),
+        ("{ payload = \"{id}.{body}\" }", "has a place that is not known"),
+        ("{ algorithm = \"md5\" }", "there are sha256, sha512 and sha1"),
         ("{ encoding = \"hexa\" }", "there are hex and base64"),
         ("{ header = \"x signature\" }", "is no name of a header"),
         ("{ tolerance = \"2d\" }", "is not from"),

@@ -8,7 +8,7 @@ use crate::domain::signature::vapi::{Algorithm, Encoding, HmacPlan};
 const KEYS: &[&str] =
     &["header", "timestamp_header", "payload", "prefix", "algorithm", "encoding", "secret_is_base64", "tolerance"];
 /// What a payload may have places for.
-const PLACES: [&str; 4] = ["{timestamp}", "{method}", "{url}", "{body}"];
+const PLACES: [&str; 5] = ["{timestamp}", "{method}", "{url}", "{svix-id}", "{body}"];
 const DAY_SECONDS: i64 = 24 * 3600;
 
 /// Reads `webhook_signature`; what it leaves out is as the provider has it by default.
@@ -45,7 +45,8 @@ pub(super) fn read(section: &Section<'_>, problems: &mut Problems) -> Option<Hma
     let algorithm = problems.convert(algorithm, |word| match word.as_str() {
         "sha256" => Ok(Algorithm::Sha256),
         "sha512" => Ok(Algorithm::Sha512),
-        _ => Err(format!("{word:?} is no algorithm; there are sha256 and sha512")),
+        "sha1" => Ok(Algorithm::Sha1),
+        _ => Err(format!("{word:?} is no algorithm; there are sha256, sha512 and sha1")),
     });
     let encoding = problems.take(table.string("encoding"));
     let encoding = problems.convert(encoding, |word| match word.as_str() {

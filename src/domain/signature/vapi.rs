@@ -3,11 +3,14 @@
 use chrono::{DateTime, Utc};
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
+use sha1::Sha1;
 use sha2::{Sha256, Sha512};
 
 use super::{Mismatch, check_age, from_base64, from_hex, same};
 use crate::domain::secret::Secret;
 
+/// The header of a delivery's id.
+const ID_HEADER: &str = "svix-id";
 /// The header of the shared secret.
 pub const SECRET_HEADER: &str = "x-vapi-secret";
 
@@ -20,6 +23,8 @@ pub enum Algorithm {
     Sha256,
     /// SHA-512.
     Sha512,
+    /// SHA-1: broken as a hash of documents, and good enough still with a key.
+    Sha1,
 }
 
 /// How a signature is written.
@@ -41,7 +46,7 @@ pub struct HmacPlan {
     pub header: String,
     /// The header of the time of signing.
     pub timestamp_header: String,
-    /// What is signed: a text with `{timestamp}`, `{method}`, `{url}` and `{body}` in it.
+    /// What is signed: a text with `{timestamp}`, `{method}`, `{url}`, `{svix-id}` and `{body}` in it.
     pub payload: String,
     /// What stands before the signature in its header.
     pub prefix: String,
@@ -122,6 +127,10 @@ fn verify_hmac(secret: &Secret, plan: &HmacPlan, delivery: &Delivery<'_>, now: D
         None if timed => return Err(missing(&plan.timestamp_header)),
         None => "",
     };
+    let id = (delivery.header)(ID_HEADER).unwrap_or_default();
+    if id.is_empty() && plan.payload.contains("{svix-id}") {
+        return Err(missing(ID_HEADER));
+    }
     let signature = header.strip_prefix(&plan.prefix).and_then(|text| match plan.encoding {
         Encoding::Hex => from_hex(text),
         Encoding::Base64 => from_base64(text),
@@ -139,8 +148,9 @@ fn verify_hmac(secret: &Secret, plan: &HmacPlan, delivery: &Delivery<'_>, now: D
         secret.expose().as_bytes().to_vec()
     };
     let is_right = match plan.algorithm {
-        Algorithm::Sha256 => matches::<Hmac<Sha256>>(&key, plan, timestamp, delivery, &signature),
-        Algorithm::Sha512 => matches::<Hmac<Sha512>>(&key, plan, timestamp, delivery, &signature),
+        Algorithm::Sha256 => matches::<Hmac<Sha256>>(&key, plan, (timestamp, id), delivery, &signature),
+        Algorithm::Sha512 => matches::<Hmac<Sha512>>(&key, plan, (timestamp, id), delivery, &signature),
+        Algorithm::Sha1 => matches::<Hmac<Sha1>>(&key, plan, (timestamp, id), delivery, &signature),
     };
     if !is_right {
         return Err(Mismatch::Wrong);
@@ -151,7 +161,7 @@ fn verify_hmac(secret: &Secret, plan: &HmacPlan, delivery: &Delivery<'_>, now: D
 fn matches<M: Mac + KeyInit>(
     key: &[u8],
     plan: &HmacPlan,
-    timestamp: &str,
+    (timestamp, id): (&str, &str),
     delivery: &Delivery<'_>,
     signature: &[u8],
 ) -> bool {
@@ -160,10 +170,11 @@ fn matches<M: Mac + KeyInit>(
     while let Some(start) = rest.find('{') {
         mac.update(&rest.as_bytes()[..start]);
         rest = &rest[start..];
-        let parts: [(&str, &[u8]); 4] = [
+        let parts: [(&str, &[u8]); 5] = [
             ("{timestamp}", timestamp.as_bytes()),
             ("{method}", delivery.method.as_bytes()),
             ("{url}", delivery.url.as_bytes()),
+            ("{svix-id}", id.as_bytes()),
             ("{body}", delivery.body),
         ];
         if let Some((name, bytes)) = parts.iter().find(|(name, _)| rest.starts_with(name)) {
@@ -235,6 +246,27 @@ mod tests {
         };
         let signature = SHA512_SIGNATURE;
         assert_eq!(verified(Some(&plan), &[("x-signature", signature)], "{}", NOW), Ok(()));
+    }
+
+    #[test]
+    fn the_id_of_a_delivery_can_be_signed_too() {
+        let plan = HmacPlan {
+            payload: "{svix-id}.{timestamp}.{body}".to_owned(),
+            algorithm: Algorithm::Sha1,
+            ..HmacPlan::default()
+        };
+        // `openssl dgst -sha1 -hmac test_secret` over msg_1.1739537297.BODY.
+        let signature = ("x-signature", "90a962daef38e6afdfdb3e1ef74bb4af8c55e883");
+        let (timestamp, id) = (("x-timestamp", "1739537297"), ("svix-id", "msg_1"));
+        assert_eq!(verified(Some(&plan), &[signature, timestamp, id], BODY, NOW), Ok(()));
+        assert_eq!(
+            verified(Some(&plan), &[signature, timestamp, ("svix-id", "msg_2")], BODY, NOW),
+            Err(Mismatch::Wrong)
+        );
+        assert_eq!(
+            verified(Some(&plan), &[signature, timestamp], BODY, NOW),
+            Err(Mismatch::Missing("svix-id".to_owned()))
+        );
     }
 
     const SHA512_SIGNATURE: &str =
