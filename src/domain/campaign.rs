@@ -18,9 +18,9 @@ use super::zone::Zone;
 pub const CLOSE_MARGIN_SECONDS: i64 = 120;
 /// How long a preferred time stays due unless a campaign says otherwise.
 pub const DEFAULT_LOOK_BACK_SECONDS: i64 = 15 * 60;
-/// How long after being placed an attempt may go unheard of unless a campaign says otherwise.
+/// How long after being placed an attempt may go unheard of unless a tenant or campaign says otherwise.
 pub const DEFAULT_ANSWER_TIMEOUT_SECONDS: i64 = 10 * 60;
-/// How long a conversation may last unless a campaign says otherwise.
+/// How long a conversation may last unless a tenant or campaign says otherwise.
 pub const DEFAULT_CALL_TIMEOUT_SECONDS: i64 = 60 * 60;
 /// The least time between two calls to one phone unless a tenant or campaign says otherwise.
 pub const DEFAULT_MIN_GAP_SECONDS: i64 = 4 * 3600;
@@ -71,10 +71,12 @@ pub struct Rules {
     pub retry: RetryPolicy,
     /// How long a preferred time stays due, in seconds.
     pub look_back_seconds: i64,
-    /// Seconds after being placed by which something should have been heard.
-    pub answer_timeout_seconds: i64,
-    /// Seconds after being answered by which a call should be over.
-    pub call_timeout_seconds: i64,
+    /// Seconds after being placed by which something should have been heard; none: the tenant's.
+    #[serde(default)]
+    pub answer_timeout_seconds: Option<i64>,
+    /// Seconds after being answered by which a call should be over; none: the tenant's.
+    #[serde(default)]
+    pub call_timeout_seconds: Option<i64>,
     /// The most calls to start in a minute.
     #[serde(default)]
     pub calls_per_minute: Option<i64>,
@@ -90,6 +92,16 @@ impl Rules {
     /// The least time between two calls to one phone, in seconds.
     pub fn min_gap_seconds(&self, tenant: &TenantSettings) -> i64 {
         self.min_gap_seconds.or(tenant.min_gap_seconds).unwrap_or(DEFAULT_MIN_GAP_SECONDS)
+    }
+
+    /// Seconds after being placed by which something should have been heard, and who says so.
+    pub fn answer_timeout(&self, tenant: &TenantSettings) -> InForce {
+        InForce::of(self.answer_timeout_seconds, tenant.answer_timeout_seconds, DEFAULT_ANSWER_TIMEOUT_SECONDS)
+    }
+
+    /// Seconds after being answered by which a call should be over, and who says so.
+    pub fn call_timeout(&self, tenant: &TenantSettings) -> InForce {
+        InForce::of(self.call_timeout_seconds, tenant.call_timeout_seconds, DEFAULT_CALL_TIMEOUT_SECONDS)
     }
 
     /// The most calls to one phone on one of its local days; none: no limit.
@@ -108,6 +120,38 @@ impl Rules {
     }
 }
 
+/// A length of time that a campaign or its tenant may set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InForce {
+    /// How long.
+    pub seconds: i64,
+    /// Who says so.
+    pub whose: Whose,
+}
+
+impl InForce {
+    fn of(campaign: Option<i64>, tenant: Option<i64>, default: i64) -> Self {
+        match (campaign, tenant) {
+            (Some(seconds), _) => Self { seconds, whose: Whose::Campaign },
+            (None, Some(seconds)) => Self { seconds, whose: Whose::Tenant },
+            (None, None) => Self { seconds: default, whose: Whose::Default },
+        }
+    }
+}
+
+/// Who set what is in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// The campaign itself.
+    Campaign,
+    /// Its tenant.
+    Tenant,
+    /// Nobody.
+    Default,
+}
+
+words!(Whose, "setter", { Campaign => "campaign", Tenant => "tenant", Default => "default" });
+
 /// Limits that hold for all of a tenant's campaigns. Stored as JSON.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -118,6 +162,12 @@ pub struct TenantSettings {
     /// The most calls to one phone on one of its local days.
     #[serde(default)]
     pub max_calls_per_day: Option<i64>,
+    /// Seconds after being placed by which something should have been heard of an attempt.
+    #[serde(default)]
+    pub answer_timeout_seconds: Option<i64>,
+    /// Seconds after being answered by which a call should be over.
+    #[serde(default)]
+    pub call_timeout_seconds: Option<i64>,
     /// While testing: the only phones that may ring, E.164. None: no such limit.
     #[serde(default)]
     pub allow_only: Option<Vec<String>>,

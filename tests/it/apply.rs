@@ -93,8 +93,6 @@ on_both_databases! {
         campaign,acme/checkup,created,zone_policy,,callee
         campaign,acme/checkup,created,exclude_dates,,"[""2026-12-25"",""2026-12-26""]"
         campaign,acme/checkup,created,look_back,,15m
-        campaign,acme/checkup,created,answer_timeout,,10m
-        campaign,acme/checkup,created,call_timeout,,1h
         campaign,acme/checkup,created,retry.on,,"[""no_answer"",""busy""]"
         campaign,acme/checkup,created,retry.after,,2h
         campaign,acme/checkup,created,retry.max_attempts,,3
@@ -324,6 +322,12 @@ fn one_problem_is_told_with_its_hints() {
         ("frequency", "starts = 2026-12-02\nends = 2026-12-01\nfrequency", "2026-12-01 is before 2026-12-02"),
         ("frequency", "priority = 10\nfrequency", "10 is not from 0 to 9"),
         ("frequency", "look_back = \"2d\"\nfrequency", "\"2d\" is not from 1m to 1d"),
+        ("frequency", "call_timeout = \"0s\"\nfrequency", "checkup.call_timeout: \"0s\" is not from 1m to 1d"),
+        ("region", "answer_timeout = \"0s\"\nregion", "tenant.acme.answer_timeout: \"0s\" is not from 1m to 1d"),
+        ("region", "answer_timeout = \"-5m\"\nregion", "\"-5m\" is no length of time"),
+        ("region", "call_timeout = \"half an hour\"\nregion", "\"half an hour\" is no length of time"),
+        ("region", "call_timeout = 30\nregion", "tenant.acme.call_timeout: a string in quotes is wanted"),
+        ("region", "call_timout = \"30m\"\nregion", "did you mean tenant.acme.call_timeout?"),
         ("\"no_answer\"", "\"answered\"", "no outcome that is tried again"),
         ("api_key = \"env:ACME_VAPI_KEY\"", "api_key = \"env:A\"\nbase_url = \"http://example.com\"", "https://"),
         ("[account.acme-vapi]", "[account.acme-vapi", "acme.toml:2"),

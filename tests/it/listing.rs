@@ -204,33 +204,35 @@ on_both_databases! {
         assert_same_snapshot!(operate(&db, ["show", "campaign", "acme/survey"]), @r#"
         exit: 0
         --- stdout
-         campaign            acme/survey
-         id                  [ulid-1------------------]
-         status              stopped
-         account             acme-vapi
-         purpose             survey
-         priority            3
-         vapi                {"assistant_id":"assistant","phone_number_id":"line"}
-         frequency           once
-         days                mon,tue,wed,thu,fri,sat,sun
-         window              10:00-16:00
-         zone policy         callee
-         look back           15m
-         answer timeout      10m
-         call timeout        1h
-         retry.on            ["no_answer","busy","timeout"]
-         retry.after         2h
-         retry.max attempts  3
-         enrolled            2
-         scheduled           0
-         live                0
-         rules version       1
+         campaign               acme/survey
+         id                     [ulid-1------------------]
+         status                 stopped
+         account                acme-vapi
+         purpose                survey
+         priority               3
+         vapi                   {"assistant_id":"assistant","phone_number_id":"line"}
+         frequency              once
+         days                   mon,tue,wed,thu,fri,sat,sun
+         window                 10:00-16:00
+         zone policy            callee
+         look back              15m
+         answer timeout         10m
+         answer timeout source  default
+         call timeout           1h
+         call timeout source    default
+         retry.on               ["no_answer","busy","timeout"]
+         retry.after            2h
+         retry.max attempts     3
+         enrolled               2
+         scheduled              0
+         live                   0
+         rules version          1
 
         audit:
          at                    actor     action  detail
          [A UTC TIME IN SECS]  operator  enroll  {"contact":"[ulid-2------------------]","phone":"+18022236944","new_contact":true}
          [A UTC TIME IN SECS]  operator  enroll  {"contact":"[ulid-3------------------]","phone":"+18022236943","new_contact":true}
-         [A UTC TIME IN SECS]  operator  apply   {"change":"created","after":{"account":"acme-vapi","purpose":"survey","priority":3,"vapi":{"assistant_id":"assistant","phone_number_id":"line"},"frequency":"once","days":"mon,tue,wed,thu,fri,sat,sun","window":"10:00-16:00","zone_policy":"callee","look_back":"15m","answer_timeout":"10m","call_timeout":"1h","retry.on":["no_answer","busy","timeout"],"retry.after":"2h","retry.max_attempts":3}}
+         [A UTC TIME IN SECS]  operator  apply   {"change":"created","after":{"account":"acme-vapi","purpose":"survey","priority":3,"vapi":{"assistant_id":"assistant","phone_number_id":"line"},"frequency":"once","days":"mon,tue,wed,thu,fri,sat,sun","window":"10:00-16:00","zone_policy":"callee","look_back":"15m","retry.on":["no_answer","busy","timeout"],"retry.after":"2h","retry.max_attempts":3}}
         --- stderr
         "#);
         assert_same_snapshot!(operate(&db, ["show", "contact", "8022236942", "--tenant", "acme", "--format", "json"]), @r#"

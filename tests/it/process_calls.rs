@@ -3,4 +3,5 @@
 
 mod settling;
 mod stories;
+mod timeouts;
 mod zones;

@@ -181,21 +181,30 @@ fn tenant_fields(tenant: &Tenant) -> Fields {
         ("timezone", json!(tenant.timezone)),
     ];
     match tenant.settings() {
-        Ok(TenantSettings { min_gap_seconds, max_calls_per_day, allow_only, call_also, webhook_secret }) => fields
-            .extend([
-                ("min_gap", duration(min_gap_seconds)),
-                ("max_calls_per_day", json!(max_calls_per_day)),
-                ("allow_only", json!(allow_only)),
-                // A reference only; what it leads to is never read here.
-                ("webhook_secret", json!(webhook_secret)),
-                ("call_also", if call_also == CallAlso::default() { Value::Null } else { json!(call_also) }),
-            ]),
+        Ok(TenantSettings {
+            min_gap_seconds,
+            max_calls_per_day,
+            answer_timeout_seconds,
+            call_timeout_seconds,
+            allow_only,
+            call_also,
+            webhook_secret,
+        }) => fields.extend([
+            ("min_gap", duration(min_gap_seconds)),
+            ("max_calls_per_day", json!(max_calls_per_day)),
+            ("answer_timeout", duration(answer_timeout_seconds)),
+            ("call_timeout", duration(call_timeout_seconds)),
+            ("allow_only", json!(allow_only)),
+            // A reference only; what it leads to is never read here.
+            ("webhook_secret", json!(webhook_secret)),
+            ("call_also", if call_also == CallAlso::default() { Value::Null } else { json!(call_also) }),
+        ]),
         Err(error) => fields.push(("settings", json!(error.to_string()))),
     }
     fields
 }
 
-/// What `show` and `apply` say about a campaign's settings, under the keys by which `apply` takes them.
+/// What a campaign itself sets, under the keys by which `apply` takes it.
 pub(in crate::commands) fn campaign_fields(campaign: &Campaign) -> Fields {
     let mut fields = vec![
         ("account", json!(campaign.account)),
@@ -224,8 +233,8 @@ fn rules_fields(rules: &Rules) -> Fields {
         ("ends", json!(schedule.ends.map(|date| date.to_string()))),
         ("exclude_dates", if dates.is_empty() { Value::Null } else { json!(dates) }),
         ("look_back", duration(Some(rules.look_back_seconds))),
-        ("answer_timeout", duration(Some(rules.answer_timeout_seconds))),
-        ("call_timeout", duration(Some(rules.call_timeout_seconds))),
+        ("answer_timeout", duration(rules.answer_timeout_seconds)),
+        ("call_timeout", duration(rules.call_timeout_seconds)),
         ("calls_per_minute", json!(rules.calls_per_minute)),
         ("min_gap", duration(rules.min_gap_seconds)),
         ("max_calls_per_day", json!(rules.max_calls_per_day)),
@@ -235,7 +244,8 @@ fn rules_fields(rules: &Rules) -> Fields {
     ]
 }
 
-fn duration(seconds: Option<i64>) -> Value {
+/// A length of time as people write it.
+pub(in crate::commands) fn duration(seconds: Option<i64>) -> Value {
     seconds.map_or(Value::Null, |seconds| match u32::try_from(seconds) {
         Ok(seconds) => json!(HumanDuration::from_seconds(seconds).to_string()),
         Err(_) => json!(seconds),

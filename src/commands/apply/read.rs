@@ -10,8 +10,8 @@ use super::signature;
 use crate::commands::calling::provider::PROVIDERS;
 use crate::config::{Document, Located, Section, nearest};
 use crate::domain::campaign::{
-    AccountSettings, CLOSE_MARGIN_SECONDS, DEFAULT_ANSWER_TIMEOUT_SECONDS, DEFAULT_CALL_TIMEOUT_SECONDS,
-    DEFAULT_LOOK_BACK_SECONDS, DEFAULT_MAX_CONCURRENCY, Rules, TenantSettings, ZonePolicy,
+    AccountSettings, CLOSE_MARGIN_SECONDS, DEFAULT_LOOK_BACK_SECONDS, DEFAULT_MAX_CONCURRENCY, Rules, TenantSettings,
+    ZonePolicy,
 };
 use crate::domain::duration::HumanDuration;
 use crate::domain::evidence::RetryPolicy;
@@ -32,6 +32,8 @@ const TENANT_KEYS: &[&str] = &[
     "timezone",
     "min_gap",
     "max_calls_per_day",
+    "answer_timeout",
+    "call_timeout",
     "allow_only",
     "call_also",
     "webhook_secret",
@@ -266,6 +268,8 @@ fn read_tenant<'d>(at: Located<'d, String>, section: &Section<'d>, problems: &mu
     let settings = TenantSettings {
         min_gap_seconds: seconds(section, "min_gap", 0..=30 * DAY_SECONDS, problems),
         max_calls_per_day: integer(section, "max_calls_per_day", 1..=1000, problems),
+        answer_timeout_seconds: timeout(section, "answer_timeout", problems),
+        call_timeout_seconds: timeout(section, "call_timeout", problems),
         allow_only,
         call_also,
         webhook_secret,
@@ -315,8 +319,8 @@ fn read_campaign<'d>(
     let schedule = read_schedule(&at, section, problems);
     let retry = read_retry(section, problems);
     let look_back = seconds(section, "look_back", 60..=DAY_SECONDS, problems);
-    let answer_timeout = seconds(section, "answer_timeout", 60..=DAY_SECONDS, problems);
-    let call_timeout = seconds(section, "call_timeout", 60..=DAY_SECONDS, problems);
+    let answer_timeout_seconds = timeout(section, "answer_timeout", problems);
+    let call_timeout_seconds = timeout(section, "call_timeout", problems);
     let calls_per_minute = integer(section, "calls_per_minute", 1..=100_000, problems);
     let priority = integer(section, "priority", 0..=9, problems);
     let min_gap_seconds = seconds(section, "min_gap", 0..=30 * DAY_SECONDS, problems);
@@ -335,8 +339,8 @@ fn read_campaign<'d>(
             agent: agent?,
             retry: retry.unwrap_or_default(),
             look_back_seconds: look_back.unwrap_or(DEFAULT_LOOK_BACK_SECONDS),
-            answer_timeout_seconds: answer_timeout.unwrap_or(DEFAULT_ANSWER_TIMEOUT_SECONDS),
-            call_timeout_seconds: call_timeout.unwrap_or(DEFAULT_CALL_TIMEOUT_SECONDS),
+            answer_timeout_seconds,
+            call_timeout_seconds,
             calls_per_minute,
             min_gap_seconds,
             max_calls_per_day,
@@ -471,6 +475,11 @@ fn integer(
         }
         Err(format!("{number} is not from {} to {}", range.start(), range.end()))
     })
+}
+
+/// A deadline of an attempt, which a campaign and a tenant may set.
+fn timeout(section: &Section<'_>, key: &str, problems: &mut Problems) -> Option<i64> {
+    seconds(section, key, 60..=DAY_SECONDS, problems)
 }
 
 /// A length of time in seconds.

@@ -2,10 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::commands::apply::plan::campaign_fields;
+use crate::commands::apply::plan::{campaign_fields, duration};
 use crate::commands::list::rows::{CALL_COLUMNS, ENROLLMENT_COLUMNS, call_row, enrollment_row};
 use crate::commands::telling::{instant, json_text, record_of};
 use crate::domain::call::{Decision, Evidence};
+use crate::domain::campaign::InForce;
 use crate::domain::zone::{ZoneSource, zones_of_callee};
 use crate::output::Rows;
 use crate::store::attempts::{self, Attempt};
@@ -16,7 +17,7 @@ use crate::store::events::Event;
 use crate::store::imports::{self, Import};
 use crate::store::listing::{self, Filter};
 use crate::store::runs::Run;
-use crate::store::setup::Campaign;
+use crate::store::setup::{self, Campaign};
 use crate::store::{Result, Tx};
 
 /// How many calls of a contact, and lines of the audit log, are shown.
@@ -34,8 +35,13 @@ pub(super) async fn campaign(tx: &mut Tx, campaign: &Campaign) -> Result<Shown> 
         "id": campaign.id,
         "status": if campaign.active { "active" } else { "stopped" },
     }));
+    let timeouts = timeouts(tx, campaign).await?;
     for (field, value) in campaign_fields(campaign) {
-        record.insert(field.to_owned(), value);
+        let in_force = timeouts.iter().flatten().find(|(name, _)| *name == field).map(|(_, in_force)| in_force);
+        record.insert(field.to_owned(), in_force.map_or(value, |in_force| duration(Some(in_force.seconds))));
+        if let Some(in_force) = in_force {
+            record.insert(format!("{field}_source"), json!(in_force.whose.as_str()));
+        }
     }
     let numbers = listing::campaign_numbers(tx, Some(&campaign.id)).await?.pop();
     record.extend(record_of(json!({
@@ -49,6 +55,14 @@ pub(super) async fn campaign(tx: &mut Tx, campaign: &Campaign) -> Result<Shown> 
     })));
     let audit = audit(tx, &format!("campaign:{}", campaign.full_name())).await?;
     Ok(Shown { record, parts: vec![("audit", audit)] })
+}
+
+/// The timeouts of a campaign's next attempts, where they can be known: one whose rules or tenant cannot be read makes none.
+async fn timeouts(tx: &mut Tx, campaign: &Campaign) -> Result<Option<[(&'static str, InForce); 2]>> {
+    let Some(tenant) = setup::tenant(tx, &campaign.tenant).await? else { return Ok(None) };
+    let (Ok(rules), Ok(limits)) = (campaign.rules(), tenant.settings()) else { return Ok(None) };
+    let timeouts = [("answer_timeout", rules.answer_timeout(&limits)), ("call_timeout", rules.call_timeout(&limits))];
+    Ok(Some(timeouts))
 }
 
 pub(super) async fn import(tx: &mut Tx, import: &Import) -> Result<Shown> {
