@@ -243,6 +243,96 @@ pub async fn waiting(tx: &mut Tx) -> Result<Vec<(EventState, i64, DateTime<Utc>)
     )?)
 }
 
+/// Events that could not be applied.
+#[derive(Clone, Debug, FromRow, PartialEq)]
+pub struct Stuck {
+    /// How many.
+    pub count: i64,
+    /// When the oldest came.
+    pub oldest_at: Option<DateTime<Utc>>,
+    /// Why the newest of those that were tried failed.
+    pub reason: Option<String>,
+}
+
+/// The events whose application failed, and those that came before `before` and were never tried: their server died.
+pub async fn stuck(tx: &mut Tx, before: DateTime<Utc>) -> Result<Stuck> {
+    // Both conditions on the state: SQLite uses the index only where its own condition stands in the query.
+    Ok(fetch!(
+        tx,
+        Stuck,
+        fetch_one,
+        "SELECT count(*) AS count, min(received_at) AS oldest_at,
+                (SELECT reason FROM events
+                 WHERE state IN ('pending', 'unmatched') AND state = 'pending' AND reason IS NOT NULL
+                 ORDER BY received_at DESC, id DESC LIMIT 1) AS reason
+         FROM events
+         WHERE state IN ('pending', 'unmatched') AND state = 'pending' AND (tries > 0 OR received_at < $1)",
+        before
+    )?)
+}
+
+/// How many events that came since are about nothing that is known.
+pub async fn unmatched(tx: &mut Tx, since: DateTime<Utc>) -> Result<i64> {
+    Ok(scalar!(
+        tx,
+        i64,
+        fetch_one,
+        "SELECT count(*) FROM events
+         WHERE state IN ('pending', 'unmatched') AND state = 'unmatched' AND received_at >= $1",
+        since
+    )?)
+}
+
+/// How an account's outcomes became known.
+#[derive(Clone, Copy, Debug, FromRow, PartialEq, Eq)]
+pub struct Outcomes {
+    /// Attempts that ended.
+    pub ended: i64,
+    /// Those of them of which a webhook told, first or second.
+    pub by_webhook: i64,
+}
+
+/// How the outcomes of an account's attempts that ended from `since` to `until` became known, of those claimed at or
+/// after `claimed_since`: it is by that time that an account's attempts are found.
+pub async fn outcomes(
+    tx: &mut Tx,
+    account: &str,
+    claimed_since: DateTime<Utc>,
+    since: DateTime<Utc>,
+    until: DateTime<Utc>,
+) -> Result<Outcomes> {
+    Ok(fetch!(
+        tx,
+        Outcomes,
+        fetch_one,
+        "SELECT count(*) AS ended, count(told) AS by_webhook FROM (
+             SELECT CASE WHEN EXISTS (SELECT 1 FROM events e WHERE e.attempt_id = a.id
+                                      AND e.state IN ('applied', 'ignored') AND e.source IN ('vapi', 'call-status'))
+                         THEN 1 END AS told
+             FROM attempts a
+             WHERE a.account = $1 AND a.claimed_at >= $2 AND a.state = 'ended' AND a.ended_at >= $3 AND a.ended_at <= $4
+         ) AS ended",
+        account,
+        claimed_since,
+        since,
+        until
+    )?)
+}
+
+/// Whether a webhook told of any of an account's attempts claimed at or after `claimed_since`.
+pub async fn told_of_any(tx: &mut Tx, account: &str, claimed_since: DateTime<Utc>) -> Result<bool> {
+    Ok(scalar!(
+        tx,
+        bool,
+        fetch_one,
+        "SELECT EXISTS (SELECT 1 FROM attempts a JOIN events e ON e.attempt_id = a.id
+                        WHERE a.account = $1 AND a.claimed_at >= $2
+                          AND e.state IN ('applied', 'ignored') AND e.source IN ('vapi', 'call-status'))",
+        account,
+        claimed_since
+    )?)
+}
+
 /// Events, newest first. Those about calls of a tenant or campaign, or to a phone, where the filter says so.
 pub async fn list(tx: &mut Tx, filter: &Filter) -> Result<Vec<Event>> {
     Ok(dynamic!(

@@ -4,6 +4,7 @@ mod abuse;
 mod admin;
 mod call_status;
 mod cron;
+mod doctor;
 mod inbox;
 mod lost_webhooks;
 pub(crate) mod under_load;

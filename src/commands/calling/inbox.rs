@@ -20,7 +20,7 @@ use crate::store::events::{self, Event};
 use crate::store::{self, Tx};
 
 /// For how long what matches nothing is tried again by itself: an attempt whose answer was lost is given up after a day.
-const MATCH_WITHIN: TimeDelta = TimeDelta::hours(48);
+pub const MATCH_WITHIN: TimeDelta = TimeDelta::hours(48);
 /// The most waiting events that one run looks at.
 const MOST_AT_ONCE: i64 = 1000;
 /// The most field names, and characters of each, that are kept for the log.

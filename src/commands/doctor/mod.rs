@@ -6,6 +6,7 @@
 mod accounts;
 mod campaigns;
 mod machine;
+mod webhooks;
 mod work;
 
 use anyhow::Result;
@@ -34,8 +35,8 @@ Examples:
 
 Each row, in every format, is {check, verdict: ok|warning|problem, what, hint}; the database comes first. Checks:
 database, schema, settings, clock, configuration, env_file, zone_data, account:NAME, pause, campaigns,
-campaign:TENANT/NAME, purpose:TENANT/NAME, unknown_attempts, preferred_times, process-calls, sweep-timeouts,
-collect-outcomes, finding:KIND.
+campaign:TENANT/NAME, purpose:TENANT/NAME, unknown_attempts, preferred_times, webhooks:NAME, inbox, process-calls,
+sweep-timeouts, collect-outcomes, finding:KIND.
 
 Exit codes: 0 all is well; 3 warnings or problems; 6 configuration, credentials, database, schema or clock are wrong;
 7 the database or, with --online, a provider cannot be reached.";
@@ -124,6 +125,8 @@ async fn look(app: &App, db: &Db, args: &Args, now: DateTime<Utc>, report: &mut 
     work::pauses(&mut tx, report).await?;
     let any_active = campaigns::check(&mut tx, now, report).await?;
     work::attempts(&mut tx, now, report).await?;
+    webhooks::outcomes(app, &mut tx, &accounts, now, report).await?;
+    webhooks::inbox(&mut tx, now, report).await?;
     work::runs(app, &mut tx, any_active, now, report).await?;
     work::findings(&mut tx, report).await?;
     Ok(())

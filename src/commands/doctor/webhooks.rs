@@ -1,0 +1,98 @@
+//! Webhooks: whether they come, whether they are applied, and whether they can reach us.
+
+use anyhow::Result;
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::Report;
+use crate::app::App;
+use crate::commands::calling::inbox::MATCH_WITHIN;
+use crate::commands::explain::evidence::length;
+use crate::store::setup::Account;
+use crate::store::{Tx, events};
+
+/// The span in which outcomes are counted.
+const COUNTED_HOURS: i64 = 24;
+/// An attempt is over within two days of being claimed: it is unknown for a day, or its deadlines pass.
+const OVER_WITHIN: TimeDelta = TimeDelta::days(2);
+/// Whoever was told of by webhook within this span should go on being told of.
+const REMEMBERED: TimeDelta = TimeDelta::days(7);
+/// An event is applied right after it is stored; one that waits this long was left behind by a server that died.
+const APPLIED_WITHIN: TimeDelta = TimeDelta::minutes(5);
+
+/// Counts, for each account, of how many outcomes a webhook told.
+pub(super) async fn outcomes(
+    app: &App,
+    tx: &mut Tx,
+    accounts: &[Account],
+    now: DateTime<Utc>,
+    report: &mut Report,
+) -> Result<()> {
+    for account in accounts {
+        // What cannot be read is told about the account itself.
+        let Ok(settings) = account.settings() else { continue };
+        let check = format!("webhooks:{}", account.name);
+        let since = now - TimeDelta::hours(COUNTED_HOURS);
+        let seen = events::outcomes(tx, &account.name, since - OVER_WITHIN, since, now).await?;
+        let counted = format!("{} of {} outcomes came by webhook in {COUNTED_HOURS} h", seen.by_webhook, seen.ended);
+        if seen.by_webhook > 0 {
+            report.ok(&check, counted);
+            continue;
+        }
+        let is_expected =
+            settings.webhook_secret.is_some() || events::told_of_any(tx, &account.name, now - REMEMBERED).await?;
+        if !is_expected {
+            report.ok(&check, "none are set up (webhook_secret): outcomes are learned by polling alone");
+        } else if seen.ended == 0 {
+            report.ok(&check, format!("no call ended in {COUNTED_HOURS} h"));
+        } else {
+            report.warning(&check, format!("{counted}: they are learned by polling alone"), address_hint(app, account));
+        }
+    }
+    Ok(())
+}
+
+/// Where the provider is told where to send webhooks.
+fn address_hint(app: &App, account: &Account) -> String {
+    let base = app.config.public_url.as_deref();
+    let first = if base.is_some() { "" } else { "set public_url in callops.toml; " };
+    format!(
+        "{first}give the assistants at {} the server URL {}/api/vapi/webhook/{}, with the account's webhook_secret, and \
+         the messages status-update and end-of-call-report; see that `callops serve` runs",
+        account.provider,
+        base.unwrap_or("PUBLIC_URL"),
+        account.name
+    )
+}
+
+/// Looks at the webhooks that were stored and not applied.
+pub(super) async fn inbox(tx: &mut Tx, now: DateTime<Utc>, report: &mut Report) -> Result<()> {
+    let stuck = events::stuck(tx, now - APPLIED_WITHIN).await?;
+    let unmatched = events::unmatched(tx, now - MATCH_WITHIN).await?;
+    if let (Some(oldest_at), 1..) = (stuck.oldest_at, stuck.count) {
+        report.warning(
+            "inbox",
+            format!(
+                "{} could not be applied, the oldest waits for {}: {}",
+                stuck.count,
+                length((now - oldest_at).num_seconds()),
+                stuck.reason.as_deref().unwrap_or("they were never tried")
+            ),
+            "`callops list events --status pending` shows them; mend what the reason says, then `callops replay-events \
+             --pending`",
+        );
+    }
+    if unmatched > 0 {
+        // Mostly calls of somebody else at the same provider.
+        report.ok(
+            "inbox",
+            format!(
+                "{unmatched} of the last {} h are about no call that is known: `callops list events --status unmatched` \
+                 shows them, `callops replay-events --unmatched` tries them once more",
+                MATCH_WITHIN.num_hours()
+            ),
+        );
+    } else if stuck.count == 0 {
+        report.ok("inbox", "no webhook waits");
+    }
+    Ok(())
+}

@@ -1,0 +1,135 @@
+//! What `doctor` says of webhooks: whether they come, whether they are applied, whether they can reach us.
+
+use callops::domain::campaign::AccountSettings;
+use callops::store::Tx;
+use chrono::TimeDelta;
+use serde_json::{Value, json};
+
+use super::{ADA, BOB, Serving, VARIABLES, WEBHOOK_SECRET, attempt_to, begin, put_account};
+use crate::common::on_both_databases;
+use crate::common::story::Story;
+
+/// The rows of one check, as verdict, words and hint.
+fn said(story: &Story, check: &str, args: &[&str]) -> Vec<(String, String, String)> {
+    let args: Vec<&str> = ["doctor", "--format", "json"].iter().chain(args).copied().collect();
+    let rows = story.spawn_with(VARIABLES, &args).wait().json();
+    let text = |row: &Value, key: &str| row[key].as_str().unwrap_or_default().to_owned();
+    let rows = rows.as_array().expect("rows").iter().filter(|row| row["check"] == check);
+    rows.map(|row| (text(row, "verdict"), text(row, "what"), text(row, "hint"))).collect()
+}
+
+/// The only row of a check, as verdict and words.
+fn only(story: &Story, check: &str) -> (String, String) {
+    let mut rows = said(story, check, &[]);
+    assert_eq!(rows.len(), 1, "{rows:?}");
+    let (verdict, what, hint) = rows.remove(0);
+    assert_eq!(verdict == "ok", hint.is_empty(), "every fault has a hint: {what}");
+    (verdict, what)
+}
+
+fn ok(what: &str) -> (String, String) {
+    ("ok".to_owned(), what.to_owned())
+}
+
+async fn sql(story: &Story, statement: &'static str) {
+    story
+        .write(async |tx| {
+            match tx {
+                Tx::Sqlite(tx) => sqlx::query(statement).execute(&mut **tx).await.map(|_| ())?,
+                Tx::Postgres(tx) => sqlx::query(statement).execute(&mut **tx).await.map(|_| ())?,
+            }
+            Ok(())
+        })
+        .await;
+}
+
+/// Calls everybody who is due, and learns the ends by asking.
+async fn call_and_poll(story: &Story) {
+    story.process(&[]).await;
+    story.wait(TimeDelta::minutes(30));
+    story.collect().await;
+}
+
+on_both_databases! {
+    async fn outcomes_that_no_webhook_told_are_counted(db) {
+        let story = begin(db, &[ADA, BOB]).await;
+        let settings = |secret: Option<&str>| AccountSettings {
+            api_key: "env:ACME_KEY".to_owned(),
+            webhook_secret: secret.map(str::to_owned),
+            webhook_signature: None,
+            base_url: Some(story.sandbox.url()),
+        };
+        put_account(&story, "plain-vapi", settings(None)).await;
+        for phone in [ADA, BOB] {
+            story.script(phone, json!(["customer-ended-call", "customer-ended-call", "customer-ended-call"])).await;
+        }
+        assert_eq!(only(&story, "webhooks:acme-vapi"), ok("no call ended in 24 h"));
+        let polling_alone = ok("none are set up (webhook_secret): outcomes are learned by polling alone");
+        assert_eq!(only(&story, "webhooks:plain-vapi"), polling_alone);
+
+        call_and_poll(&story).await;
+        let rows = said(&story, "webhooks:acme-vapi", &[]);
+        let (verdict, what, hint) = &rows[0];
+        assert_eq!(verdict, "warning");
+        assert_eq!(what, "0 of 2 outcomes came by webhook in 24 h: they are learned by polling alone");
+        assert!(hint.contains("set public_url") && hint.contains("/api/vapi/webhook/acme-vapi"), "{hint}");
+        assert_eq!(only(&story, "webhooks:other-vapi"), ok("no call ended in 24 h"), "each account for itself");
+
+        // One that comes after the poll came all the same.
+        let serving = Serving::start(&story);
+        let attempt = attempt_to(&story, ADA).await;
+        let call = json!({"id": attempt.provider_call_id, "orgId": "org-sandbox", "name": attempt.id});
+        let message = json!({"type": "end-of-call-report", "endedReason": "customer-ended-call", "call": call});
+        for _ in 0..2 {
+            assert_eq!(serving.message(message.clone()).await.0, 200);
+        }
+        serving.end();
+        assert_eq!(only(&story, "webhooks:acme-vapi"), ok("1 of 2 outcomes came by webhook in 24 h"));
+
+        story.wait_until("2026-11-17T15:31:00Z");
+        assert_eq!(only(&story, "webhooks:acme-vapi"), ok("no call ended in 24 h"));
+        // Who told us last week and is silent now is missed, with a secret or without.
+        put_account(&story, "acme-vapi", settings(None)).await;
+        call_and_poll(&story).await;
+        let (verdict, what) = only(&story, "webhooks:acme-vapi");
+        assert!(verdict == "warning" && what.starts_with("0 of 2 outcomes"), "{verdict}: {what}");
+        story.wait_until("2026-11-26T15:31:00Z");
+        call_and_poll(&story).await;
+        assert_eq!(only(&story, "webhooks:acme-vapi"), polling_alone);
+    }
+
+    async fn an_inbox_in_which_something_is_stuck_is_a_warning(db) {
+        let story = begin(db, &[ADA]).await;
+        assert_eq!(only(&story, "inbox"), ok("no webhook waits"));
+        call_and_poll(&story).await;
+        let attempt = attempt_to(&story, ADA).await;
+        let serving = Serving::start(&story);
+        sql(&story, "ALTER TABLE campaigns RENAME TO campaigns_away").await;
+        serving.report(WEBHOOK_SECRET, &json!({"reminder_id": attempt.id, "event_type": "call_completed"})).await;
+        sql(&story, "ALTER TABLE campaigns_away RENAME TO campaigns").await;
+        serving.report(WEBHOOK_SECRET, &json!({"reminder_id": "unknown", "event_type": "call_answered"})).await;
+        serving.end();
+        story.wait(TimeDelta::minutes(3));
+        let rows = said(&story, "inbox", &[]);
+        let (verdict, what, hint) = &rows[0];
+        assert_eq!(verdict, "warning");
+        assert!(what.starts_with("1 could not be applied, the oldest waits for 2m ") || what.starts_with("1 could not be applied, the oldest waits for 3m"), "{what}");
+        assert!(what.contains("campaigns"), "the reason: {what}");
+        assert!(hint.contains("list events --status pending") && hint.contains("replay-events --pending"), "{hint}");
+        let (verdict, what, _) = &rows[1];
+        assert!(verdict == "ok" && what.starts_with("1 of the last 48 h are about no call"), "{verdict}: {what}");
+        let (verdict, what) = only(&story, "webhooks:acme-vapi");
+        assert!(verdict == "warning" && what.starts_with("0 of 1"), "what is not applied has told nothing: {what}");
+
+        // One that is just being applied is not stuck; one that was left so is.
+        sql(&story, "UPDATE events SET tries = 0, reason = NULL WHERE state = 'pending'").await;
+        assert_eq!(said(&story, "inbox", &[]).len(), 1);
+        story.wait(TimeDelta::minutes(3));
+        let rows = said(&story, "inbox", &[]);
+        assert!(rows[0].1.ends_with("they were never tried"), "{rows:?}");
+
+        story.run(&["replay-events", "--pending"]).success();
+        story.wait(TimeDelta::hours(48));
+        assert_eq!(only(&story, "inbox"), ok("no webhook waits"));
+    }
+}
