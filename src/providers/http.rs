@@ -7,7 +7,7 @@ use std::sync::{Arc, Once, OnceLock};
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
-use reqwest::header::{DATE, HeaderMap, HeaderName, RETRY_AFTER};
+use reqwest::header::{DATE, HeaderMap, HeaderName, LOCATION, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder};
 
 pub use self::last_look::LastLook;
@@ -107,6 +107,8 @@ pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) date: Option<DateTime<Utc>>,
     pub(super) retry_after: Option<Duration>,
+    /// Where a redirect leads.
+    pub(super) location: Option<String>,
     pub(super) body: Vec<u8>,
 }
 
@@ -144,6 +146,7 @@ pub(super) async fn exchange(request: RequestBuilder) -> Result<Answer, NoAnswer
     let status = response.status().as_u16();
     let date = date_of(response.headers());
     let retry_after = header(response.headers(), &RETRY_AFTER).and_then(|text| parse_retry_after(text, date));
+    let location = header(response.headers(), &LOCATION).map(str::to_owned);
     let mut body = Vec::new();
     loop {
         match response.chunk().await {
@@ -152,7 +155,7 @@ pub(super) async fn exchange(request: RequestBuilder) -> Result<Answer, NoAnswer
                 return Err(NoAnswer::Lost { reason, timed_out: false, date });
             }
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Ok(None) => return Ok(Answer { status, date, retry_after, body }),
+            Ok(None) => return Ok(Answer { status, date, retry_after, location, body }),
             Err(error) => {
                 let reason = format!("the answer of status {status} broke off: {}", chain(&error));
                 return Err(NoAnswer::Lost { reason, timed_out: error.is_timeout(), date });

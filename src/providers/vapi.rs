@@ -464,7 +464,7 @@ mod tests {
     }
 
     fn judged(status: u16, body: &str) -> DialAnswer {
-        judge(&Answer { status, date: None, retry_after: None, body: body.as_bytes().to_vec() })
+        judge(&Answer { status, date: None, retry_after: None, location: None, body: body.as_bytes().to_vec() })
     }
 
     #[test]

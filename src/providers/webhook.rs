@@ -1,9 +1,9 @@
-//! The other end of our own `call-status` webhook: delivers what an agent reports.
+//! The other end of our own webhooks: delivers what an agent reports, and tries whether anybody is there.
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::http::{Http, NoAnswer, exchange};
+use super::http::{Http, NoAnswer, chain, exchange};
 use crate::domain::secret::Secret;
 use crate::domain::signature::callops::{SIGNATURE_HEADER, TIMESTAMP_HEADER, sign};
 
@@ -76,5 +76,40 @@ pub async fn deliver(
         (status, _) => {
             Err(NotDelivered::Later(format!("the server answers with status {status}: {}", answer.excerpt())))
         }
+    }
+}
+
+/// What an address says to somebody without a signature.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Knock {
+    /// It answers.
+    Answered {
+        /// HTTP status.
+        status: u16,
+        /// Where it leads instead.
+        location: Option<String>,
+        /// Whether it is `serve` that asks for a signature. A proxy that asks for a password has the same status.
+        is_serve: bool,
+    },
+    /// It cannot be reached: no such name, no connection, no certificate that is trusted.
+    NotConnected(String),
+    /// It did not answer to the end.
+    Silent(String),
+}
+
+/// Sends an empty object without a signature, once, which `serve` refuses with 401 before it reads or stores anything.
+pub async fn knock(http: &Http, url: &str) -> Knock {
+    let client = match http.client(url) {
+        Ok(client) => client,
+        Err(error) => return Knock::NotConnected(chain(&error)),
+    };
+    match exchange(client.post(url).header("content-type", "application/json").body("{}")).await {
+        Ok(answer) => {
+            let said: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+            let is_serve = answer.status == 401 && said == json!({"error": "unauthorized"});
+            Knock::Answered { status: answer.status, location: answer.location, is_serve }
+        }
+        Err(NoAnswer::NotConnected { reason }) => Knock::NotConnected(reason),
+        Err(NoAnswer::Lost { reason, .. }) => Knock::Silent(reason),
     }
 }

@@ -6,6 +6,7 @@
 mod accounts;
 mod campaigns;
 mod machine;
+mod public_url;
 mod webhooks;
 mod work;
 
@@ -22,7 +23,7 @@ use crate::store::{Db, control};
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct Args {
-    /// Ask each account's provider, too: one harmless read
+    /// Ask each account's provider, too, by harmless reads, and try whether webhooks would reach `serve` at public_url
     #[arg(long)]
     pub online: bool,
 }
@@ -34,7 +35,7 @@ Examples:
   callops doctor --format json | jq '.[] | select(.verdict != \"ok\")'
 
 Each row, in every format, is {check, verdict: ok|warning|problem, what, hint}; the database comes first. Checks:
-database, schema, settings, clock, configuration, env_file, zone_data, account:NAME, pause, campaigns,
+database, schema, settings, clock, configuration, env_file, zone_data, public_url, account:NAME, pause, campaigns,
 campaign:TENANT/NAME, purpose:TENANT/NAME, unknown_attempts, preferred_times, webhooks:NAME, inbox, process-calls,
 sweep-timeouts, collect-outcomes, finding:KIND.
 
@@ -101,6 +102,9 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let db = machine::database(app, &mut report).await;
     machine::configuration(app, &mut report);
     machine::zone_data(now, &mut report);
+    if args.online {
+        public_url::check(app, &mut report).await;
+    }
     if let Some(db) = &db {
         // What was found so far is worth more than the error that ends it.
         if let Err(error) = look(app, db, &args, now, &mut report).await {

@@ -1,11 +1,17 @@
 //! What `doctor` says of webhooks: whether they come, whether they are applied, whether they can reach us.
 
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::http::header::LOCATION;
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use callops::domain::campaign::AccountSettings;
 use callops::store::Tx;
 use chrono::TimeDelta;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 
-use super::{ADA, BOB, Serving, VARIABLES, WEBHOOK_SECRET, attempt_to, begin, put_account};
+use super::{ADA, BOB, Serving, VARIABLES, WEBHOOK_SECRET, attempt_to, begin, events, put_account};
 use crate::common::on_both_databases;
 use crate::common::story::Story;
 
@@ -41,6 +47,22 @@ async fn sql(story: &Story, statement: &'static str) {
             Ok(())
         })
         .await;
+}
+
+/// Somebody who answers every request with this status, or never. Yields his address, and what he was asked.
+async fn answering(status: Option<u16>) -> (String, Arc<Mutex<Vec<String>>>) {
+    let requests = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&requests);
+    let router = Router::new().fallback(async move |method: Method, uri: Uri, headers: HeaderMap, body: String| {
+        assert!(!headers.keys().any(|name| name.as_str().contains("signature")), "{headers:?}");
+        seen.lock().expect("the requests").push(format!("{method} {} {body}", uri.path()));
+        let Some(status) = status else { return std::future::pending().await };
+        (StatusCode::from_u16(status).expect("a status"), [(LOCATION, "https://elsewhere.example/")])
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (url, requests)
 }
 
 /// Calls everybody who is due, and learns the ends by asking.
@@ -131,5 +153,63 @@ on_both_databases! {
         story.run(&["replay-events", "--pending"]).success();
         story.wait(TimeDelta::hours(48));
         assert_eq!(only(&story, "inbox"), ok("no webhook waits"));
+    }
+
+    async fn an_address_at_which_serve_answers_is_told_from_all_others(db) {
+        let story = begin(db, &[]).await;
+        let configure = |url: &str| {
+            story.scratch().write("callops.toml", &format!("public_url = \"{url}\"\nrequest_timeout = \"1s\"\n"));
+        };
+        assert!(said(&story, "public_url", &["--online"]).is_empty(), "none is set");
+        let serving = Serving::start(&story);
+        configure(&serving.url);
+        assert!(said(&story, "public_url", &[]).is_empty(), "only --online asks");
+        let rows = said(&story, "public_url", &["--online"]);
+        for path in ["/api/webhooks/call-status", "/api/vapi/webhook"] {
+            let expected = format!("{}{path} asks for a signature, as it should", serving.url);
+            assert!(rows.iter().any(|(verdict, what, _)| verdict == "ok" && *what == expected), "{rows:?}");
+        }
+        assert_eq!(rows.len(), 2);
+        assert!(events(&story).is_empty(), "nothing is stored");
+
+        // A proxy that takes the first part of the path away.
+        configure(&format!("{}/callops", serving.url));
+        let rows = said(&story, "public_url", &["--online"]);
+        assert!(rows.iter().all(|(verdict, what, _)| verdict == "warning" && what.contains("something else answers")), "{rows:?}");
+        let url = serving.url.clone();
+        serving.end();
+        configure(&url);
+        let rows = said(&story, "public_url", &["--online"]);
+        assert!(rows.len() == 1 && rows[0].1.contains("no connection from this machine") && rows[0].2.contains("firewall"), "{rows:?}");
+
+        for (status, words, advice) in [
+            (200, "somebody answers without asking for a signature (status 200)", "it is not `callops serve`"),
+            (204, "somebody answers without asking for a signature (status 204)", "it is not `callops serve`"),
+            (302, "it leads elsewhere (status 302, to https://elsewhere.example/)", "senders do not follow"),
+            (401, "turned away before they reach `callops serve` (status 401)", "firewall"),
+            (403, "turned away before they reach `callops serve` (status 403)", "firewall"),
+            (404, "something else answers there (status 404)", "the path in the proxy"),
+            (500, "it answers with status 500", "the log of `callops serve`"),
+            (502, "nobody answers behind the proxy (status 502)", "`callops serve` runs"),
+        ] {
+            let (url, requests) = answering(Some(status)).await;
+            configure(&url);
+            let rows = said(&story, "public_url", &["--online"]);
+            assert_eq!(rows.len(), 2, "{rows:?}");
+            for (verdict, what, hint) in &rows {
+                assert!(verdict == "warning" && what.contains(words) && hint.contains(advice), "{status}: {what}: {hint}");
+            }
+            let posts = ["POST /api/webhooks/call-status {}", "POST /api/vapi/webhook {}"];
+            assert_eq!(*requests.lock().expect("the requests"), posts, "once each, and no redirect is followed");
+        }
+        let (url, requests) = answering(Some(401)).await;
+        configure(&url.replace("http:", "https:"));
+        let rows = said(&story, "public_url", &["--online"]);
+        assert!(rows.len() == 1 && rows[0].1.contains("no connection") && rows[0].2.contains("certificate"), "{rows:?}");
+        assert!(requests.lock().expect("the requests").is_empty());
+        let (url, _) = answering(None).await;
+        configure(&url);
+        let rows = said(&story, "public_url", &["--online"]);
+        assert!(rows.len() == 1 && rows[0].0 == "warning" && rows[0].1.contains("no answer: timed out"), "{rows:?}");
     }
 }
