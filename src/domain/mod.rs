@@ -1,5 +1,6 @@
 //! The rules of calling people: pure values and functions, with no clock, environment or input and output.
 
+pub mod agent;
 pub mod call;
 pub mod call_status;
 pub mod campaign;

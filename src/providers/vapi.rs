@@ -1,5 +1,6 @@
 //! Vapi: places calls and reads what became of them.
 
+mod assistant;
 mod ended_reason;
 pub mod webhook;
 
@@ -130,7 +131,7 @@ impl Vapi {
     /// # Errors
     /// When the answer is no record, or there is none.
     pub async fn get(&self, id: &str) -> Result<Option<CallReport>, ReadError> {
-        let Some(path) = call_path(id) else { return Ok(None) };
+        let Some(path) = id_path("/call", id) else { return Ok(None) };
         let request = self.send(Method::GET, &path).map_err(|error| unbuilt(&error))?;
         found(read(request).await).and_then(|answer| answer.map(|answer| one_report(&answer)).transpose())
     }
@@ -141,7 +142,7 @@ impl Vapi {
     /// # Errors
     /// When the answer is no record, or there is none: the call may be deleted nevertheless.
     pub async fn delete(&self, id: &str) -> Result<Option<CallReport>, ReadError> {
-        let Some(path) = call_path(id) else { return Ok(None) };
+        let Some(path) = id_path("/call", id) else { return Ok(None) };
         let request = self.send(Method::DELETE, &path).map_err(|error| unbuilt(&error))?;
         // The contract demands a body; a list of ids in it would take the place of the id in the path.
         let request = request.json(&json!({}));
@@ -406,10 +407,10 @@ fn instant(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
-/// The path of a call; none for what cannot be an id, so that nothing else is ever reached through one.
-fn call_path(id: &str) -> Option<String> {
+/// The path of one thing; none for what cannot be an id, so that nothing else is ever reached through one.
+fn id_path(kind: &str, id: &str) -> Option<String> {
     let is_id = !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
-    is_id.then(|| format!("/call/{id}"))
+    is_id.then(|| format!("{kind}/{id}"))
 }
 
 #[cfg(test)]

@@ -233,6 +233,12 @@ pub(super) fn parse_filter(query: Vec<(String, String)>) -> Result<Filter, Vec<S
     if errors.is_empty() { Ok(filter) } else { Err(errors) }
 }
 
+/// One thing by its id takes no filter.
+pub(super) fn refuse_query(query: &[(String, String)]) -> Result<(), Vec<String>> {
+    let errors: Vec<String> = query.iter().map(|(key, _)| format!("property {key} should not exist")).collect();
+    if errors.is_empty() { Ok(()) } else { Err(errors) }
+}
+
 fn bound<'a>(filter: &'a mut Filter, key: &str) -> Option<&'a mut Option<DateTime<Utc>>> {
     let (between, end): (&mut Between, _) = match (key.strip_prefix("createdAt"), key.strip_prefix("updatedAt")) {
         (Some(end), _) => (&mut filter.created, end),
@@ -295,5 +301,8 @@ mod tests {
         assert_eq!(parse("limit", "1001").unwrap_err(), ["limit must not be greater than 1000"]);
         assert_eq!(parse("name", "x").unwrap_err(), ["property name should not exist"]);
         assert!(parse("createdAtGe", "yesterday").is_err());
+        assert_eq!(refuse_query(&[]), Ok(()));
+        let errors = refuse_query(&[("limit".to_owned(), "1".to_owned())]).unwrap_err();
+        assert_eq!(errors, ["property limit should not exist"]);
     }
 }

@@ -6,7 +6,8 @@
 //! that whatever a client does afterwards the ledger errs on the side of convicting. A call that waits (for a free
 //! line, or until its `earliestAt`) enters when it rings, and never if it is deleted before.
 //!
-//! Besides Vapi's own paths there are, without a key:
+//! Every assistant and every line is there (`GET /assistant/{id}`, `GET /phone-number/{id}`); an assistant's `server` is
+//! whom the stand-in tells. Besides Vapi's own paths there are, without a key:
 //!
 //! | path | |
 //! |---|---|

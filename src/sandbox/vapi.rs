@@ -10,14 +10,18 @@ use axum::routing::get;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-use super::contract::{parse_create, parse_filter};
+use super::contract::{parse_create, parse_filter, refuse_query};
 use super::faults::{Fault, Over, Picked};
 use super::reply::{Manner, Reply};
 use super::state::Taking;
 use super::{Inner, Sandbox};
 
 pub(super) fn routes() -> Router<Sandbox> {
-    Router::new().route("/call", get(list).post(create)).route("/call/{id}", get(read).delete(erase).patch(rename))
+    Router::new()
+        .route("/call", get(list).post(create))
+        .route("/call/{id}", get(read).delete(erase).patch(rename))
+        .route("/assistant/{id}", get(assistant))
+        .route("/phone-number/{id}", get(phone_number))
 }
 
 /// A request that came in, as far as everything that can go wrong needs to know it.
@@ -226,4 +230,51 @@ async fn rename(
         renamed.map(|record| Reply::json(200, record)).ok_or_else(|| not_found(&id))
     };
     sandbox.handle(incoming, act).await
+}
+
+/// Every assistant exists, and tells whom the sandbox tells.
+async fn assistant(
+    State(sandbox): State<Sandbox>,
+    Path(id): Path<String>,
+    Query(query): Query<Vec<(String, String)>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    let incoming = Incoming { method: &method, uri: &uri, headers: &headers, body: &[] };
+    let act = |inner: &mut Inner, org: &str, _: &Picked| {
+        refuse_query(&query).map_err(|errors| Reply::error(400, &json!(errors)))?;
+        let mut record = saved(&id, org);
+        if let Some(webhook) = &inner.outbox.webhook {
+            record["server"] = json!({"url": webhook.url});
+            record["serverMessages"] = json!(["status-update", "end-of-call-report"]);
+        }
+        Ok(Reply::json(200, record))
+    };
+    sandbox.handle(incoming, act).await
+}
+
+/// Every line exists.
+async fn phone_number(
+    State(sandbox): State<Sandbox>,
+    Path(id): Path<String>,
+    Query(query): Query<Vec<(String, String)>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    let incoming = Incoming { method: &method, uri: &uri, headers: &headers, body: &[] };
+    let act = |_: &mut Inner, org: &str, _: &Picked| {
+        refuse_query(&query).map_err(|errors| Reply::error(400, &json!(errors)))?;
+        let mut record = saved(&id, org);
+        record["provider"] = json!("vapi");
+        record["status"] = json!("active");
+        Ok(Reply::json(200, record))
+    };
+    sandbox.handle(incoming, act).await
+}
+
+/// What everything that is saved at the service has.
+fn saved(id: &str, org: &str) -> Value {
+    json!({"id": id, "orgId": org, "createdAt": "2026-01-01T00:00:00.000Z", "updatedAt": "2026-01-01T00:00:00.000Z"})
 }

@@ -97,6 +97,25 @@ async fn naive_run(url: &str, phones: &[&str], timeout: Duration) {
 }
 
 #[tokio::test]
+async fn assistants_and_lines_are_there_and_assistants_tell_whom_it_tells() {
+    let sandbox = start(settings()).await;
+    let api = Api::new(&sandbox);
+    let assistant = api.get("/assistant/any").await;
+    assert_eq!((&assistant["id"], &assistant["orgId"]), (&json!("any"), &json!("org-sandbox")));
+    assert_eq!(assistant["server"], Value::Null);
+    sandbox.set_webhook(Some(callops::sandbox::Webhook::new("http://127.0.0.1:9/hook", "secret"))).unwrap();
+    assert_eq!(api.get("/assistant/any").await["server"], json!({"url": "http://127.0.0.1:9/hook"}));
+    let line = api.get("/phone-number/line").await;
+    for required in ["provider", "id", "orgId", "createdAt", "updatedAt"] {
+        assert!(line[required].is_string(), "{required}: {line}");
+    }
+    for path in ["/assistant/any", "/phone-number/line"] {
+        assert_eq!(api.send("GET", &format!("{path}?limit=1"), None).await.0, 400);
+        assert_eq!(Api { key: "wrong", ..Api::new(&sandbox) }.send("GET", path, None).await.0, 401);
+    }
+}
+
+#[tokio::test]
 async fn the_ledger_convicts_a_client_that_retries_on_timeout() {
     let sandbox = start(settings()).await;
     sandbox.add_faults(json!({"kind": "delay_answer", "ms": 5000, "match": {"nth": 2}})).unwrap();

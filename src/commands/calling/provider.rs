@@ -6,6 +6,8 @@ use chrono::{DateTime, Utc};
 
 use crate::app::App;
 use crate::clock::Clock;
+use crate::domain::agent::AgentReport;
+use crate::domain::campaign::Rules;
 use crate::domain::dial::{CallReport, DialRequest, DialResult};
 use crate::domain::secret_ref::SecretRef;
 use crate::error::Failure;
@@ -120,6 +122,18 @@ impl Provider {
     pub async fn take_back(&self, provider_call_id: &str) -> Result<Option<CallReport>, ReadError> {
         match self {
             Self::Vapi(vapi) => vapi.delete(provider_call_id).await,
+        }
+    }
+
+    /// What the provider has of the agent and line of a campaign.
+    ///
+    /// # Errors
+    /// When there is no usable answer.
+    pub async fn agent(&self, rules: &Rules) -> Result<AgentReport, ReadError> {
+        match self {
+            Self::Vapi(vapi) => {
+                vapi.agent(rules.agent_id().unwrap_or_default(), rules.line().unwrap_or_default()).await
+            }
         }
     }
 

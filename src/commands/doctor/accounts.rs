@@ -11,7 +11,7 @@ use crate::error::{Exit, Failure};
 use crate::providers::http::ReadError;
 use crate::store::setup::Account;
 
-/// Looks at one account; with `online`, its provider is asked one harmless question.
+/// Looks at one account; with `online`, its provider is asked one harmless question. Yields the provider that answered.
 pub(super) async fn check(
     app: &App,
     account: &Account,
@@ -19,15 +19,21 @@ pub(super) async fn check(
     online: bool,
     now: DateTime<Utc>,
     report: &mut Report,
-) {
+) -> Option<Provider> {
     let check = format!("account:{}", account.name);
     let provider = match Provider::of_account(app, account, is_rehearsal).await {
         Ok(provider) => provider,
-        Err(error) => return report.error(&check, &error),
+        Err(error) => {
+            report.error(&check, &error);
+            return None;
+        }
     };
     let webhook = match webhook_secret(app, account) {
         Ok(webhook) => webhook,
-        Err(error) => return report.error(&check, &error),
+        Err(error) => {
+            report.error(&check, &error);
+            return None;
+        }
     };
     if let Some(until) = account.held_until.filter(|until| *until > now) {
         report.warning(
@@ -47,37 +53,44 @@ pub(super) async fn check(
     };
     let key = format!("{}: the key can be read, {webhook}; {organisation}", account.provider);
     if !online {
-        return report.ok(&check, format!("{key}; the provider was not asked (--online)"));
+        report.ok(&check, format!("{key}; the provider was not asked (--online)"));
+        return None;
     }
     match provider.probe().await {
-        Err(error) => report.problem(
-            match error {
-                ReadError::Unauthorized { .. } => Exit::Configuration,
-                ReadError::Unreachable { .. } | ReadError::RateLimited { .. } => Exit::Unreachable,
-                _ => Exit::Findings,
-            },
-            &check,
-            format!("{key}; {error}"),
-            "try the key in the provider's dashboard, and its address from this machine",
-        ),
+        Err(error) => {
+            report.problem(
+                match error {
+                    ReadError::Unauthorized { .. } => Exit::Configuration,
+                    ReadError::Unreachable { .. } | ReadError::RateLimited { .. } => Exit::Unreachable,
+                    _ => Exit::Findings,
+                },
+                &check,
+                format!("{key}; {error}"),
+                "try the key in the provider's dashboard, and its address from this machine",
+            );
+            None
+        }
         Ok(probe) => {
             if let (Some(known), Some(found)) = (&account.org_id, &probe.org_id)
                 && known != found
             {
-                return report.problem(
+                report.problem(
                     Exit::Configuration,
                     &check,
                     format!("the key is one of organisation {found}, and calls were placed with one of {known}"),
                     "put the former key back: unknown calls of the other organisation cannot be settled with this one",
                 );
+                return None;
             }
             // A moved clock is nobody's.
             if let Some(theirs) = probe.date.filter(|_| !app.clock.is_shifted())
                 && let Err(error) = check_skew("the provider", theirs, app.clock.now())
             {
-                return report.error(&check, &error);
+                report.error(&check, &error);
+                return None;
             }
             report.ok(&check, format!("{key}; the provider answers"));
+            Some(provider)
         }
     }
 }

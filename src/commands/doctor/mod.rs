@@ -4,6 +4,7 @@
 //! the broken thing is a row of its own.
 
 mod accounts;
+mod agents;
 mod campaigns;
 mod machine;
 mod public_url;
@@ -14,16 +15,17 @@ use anyhow::Result;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
+use self::agents::Reachable;
 use crate::app::App;
 use crate::error::{Exit, classify, hints};
 use crate::output::{Printer, Rows};
-use crate::store::{Db, control};
+use crate::store::{Db, control, setup};
 
 /// Check configuration, database, accounts and campaigns, and say how to mend what is wrong.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct Args {
-    /// Ask each account's provider, too, by harmless reads, and try whether webhooks would reach `serve` at public_url
+    /// Ask each account's provider, too, by harmless reads, and try whether webhooks reach `serve` at its public address
     #[arg(long)]
     pub online: bool,
 }
@@ -35,9 +37,9 @@ Examples:
   callops doctor --format json | jq '.[] | select(.verdict != \"ok\")'
 
 Each row, in every format, is {check, verdict: ok|warning|problem, what, hint}; the database comes first. Checks:
-database, schema, settings, clock, configuration, env_file, zone_data, public_url, account:NAME, pause, campaigns,
-campaign:TENANT/NAME, purpose:TENANT/NAME, unknown_attempts, preferred_times, webhooks:NAME, inbox, process-calls,
-sweep-timeouts, collect-outcomes, finding:KIND.
+database, schema, settings, clock, configuration, env_file, zone_data, public_url, account:NAME, agent:TENANT/NAME,
+pause, campaigns, campaign:TENANT/NAME, purpose:TENANT/NAME, unknown_attempts, preferred_times, webhooks:NAME, inbox,
+process-calls, sweep-timeouts, collect-outcomes, finding:KIND.
 
 Exit codes: 0 all is well; 3 warnings or problems; 6 configuration, credentials, database, schema or clock are wrong;
 7 the database or, with --online, a provider cannot be reached.";
@@ -119,17 +121,22 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
 async fn look(app: &App, db: &Db, args: &Args, now: DateTime<Utc>, report: &mut Report) -> Result<()> {
     let mut tx = db.read().await?;
     let is_rehearsal = control::is_rehearsal(&mut tx).await?;
-    let accounts = crate::store::setup::accounts(&mut tx).await?;
+    let accounts = setup::accounts(&mut tx).await?;
+    let campaigns = setup::campaigns(&mut tx).await?;
+    let seen = webhooks::count(&mut tx, &accounts, now).await?;
     // Asking a provider takes long, and no transaction may be open meanwhile.
     drop(tx);
+    let mut reachable = Vec::new();
     for account in &accounts {
-        accounts::check(app, account, is_rehearsal, args.online, now, report).await;
+        let provider = accounts::check(app, account, is_rehearsal, args.online, now, report).await;
+        reachable.extend(provider.map(|provider| Reachable { account, provider }));
     }
+    agents::check(app, &campaigns, &reachable, &seen, report).await;
     let mut tx = db.read().await?;
     work::pauses(&mut tx, report).await?;
     let any_active = campaigns::check(&mut tx, now, report).await?;
     work::attempts(&mut tx, now, report).await?;
-    webhooks::outcomes(app, &mut tx, &accounts, now, report).await?;
+    webhooks::outcomes(app, &accounts, &seen, report);
     webhooks::inbox(&mut tx, now, report).await?;
     work::runs(app, &mut tx, any_active, now, report).await?;
     work::findings(&mut tx, report).await?;

@@ -1,5 +1,7 @@
 //! Webhooks: whether they come, whether they are applied, and whether they can reach us.
 
+use std::collections::HashMap;
+
 use anyhow::Result;
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -7,6 +9,7 @@ use super::Report;
 use crate::app::App;
 use crate::commands::calling::inbox::MATCH_WITHIN;
 use crate::commands::explain::evidence::length;
+use crate::store::events::Outcomes;
 use crate::store::setup::Account;
 use crate::store::{Tx, events};
 
@@ -19,36 +22,47 @@ const REMEMBERED: TimeDelta = TimeDelta::days(7);
 /// An event is applied right after it is stored; one that waits this long was left behind by a server that died.
 const APPLIED_WITHIN: TimeDelta = TimeDelta::minutes(5);
 
-/// Counts, for each account, of how many outcomes a webhook told.
-pub(super) async fn outcomes(
-    app: &App,
-    tx: &mut Tx,
-    accounts: &[Account],
-    now: DateTime<Utc>,
-    report: &mut Report,
-) -> Result<()> {
+/// What is known of an account's webhooks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    /// How the outcomes of late became known.
+    pub(super) outcomes: Outcomes,
+    /// Whether webhooks are set up, or came before.
+    is_expected: bool,
+}
+
+/// Counts, for each account, of how many outcomes a webhook told. What cannot be read is told about the account itself.
+pub(super) async fn count(tx: &mut Tx, accounts: &[Account], now: DateTime<Utc>) -> Result<HashMap<String, Seen>> {
+    let mut seen = HashMap::new();
+    let since = now - TimeDelta::hours(COUNTED_HOURS);
     for account in accounts {
-        // What cannot be read is told about the account itself.
         let Ok(settings) = account.settings() else { continue };
-        let check = format!("webhooks:{}", account.name);
-        let since = now - TimeDelta::hours(COUNTED_HOURS);
-        let seen = events::outcomes(tx, &account.name, since - OVER_WITHIN, since, now).await?;
-        let counted = format!("{} of {} outcomes came by webhook in {COUNTED_HOURS} h", seen.by_webhook, seen.ended);
-        if seen.by_webhook > 0 {
-            report.ok(&check, counted);
-            continue;
-        }
+        let outcomes = events::outcomes(tx, &account.name, since - OVER_WITHIN, since, now).await?;
         let is_expected =
             settings.webhook_secret.is_some() || events::told_of_any(tx, &account.name, now - REMEMBERED).await?;
-        if !is_expected {
+        seen.insert(account.name.clone(), Seen { outcomes, is_expected });
+    }
+    Ok(seen)
+}
+
+/// Says of how many outcomes a webhook told.
+pub(super) fn outcomes(app: &App, accounts: &[Account], seen: &HashMap<String, Seen>, report: &mut Report) {
+    for account in accounts {
+        let Some(Seen { outcomes: Outcomes { ended, by_webhook }, is_expected }) = seen.get(&account.name) else {
+            continue;
+        };
+        let check = format!("webhooks:{}", account.name);
+        let counted = format!("{by_webhook} of {ended} outcomes came by webhook in {COUNTED_HOURS} h");
+        if *by_webhook > 0 {
+            report.ok(&check, counted);
+        } else if !is_expected {
             report.ok(&check, "none are set up (webhook_secret): outcomes are learned by polling alone");
-        } else if seen.ended == 0 {
+        } else if *ended == 0 {
             report.ok(&check, format!("no call ended in {COUNTED_HOURS} h"));
         } else {
             report.warning(&check, format!("{counted}: they are learned by polling alone"), address_hint(app, account));
         }
     }
-    Ok(())
 }
 
 /// Where the provider is told where to send webhooks.

@@ -2,18 +2,20 @@
 
 use std::sync::{Arc, Mutex};
 
-use axum::Router;
 use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::routing::get;
+use axum::{Json, Router};
 use callops::domain::campaign::AccountSettings;
-use callops::store::Tx;
+use callops::sandbox::Webhook;
+use callops::store::{Tx, setup};
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use super::{ADA, BOB, Serving, VARIABLES, WEBHOOK_SECRET, attempt_to, begin, events, put_account};
+use super::{ACCOUNT_SECRET, ADA, BOB, Serving, VARIABLES, WEBHOOK_SECRET, attempt_to, begin, events, put_account};
 use crate::common::on_both_databases;
-use crate::common::story::Story;
+use crate::common::story::{Story, rules};
 
 /// The rows of one check, as verdict, words and hint.
 fn said(story: &Story, check: &str, args: &[&str]) -> Vec<(String, String, String)> {
@@ -63,6 +65,18 @@ async fn answering(status: Option<u16>) -> (String, Arc<Mutex<Vec<String>>>) {
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     tokio::spawn(async move { axum::serve(listener, router).await });
     (url, requests)
+}
+
+/// A provider without calls, that has this assistant and this line.
+async fn provider(assistant: Value, line: Value) -> String {
+    let router = Router::new()
+        .route("/call", get(async || Json(json!([]))))
+        .route("/assistant/{id}", get(async move || Json(assistant)))
+        .route("/phone-number/{id}", get(async move || Json(line)));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    url
 }
 
 /// Calls everybody who is due, and learns the ends by asking.
@@ -158,7 +172,7 @@ on_both_databases! {
     async fn an_address_at_which_serve_answers_is_told_from_all_others(db) {
         let story = begin(db, &[]).await;
         let configure = |url: &str| {
-            story.scratch().write("callops.toml", &format!("public_url = \"{url}\"\nrequest_timeout = \"1s\"\n"));
+            story.scratch().write("callops.toml", format!("public_url = \"{url}\"\nrequest_timeout = \"1s\"\n"));
         };
         assert!(said(&story, "public_url", &["--online"]).is_empty(), "none is set");
         let serving = Serving::start(&story);
@@ -211,5 +225,80 @@ on_both_databases! {
         configure(&url);
         let rows = said(&story, "public_url", &["--online"]);
         assert!(rows.len() == 1 && rows[0].0 == "warning" && rows[0].1.contains("no answer: timed out"), "{rows:?}");
+    }
+
+    async fn agents_whose_webhooks_do_not_lead_to_us_are_found(db) {
+        let story = begin(db, &[ADA]).await;
+        let agent = || {
+            let mut rows = said(&story, "agent:acme/checkup", &["--online"]);
+            assert_eq!(rows.len(), 1, "{rows:?}");
+            rows.remove(0)
+        };
+        let is = |verdict: &str, words: &str| {
+            let (found, what, hint) = agent();
+            assert!(found == verdict && what.contains(words), "{found}: {what}");
+            hint
+        };
+        let tells = |url: &str| story.sandbox.set_webhook(Some(Webhook::new(url, ACCOUNT_SECRET))).expect("a webhook");
+        assert!(said(&story, "agent:acme/checkup", &[]).is_empty(), "only --online asks");
+        is("ok", "the provider has its agent and line");
+
+        story.scratch().write("callops.toml", "public_url = \"http://127.0.0.1:9/base\"\nrequest_timeout = \"2s\"\n");
+        let hint = is("warning", "neither its agent nor its line has a server URL");
+        assert!(hint.contains("http://127.0.0.1:9/base/api/vapi/webhook/acme-vapi"), "{hint}");
+        tells("http://127.0.0.1:9/elsewhere?token=hunter2");
+        is("warning", "its webhooks go to http://127.0.0.1:9/elsewhere and not to us: outcomes are learned by polling alone");
+        for ours in ["/acme-vapi", "", "?x=1"] {
+            tells(&format!("http://127.0.0.1:9/base/api/vapi/webhook{ours}"));
+            is("ok", "its webhooks go to http://127.0.0.1:9/base/api/vapi/webhook");
+        }
+        tells("http://127.0.0.1:9/base/api/vapi/webhook/other-vapi");
+        is("warning", "and not to us");
+
+        // Whose webhooks come all the same has them from the organisation's server, which cannot be read.
+        story.sandbox.set_webhook(None).expect("no webhook");
+        story.process(&[]).await;
+        let attempt = attempt_to(&story, ADA).await;
+        let serving = Serving::start(&story);
+        let call = json!({"id": attempt.provider_call_id, "orgId": "org-sandbox", "name": attempt.id});
+        let message = json!({"type": "end-of-call-report", "endedReason": "customer-ended-call", "call": call});
+        assert_eq!(serving.message(message).await.0, 200);
+        serving.end();
+        story.wait(TimeDelta::minutes(5));
+        is("ok", "neither names a server URL, but webhooks come");
+
+        for (path, key) in [("/assistant", "assistant_id"), ("/phone-number", "phone_number_id")] {
+            story.fault(json!({"kind": "assistant_missing", "match": {"method": "GET", "path": path}}));
+            is("problem", &format!("cannot call: vapi does not have its {key}"));
+            story.sandbox.clear_faults();
+        }
+        // Whoever is not reached for one campaign is not asked for the next.
+        story.campaign("survey", &rules()).await;
+        story.fault(json!({"kind": "refuse_and_drop", "match": {"method": "GET", "path": "/assistant"}}));
+        is("warning", "the provider cannot be reached");
+        assert!(said(&story, "agent:acme/survey", &["--online"]).is_empty());
+        story.sandbox.clear_faults();
+
+        let ours = json!({"server": {"url": "http://127.0.0.1:9/base/api/vapi/webhook"}});
+        let mut mute = ours.clone();
+        mute["serverMessages"] = json!(["transcript"]);
+        for (assistant, line, verdict, words) in [
+            (json!({}), ours, "ok", "its webhooks go to http://127.0.0.1:9/base/api/vapi/webhook"),
+            (mute, json!({}), "warning", "do not tell how calls end (serverMessages)"),
+        ] {
+            let settings = AccountSettings {
+                api_key: "env:ACME_KEY".to_owned(),
+                webhook_secret: Some("env:ACME_WEBHOOK".to_owned()),
+                webhook_signature: None,
+                base_url: Some(provider(assistant, line).await),
+            };
+            put_account(&story, "acme-vapi", settings).await;
+            is(verdict, words);
+        }
+
+        let campaign = story.find_campaign("checkup").await;
+        let now = story.now();
+        story.write(async |tx| setup::set_active(tx, &campaign.id, false, now).await).await;
+        assert!(said(&story, "agent:acme/checkup", &["--online"]).is_empty(), "one that is stopped calls nobody");
     }
 }
