@@ -195,3 +195,36 @@ pub struct AccountSettings {
     #[serde(default)]
     pub base_url: Option<String>,
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_stored_timeout_is_the_campaigns_own_and_an_absent_one_its_tenants() {
+        let rules = |answer_timeout: Value| -> Rules {
+            let mut stored = json!({
+                "frequency": "daily", "schedule": {"window": "09:00-17:00"}, "zone_policy": "callee", "agent": {},
+                "retry": RetryPolicy::default(), "look_back_seconds": 900, "answer_timeout_seconds": answer_timeout,
+            });
+            if stored["answer_timeout_seconds"].is_null() {
+                stored.as_object_mut().unwrap().remove("answer_timeout_seconds");
+            }
+            serde_json::from_value(stored).unwrap()
+        };
+        let tenant = TenantSettings { answer_timeout_seconds: Some(300), ..TenantSettings::default() };
+        for (stored, tenant, seconds, whose) in [
+            (json!(600), &tenant, 600, Whose::Campaign),
+            (json!(null), &tenant, 300, Whose::Tenant),
+            (json!(null), &TenantSettings::default(), 600, Whose::Default),
+        ] {
+            let rules = rules(stored);
+            assert_eq!(rules.answer_timeout(tenant), InForce { seconds, whose });
+            // As it is written now, it reads back.
+            let written = serde_json::to_value(&rules).unwrap();
+            assert_eq!(serde_json::from_value::<Rules>(written).unwrap(), rules);
+        }
+    }
+}
