@@ -208,6 +208,29 @@ pub async fn unfinished(tx: &mut Tx, id: &str, what: Unfinished, now: DateTime<U
     }
 }
 
+/// Conversations that somebody should look at.
+#[derive(Clone, Copy, Debug, FromRow, PartialEq, Eq)]
+pub struct Neglected {
+    /// How many should have been asked for before a moment, and were not.
+    pub overdue: i64,
+    /// How many were given up, of those wanted since another moment.
+    pub failed: i64,
+}
+
+/// Counts conversations that were to be asked for before `due_before`, and those wanted since `failed_since` that were given
+/// up.
+pub async fn neglected(tx: &mut Tx, due_before: DateTime<Utc>, failed_since: DateTime<Utc>) -> Result<Neglected> {
+    Ok(fetch!(
+        tx,
+        Neglected,
+        fetch_one,
+        "SELECT (SELECT count(*) FROM conversations WHERE next_try_at < $1) AS overdue,
+                (SELECT count(*) FROM conversations WHERE created_at >= $2 AND status = 'failed') AS failed",
+        due_before,
+        failed_since
+    )?)
+}
+
 /// A conversation as it is listed.
 #[derive(Clone, Debug, FromRow)]
 pub struct ConversationRow {

@@ -48,6 +48,14 @@ async fn collect_on(story: &Story, hours: i64) -> u64 {
     failed
 }
 
+/// What `doctor` says of conversations.
+fn doctors_row(story: &Story) -> serde_json::Value {
+    let output = story.run(&["doctor", "--format", "json"]);
+    let rows = output.json();
+    let found = rows.as_array().expect("rows").iter().find(|row| row["check"] == "conversations");
+    found.unwrap_or_else(|| panic!("{output}")).clone()
+}
+
 on_both_databases! {
     async fn an_end_that_somebody_told_is_completed_by_asking(db) {
         let story = placed(db, &[(ADA, "customer-ended-call"), (BOB, "customer-busy")]).await;
@@ -60,7 +68,10 @@ on_both_databases! {
             assert_eq!((wanted.status, wanted.tries, wanted.cost_usd), (ConversationStatus::Pending, 0, None));
         }
         assert_eq!(story.collect().await.0.get("conversations_completed"), 0, "not before the provider had a moment");
-        story.wait(TimeDelta::minutes(1));
+        assert_eq!(doctors_row(&story)["verdict"], "ok");
+        story.wait(TimeDelta::minutes(16));
+        let row = doctors_row(&story);
+        assert!(row["what"].as_str().expect("text").contains("of 2 should have been asked for"), "{row}");
         let (counts, exit) = story.collect().await;
         assert_eq!((counts.get("conversations_completed"), exit), (2, Exit::Success), "{counts:?}");
         let (attempt, conversation) = story.conversation_with(ADA).await;
@@ -119,6 +130,9 @@ on_both_databases! {
         collect_on(&story, 1).await;
         assert_eq!(story.request_count().await, asked, "what was given up is asked for no more");
 
+        let row = doctors_row(&story);
+        assert_eq!(row["verdict"], "warning", "{row}");
+        assert!(row["what"].as_str().expect("text").starts_with("1 of the last 2 days were given up"), "{row}");
         let listed = story.run(&["list", "conversations", "--status", "failed", "--format", "json"]).success().json();
         assert_eq!((&listed[0]["id"], &listed[0]["tries"]), (&json!(attempt.id), &json!(MOST_TRIES)));
         let by_hand = story.run(&["collect-outcomes", "--call", &attempt.call_id, "--format", "json"]).exits(4).json();

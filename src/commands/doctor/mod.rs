@@ -136,6 +136,7 @@ async fn look(app: &App, db: &Db, args: &Args, now: DateTime<Utc>, report: &mut 
     work::pauses(&mut tx, report).await?;
     let any_active = campaigns::check(&mut tx, now, report).await?;
     work::attempts(&mut tx, now, report).await?;
+    work::conversations(&mut tx, now, report).await?;
     webhooks::outcomes(app, &accounts, &seen, report);
     webhooks::inbox(&mut tx, now, report).await?;
     work::runs(app, &mut tx, any_active, now, report).await?;

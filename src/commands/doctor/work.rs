@@ -8,10 +8,17 @@ use crate::app::App;
 use crate::commands::explain::evidence::{length, utc};
 use crate::error::Exit;
 use crate::store::runs::Heartbeat;
-use crate::store::{Tx, attempts as stored_attempts, control, overview, runs as stored_runs, setup};
+use crate::store::{
+    Tx, attempts as stored_attempts, control, conversations as stored_conversations, overview, runs as stored_runs,
+    setup,
+};
 
 /// An unknown attempt older than this should have been settled by the sweep.
 const OLD_UNKNOWN_SECONDS: i64 = 15 * 60;
+/// A conversation that was to be asked for so long ago was forgotten.
+const OVERDUE_SECONDS: i64 = 15 * 60;
+/// Conversations that were given up are worth a word for so long.
+const FAILED_DAYS: i64 = 2;
 /// So many missed runs are no accident.
 const MISSED_RUNS: i32 = 3;
 
@@ -56,6 +63,30 @@ pub(super) async fn attempts(tx: &mut Tx, now: DateTime<Utc>, report: &mut Repor
             format!("passed unserved at the last check: {}", parts.join(", ")),
             "they wait for the next eligible day; more capacity or a longer look_back serves more of them",
         );
+    }
+    Ok(())
+}
+
+/// Looks for conversations whose records nobody asks for, or which did not come.
+pub(super) async fn conversations(tx: &mut Tx, now: DateTime<Utc>, report: &mut Report) -> Result<()> {
+    let due_before = now - TimeDelta::seconds(OVERDUE_SECONDS);
+    let found = stored_conversations::neglected(tx, due_before, now - TimeDelta::days(FAILED_DAYS)).await?;
+    if found.overdue > 0 {
+        report.warning(
+            "conversations",
+            format!("the records of {} should have been asked for at the provider by now", found.overdue),
+            "is `collect-outcomes` in the crontab? Run it by hand to see what it says",
+        );
+    }
+    if found.failed > 0 {
+        report.warning(
+            "conversations",
+            format!("{} of the last {FAILED_DAYS} days were given up: their records never came", found.failed),
+            "`callops list conversations --status failed` says why; `callops collect-outcomes --call ID` asks once more",
+        );
+    }
+    if found.overdue + found.failed == 0 {
+        report.ok("conversations", "none waits for its record, or was given up");
     }
     Ok(())
 }
