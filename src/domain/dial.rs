@@ -199,6 +199,23 @@ pub struct CallReport {
     pub raw: Value,
 }
 
+/// A webhook of a provider's, read as far as it concerns calls.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProviderMessage {
+    /// Its type, in the provider's words.
+    pub kind: String,
+    /// The status that it tells, where the type alone does not say what it tells.
+    pub status: Option<String>,
+    /// The provider's id of the call that it is about.
+    pub call_id: Option<String>,
+    /// The name that the call was given when it was placed.
+    pub correlation: Option<String>,
+    /// What it says of the call; none of types that say nothing of it.
+    pub report: Option<CallReport>,
+    /// It says that the call is over and not why: the provider is to be asked for the rest.
+    pub is_half: bool,
+}
+
 impl CallReport {
     /// What it says of the conversation.
     pub fn record(&self) -> Record {

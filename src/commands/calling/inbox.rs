@@ -11,11 +11,12 @@ use self::judge::{Target, target_of};
 use super::counts::Counts;
 use crate::app::App;
 use crate::domain::call_status::{CallStatusEvent, FieldProblem};
+use crate::domain::dial::ProviderMessage;
 use crate::domain::event::{EventSource, EventState, Scope};
 use crate::domain::signature::to_hex;
 use crate::error::{Exit, message};
 use crate::fail_point;
-use crate::providers::vapi::webhook::{ServerMessage, read_message};
+use crate::providers::vapi::webhook::read_message;
 use crate::store::events::{self, Event};
 use crate::store::{self, Tx};
 
@@ -31,8 +32,8 @@ const MOST_FIELDS: usize = 40;
 pub enum Content {
     /// An agent's report.
     CallStatus(CallStatusEvent),
-    /// A message of Vapi's.
-    Vapi(Box<ServerMessage>),
+    /// A provider's message.
+    Provider(Box<ProviderMessage>),
 }
 
 /// A verified webhook that has the right shape.
@@ -63,7 +64,7 @@ impl Content {
         match source {
             EventSource::CallStatus => CallStatusEvent::read(body).map(Self::CallStatus),
             EventSource::Vapi => {
-                read_message(body).map(|message| Self::Vapi(Box::new(message))).map_err(|(field, problem)| {
+                read_message(body).map(|message| Self::Provider(Box::new(message))).map_err(|(field, problem)| {
                     vec![FieldProblem { field: field.to_owned(), problem: problem.to_owned() }]
                 })
             }
@@ -88,7 +89,7 @@ impl Incoming {
     fn kind(&self) -> String {
         match &self.content {
             Content::CallStatus(event) => event.event_type.as_str().to_owned(),
-            Content::Vapi(message) => match &message.status {
+            Content::Provider(message) => match &message.status {
                 Some(status) => format!("{} {status}", message.kind),
                 None => message.kind.clone(),
             },
@@ -212,14 +213,14 @@ async fn to_store(
                 Target::Nothing => {}
             }
         }
-        Content::Vapi(report) => {
+        Content::Provider(report) => {
             event.named.clone_from(&report.correlation);
             event.provider_call_id.clone_from(&report.call_id);
             let call = report.call_id.as_deref().or(report.correlation.as_deref());
             let is_telling = report.report.is_some();
             event.dedupe_key = match call {
-                Some(call) if is_telling => hash(&["vapi", &scope, call, &kind]),
-                _ => hash(&["vapi", &scope, call.unwrap_or_default(), &kind, &incoming.payload]),
+                Some(call) if is_telling => hash(&[source.as_str(), &scope, call, &kind]),
+                _ => hash(&[source.as_str(), &scope, call.unwrap_or_default(), &kind, &incoming.payload]),
             };
             if !is_telling {
                 event.state = EventState::Ignored;

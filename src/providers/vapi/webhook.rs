@@ -4,22 +4,7 @@ use serde_json::{Map, Value};
 
 use super::{report_of, text};
 use crate::domain::call_status::is_id;
-use crate::domain::dial::CallReport;
-
-/// A message, read as far as it concerns calls.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ServerMessage {
-    /// Its type, such as `end-of-call-report`.
-    pub kind: String,
-    /// The status that a `status-update` tells.
-    pub status: Option<String>,
-    /// Vapi's id of the call that it is about.
-    pub call_id: Option<String>,
-    /// The name that the call was given when it was placed.
-    pub correlation: Option<String>,
-    /// What it says of the call; none of types that say nothing of it.
-    pub report: Option<CallReport>,
-}
+use crate::domain::dial::{CallReport, ProviderMessage, ProviderState};
 
 /// The types that say where a call stands.
 const TELLING: [&str; 2] = ["status-update", "end-of-call-report"];
@@ -29,7 +14,7 @@ const MAX_TYPE_CHARS: usize = 100;
 ///
 /// # Errors
 /// The field that is missing or wrong, and what it must be.
-pub fn read_message(body: &Value) -> Result<ServerMessage, (&'static str, &'static str)> {
+pub fn read_message(body: &Value) -> Result<ProviderMessage, (&'static str, &'static str)> {
     let message = body.get("message").and_then(Value::as_object).ok_or(("message", "must be an object"))?;
     let kind = message.get("type").and_then(Value::as_str);
     let kind = kind.filter(|kind| is_id(kind) && kind.chars().count() <= MAX_TYPE_CHARS);
@@ -55,7 +40,9 @@ pub fn read_message(body: &Value) -> Result<ServerMessage, (&'static str, &'stat
     let record = Value::Object(record_of(&kind, call, message));
     let correlation = super::correlation_of(&record).filter(|name| is_id(name));
     let report = if TELLING.contains(&kind.as_str()) { report_of(record) } else { None };
-    Ok(ServerMessage { kind, status, call_id, correlation, report })
+    // That it is over without a word on why is half of the truth.
+    let is_half = report.as_ref().is_some_and(|report| report.state == ProviderState::Ended && lacks_reason(report));
+    Ok(ProviderMessage { kind, status, call_id, correlation, report, is_half })
 }
 
 /// The record of the call as a read of it would show it: what stands beside the call in a message belongs to it.
@@ -75,7 +62,7 @@ fn record_of(kind: &str, call: &Map<String, Value>, message: &Map<String, Value>
 }
 
 /// Whether the report is of a call that is over without a word on why.
-pub fn lacks_reason(report: &CallReport) -> bool {
+fn lacks_reason(report: &CallReport) -> bool {
     text(&report.raw, "/endedReason").is_none()
 }
 
@@ -84,7 +71,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::domain::dial::ProviderState;
     use crate::domain::outcome::Outcome;
 
     /// From the documentation's examples (github.com/VapiAI/skills, MIT, and github.com/VapiAI/docs).
@@ -111,8 +97,8 @@ mod tests {
         let message = read_message(&sample("status-update")).expect("a message");
         assert_eq!(message.status.as_deref(), Some("in-progress"));
         assert_eq!(message.report.expect("a report").state, ProviderState::InProgress);
-        let ended = read_message(&sample("status-update-ended")).expect("a message").report.expect("a report");
-        assert!(ended.state == ProviderState::Ended && lacks_reason(&ended));
+        let ended = read_message(&sample("status-update-ended")).expect("a message");
+        assert!(ended.is_half && ended.report.expect("a report").state == ProviderState::Ended);
         let hang = read_message(&sample("hang")).expect("a message");
         assert_eq!((hang.kind.as_str(), hang.report), ("hang", None));
     }

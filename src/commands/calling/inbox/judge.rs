@@ -6,11 +6,10 @@ use super::Content;
 use crate::commands::calling::directory::held_until;
 use crate::domain::call::{AttemptState, Evidence};
 use crate::domain::call_status::{CallStatusEvent, Report};
-use crate::domain::dial::{CallReport, ProviderState};
+use crate::domain::dial::{CallReport, ProviderMessage};
 use crate::domain::event::{EventState, Scope};
 use crate::domain::evidence::{Observation, Seen};
 use crate::domain::outcome::Outcome;
-use crate::providers::vapi::webhook::{ServerMessage, lacks_reason};
 use crate::store::attempts::{self, Attempt};
 use crate::store::events::Event;
 use crate::store::{Result, StoreError, Tx, calls, evidence, runs, setup};
@@ -102,7 +101,7 @@ pub(super) async fn judge(tx: &mut Tx, event: &Event, now: DateTime<Utc>) -> Res
     })?;
     match content {
         Content::CallStatus(report) => judge_report(tx, event, &report, now).await,
-        Content::Vapi(message) => judge_message(tx, event, &message, now).await,
+        Content::Provider(message) => judge_message(tx, event, &message, now).await,
     }
 }
 
@@ -131,7 +130,7 @@ async fn judge_report(tx: &mut Tx, event: &Event, report: &CallStatusEvent, now:
     hear(tx, &attempt, event, told.as_deref(), now).await
 }
 
-async fn judge_message(tx: &mut Tx, event: &Event, message: &ServerMessage, now: DateTime<Utc>) -> Result<Verdict> {
+async fn judge_message(tx: &mut Tx, event: &Event, message: &ProviderMessage, now: DateTime<Utc>) -> Result<Verdict> {
     let Some(report) = &message.report else { return Ok(Verdict::ignored("it says nothing of a call")) };
     let scope = Scope::from(event.scope.as_str());
     let Some(attempt) = attempt_of(tx, &scope, report).await? else {
@@ -144,8 +143,7 @@ async fn judge_message(tx: &mut Tx, event: &Event, message: &ServerMessage, now:
         // The one that is known may be the wrong one, until the answer to our own request is recorded.
         return Ok(Verdict::unmatched("the attempt has another call of this name").about(&attempt));
     }
-    // That it is over without a word on why is half of the truth: the provider is asked for the rest.
-    let is_half = report.state == ProviderState::Ended && lacks_reason(report);
+    let is_half = message.is_half;
     let seen = if is_half {
         Some(Seen::Live {
             provider_call_id: Some(report.provider_call_id.clone()),
