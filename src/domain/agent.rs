@@ -1,4 +1,61 @@
-//! What a provider has of the agent and the line that a campaign names.
+//! Which agent calls from which line, in each provider's own words, and what the provider has of them.
+
+use serde_json::Value;
+
+/// What a key of a campaign's agent may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AgentValue {
+    /// An id or a name, as the provider shows it.
+    Id,
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// A length of time from 1 to so many seconds, kept in seconds.
+    Seconds(i64),
+}
+
+/// How the agent and line of a campaign are named at one provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AgentKeys {
+    /// The provider, and the key of the campaign that holds the others.
+    pub provider: &'static str,
+    /// The key of the agent.
+    pub agent: &'static str,
+    /// The key of the line that calls.
+    pub line: &'static str,
+    /// Keys that may be left out.
+    pub optional: &'static [(&'static str, AgentValue)],
+}
+
+/// Every provider's. No two share the key of their agent or their line.
+pub const AGENT_KEYS: &[AgentKeys] = &[
+    AgentKeys { provider: "vapi", agent: "assistant_id", line: "phone_number_id", optional: &[] },
+    AgentKeys {
+        provider: "elevenlabs",
+        agent: "agent_id",
+        line: "agent_phone_number_id",
+        // The service takes 1 to 999 seconds.
+        optional: &[("via", AgentValue::Word(&["twilio", "sip_trunk"])), ("ringing_timeout", AgentValue::Seconds(300))],
+    },
+    AgentKeys {
+        provider: "livekit",
+        agent: "agent_name",
+        line: "sip_trunk_id",
+        // The service gives up a dial after 80 seconds.
+        optional: &[("sip_number", AgentValue::Id), ("ringing_timeout", AgentValue::Seconds(80))],
+    },
+];
+
+impl AgentKeys {
+    /// The keys of a provider's agents.
+    pub fn of_provider(provider: &str) -> Option<&'static Self> {
+        AGENT_KEYS.iter().find(|keys| keys.provider == provider)
+    }
+
+    /// The keys by which an agent is named.
+    pub fn of_agent(agent: &Value) -> Option<&'static Self> {
+        AGENT_KEYS.iter().find(|keys| agent.get(keys.agent).is_some())
+    }
+}
 
 /// Whether a provider has a campaign's agent and line, and where it sends what becomes of their calls.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::agent::AgentKeys;
 use super::call::{UnknownWord, words};
 use super::evidence::RetryPolicy;
 use super::phone::CallAlso;
@@ -111,12 +112,12 @@ impl Rules {
 
     /// The line that calls, in the provider's words, as its records can be filtered by it.
     pub fn line(&self) -> Option<&str> {
-        self.agent.get("phone_number_id").and_then(Value::as_str)
+        self.agent.get(AgentKeys::of_agent(&self.agent)?.line).and_then(Value::as_str)
     }
 
     /// The agent that calls, in the provider's words, as its records can be filtered by it.
     pub fn agent_id(&self) -> Option<&str> {
-        self.agent.get("assistant_id").and_then(Value::as_str)
+        self.agent.get(AgentKeys::of_agent(&self.agent)?.agent).and_then(Value::as_str)
     }
 }
 

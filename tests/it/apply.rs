@@ -313,6 +313,18 @@ fn one_problem_is_told_with_its_hints() {
         ("window = \"09:00-17:00\"", "window = \"24:00-02:00\"", "cannot start at 24:00"),
         ("window = \"09:00-17:00\"", "windows = \"09:00-17:00\"", "did you mean tenant.acme.campaign.checkup.window?"),
         ("phone_number_id", "phone_number", "vapi.phone_number_id is missing"),
+        ("vapi = {", "other = {", "which agent calls is missing"),
+        ("frequency", "livekit = {}\nfrequency", "vapi and livekit are given"),
+        (
+            "vapi = { assistant_id = \"assistant\", phone_number_id = \"line\" }",
+            "elevenlabs = { agent_id = \"a\", agent_phone_number_id = \"line\" }",
+            "\"acme-vapi\" is an account of vapi",
+        ),
+        (
+            "vapi = { assistant_id = \"assistant\", phone_number_id = \"line\" }",
+            "elevenlabs = { agent_id = \"a\", agent_phone_number_id = \"line\", via = \"sip\" }",
+            "\"sip\" is none of twilio, sip_trunk",
+        ),
         ("\"acme-vapi\"\nvapi", "\"acme-vapy\"\nvapi", "did you mean acme-vapi?"),
         ("(802) 223-6942", "(802) 22", "\"(802) 22\": the number has too few digits"),
         ("region", "call_also = [\"premium_rates\"]\nregion", "did you mean premium_rate?"),

@@ -7,6 +7,7 @@ use super::problems::Problems;
 use super::read::{Wanted, WantedCampaign};
 use crate::commands::calling::provider::is_loopback;
 use crate::config::nearest;
+use crate::domain::agent::AgentKeys;
 use crate::domain::campaign::{Rules, ZonePolicy};
 use crate::domain::zone::Zone;
 
@@ -56,6 +57,16 @@ fn check_references(wanted: &Wanted<'_>, stored: &Stored, problems: &mut Problem
                 Some(name) => format!("did you mean {name}?"),
                 None => format!("describe it: [account.{account}] with provider and api_key"),
             }));
+        }
+        let of_account = (wanted.accounts.iter().find(|wanted| wanted.at.value == account))
+            .map(|wanted| wanted.provider.as_str())
+            .or_else(|| stored.accounts.iter().find(|stored| stored.name == account).map(|stored| &*stored.provider));
+        let of_agent = AgentKeys::of_agent(&campaign.rules.agent).map(|keys| keys.provider);
+        if let (Some(of_account), Some(of_agent)) = (of_account, of_agent)
+            && of_account != of_agent
+        {
+            let failure = campaign.account.failure(format!("{account:?} is an account of {of_account}"));
+            problems.add(failure.hint(format!("its agent is one of {of_agent}: name an account of the same provider")));
         }
         let tenant = campaign.tenant.value.as_str();
         if !tenants.contains(tenant) && told.insert(tenant) {

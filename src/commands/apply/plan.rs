@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::Stored;
 use super::read::{Wanted, WantedAccount, WantedCampaign, WantedTenant};
+use crate::domain::agent::AgentKeys;
 use crate::domain::campaign::{AccountSettings, Rules, TenantSettings};
 use crate::domain::duration::HumanDuration;
 use crate::domain::phone::CallAlso;
@@ -223,7 +224,7 @@ fn rules_fields(rules: &Rules) -> Fields {
     let dates: Vec<String> = schedule.exclude_dates.iter().map(ToString::to_string).collect();
     let on: Vec<&str> = rules.retry.on.iter().map(|outcome| outcome.as_str()).collect();
     vec![
-        ("vapi", rules.agent.clone()),
+        (AgentKeys::of_agent(&rules.agent).map_or("agent", |keys| keys.provider), rules.agent.clone()),
         ("frequency", json!(rules.frequency)),
         ("days", json!(schedule.days.to_string())),
         ("window", json!(schedule.window)),

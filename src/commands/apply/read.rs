@@ -3,10 +3,9 @@
 use std::collections::BTreeSet;
 
 use chrono::NaiveDate;
-use serde_json::{Map, Value};
 
 use super::problems::Problems;
-use super::signature;
+use super::{agent, signature};
 use crate::commands::calling::provider::PROVIDERS;
 use crate::config::{Document, Located, Section, nearest};
 use crate::domain::campaign::{
@@ -42,6 +41,8 @@ const TENANT_KEYS: &[&str] = &[
 const CAMPAIGN_KEYS: &[&str] = &[
     "account",
     "vapi",
+    "elevenlabs",
+    "livekit",
     "purpose",
     "frequency",
     "days",
@@ -60,7 +61,6 @@ const CAMPAIGN_KEYS: &[&str] = &[
     "max_calls_per_day",
     "retry",
 ];
-const AGENT_KEYS: &[&str] = &["assistant_id", "phone_number_id"];
 const RETRY_KEYS: &[&str] = &["on", "after", "max_attempts"];
 
 /// What may be tried again. The rest reached somebody, never can, or is our own doing.
@@ -305,7 +305,7 @@ fn read_campaign<'d>(
 ) -> Option<WantedCampaign<'d>> {
     problems.unknown(section, CAMPAIGN_KEYS);
     let account = required(&at, section, "account", "the name of an account", problems);
-    let agent = read_agent(&at, section, problems);
+    let agent = agent::read(&at, section, problems);
     let purpose = problems.take(section.string("purpose"));
     let purpose = problems.convert(purpose, |text| is_name(&text).map(|()| text));
     let frequency = problems.take(section.string("frequency"));
@@ -346,33 +346,6 @@ fn read_campaign<'d>(
             max_calls_per_day,
         },
     })
-}
-
-fn read_agent(at: &Located<'_, String>, section: &Section<'_>, problems: &mut Problems) -> Option<Value> {
-    if !section.has("vapi") {
-        problems.add(
-            at.failure("vapi is missing")
-                .hint("which agent calls: vapi = { assistant_id = \"..\", phone_number_id = \"..\" }"),
-        );
-        return None;
-    }
-    let table = problems.take(section.section("vapi").map(Some))?;
-    problems.unknown(&table, AGENT_KEYS);
-    let mut agent = Map::new();
-    for key in AGENT_KEYS {
-        let id = if table.has(key) {
-            problems.take(table.string(key))
-        } else {
-            problems.add(at.failure(format!("vapi.{key} is missing")).hint("copy it from the provider's dashboard"));
-            None
-        };
-        let id = problems.convert(id, |id| {
-            let sound = !id.is_empty() && id.len() <= 200 && id.chars().all(|c| c.is_ascii_graphic());
-            if sound { Ok(id) } else { Err(format!("{id:?} is no id")) }
-        });
-        agent.insert((*key).to_owned(), Value::String(id.unwrap_or_default()));
-    }
-    Some(Value::Object(agent))
 }
 
 fn read_schedule(at: &Located<'_, String>, section: &Section<'_>, problems: &mut Problems) -> Option<Schedule> {
