@@ -27,8 +27,8 @@
 //! calls unless it names a method or path; `unauthorized_all` is for everything.
 
 mod clock;
-mod contract;
 mod control;
+mod exchange;
 mod faults;
 mod ledger;
 mod reply;

@@ -39,13 +39,12 @@ impl Requests {
     pub(super) fn note(
         &mut self,
         at: DateTime<Utc>,
-        method: &Method,
-        uri: &Uri,
+        kind: &str,
+        (method, uri): (&Method, &Uri),
         org: Option<&str>,
         body: Option<Value>,
         picked: &Picked,
     ) -> Noted {
-        let kind = if uri.path() == "/call" { "/call" } else { "/call/{id}" };
         *self.counts.entry(format!("{method} {kind}")).or_default() += 1;
         if self.kept.len() >= MAX_KEPT {
             return Noted(None);

@@ -3,16 +3,15 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashMap, VecDeque};
 
-use chrono::{DateTime, DurationRound, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use serde_json::{Value, json};
 
 use super::ledger::{Ledger, Ring};
 use super::script::{Plan, Plans, Stuck};
+use super::vapi;
 
 /// From taking a call to its phone ringing, as its status shows it; the ledger has the ring at once.
 const QUEUED_SECONDS: f64 = 1.0;
-/// What a message about the end of a call says beside the call, and not in it.
-const TOLD_BESIDE_THE_CALL: [&str; 6] = ["endedReason", "startedAt", "endedAt", "cost", "analysis", "artifact"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Status {
@@ -24,7 +23,7 @@ pub(super) enum Status {
 }
 
 impl Status {
-    fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Scheduled => "scheduled",
             Self::Queued => "queued",
@@ -35,9 +34,17 @@ impl Status {
     }
 }
 
+/// The service that is asked for a call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Service {
+    #[default]
+    Vapi,
+}
+
 /// What a valid request asks for.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Wanted {
+    pub(super) service: Service,
     pub(super) phone: String,
     pub(super) name: Option<String>,
     pub(super) assistant: Option<String>,
@@ -61,21 +68,21 @@ pub(super) enum Taking {
 }
 
 #[derive(Debug)]
-struct Call {
-    id: String,
-    org: String,
-    wanted: Wanted,
-    plan: Plan,
-    status: Status,
+pub(super) struct Call {
+    pub(super) id: String,
+    pub(super) org: String,
+    pub(super) wanted: Wanted,
+    pub(super) plan: Plan,
+    pub(super) status: Status,
     /// It occupies a line.
     live: bool,
     erased: bool,
-    created_at: DateTime<Utc>,
-    updated_at: DateTime<Utc>,
+    pub(super) created_at: DateTime<Utc>,
+    pub(super) updated_at: DateTime<Utc>,
     visible_at: DateTime<Utc>,
-    started_at: Option<DateTime<Utc>>,
-    ended_at: Option<DateTime<Utc>>,
-    ended_reason: Option<String>,
+    pub(super) started_at: Option<DateTime<Utc>>,
+    pub(super) ended_at: Option<DateTime<Utc>>,
+    pub(super) ended_reason: Option<String>,
 }
 
 #[derive(Debug)]
@@ -168,34 +175,15 @@ impl Calls {
         std::mem::take(&mut self.messages)
     }
 
-    /// Tells the status of a call, and of one that ended what came of it.
+    /// Tells what just became of a call, in the words of its service.
     fn tell(&mut self, index: usize, now: DateTime<Utc>) {
         if !self.tells {
             return;
         }
-        let analysed_at = now + super::seconds(self.analysis_seconds).unwrap_or(TimeDelta::zero());
-        let record = self.record(index, analysed_at);
-        let mut call = record.clone();
-        if let Some(call) = call.as_object_mut() {
-            call.retain(|key, _| !TOLD_BESIDE_THE_CALL.contains(&key.as_str()));
-        }
-        let mut message = json!({
-            "type": "status-update", "timestamp": now.timestamp_millis(), "status": record["status"], "call": call,
-        });
-        if let Some(reason) = record.get("endedReason") {
-            message["endedReason"] = reason.clone();
-            let mut report =
-                json!({"type": "end-of-call-report", "timestamp": analysed_at.timestamp_millis(), "call": call});
-            for key in TOLD_BESIDE_THE_CALL {
-                if let Some(value) = record.get(key) {
-                    report[key] = value.clone();
-                }
-            }
-            self.messages.push((now, json!({"message": message})));
-            self.messages.push((analysed_at, json!({"message": report})));
-        } else {
-            self.messages.push((now, json!({"message": message})));
-        }
+        let messages = match self.all[index].wanted.service {
+            Service::Vapi => vapi::record::messages(&self.all[index], self.analysis_seconds, now),
+        };
+        self.messages.extend(messages);
     }
 
     /// Gives an organisation so many lines; calls that wait for one ring now.
@@ -280,7 +268,7 @@ impl Calls {
     }
 
     /// Takes a call back, or erases the record of one that has ended; none when the organisation has no such call.
-    pub(super) fn delete(&mut self, org: &str, id: &str, now: DateTime<Utc>) -> Option<Value> {
+    pub(super) fn delete(&mut self, org: &str, id: &str, now: DateTime<Utc>) -> Option<&Call> {
         let index = self.find(org, id)?;
         let call = &mut self.all[index];
         if call.status == Status::Ended {
@@ -292,31 +280,31 @@ impl Calls {
             call.plan.summary = None;
             self.step(index, Step::Ended, now);
         }
-        Some(self.record(index, now))
+        Some(&self.all[index])
     }
 
     /// Renames a call; none when the organisation has no such call.
-    pub(super) fn rename(&mut self, org: &str, id: &str, name: Option<String>, now: DateTime<Utc>) -> Option<Value> {
+    pub(super) fn rename(&mut self, org: &str, id: &str, name: Option<String>, now: DateTime<Utc>) -> Option<&Call> {
         let index = self.find(org, id)?;
         let call = &mut self.all[index];
         call.wanted.echo["name"] = json!(name);
         call.wanted.name = name;
         call.updated_at = now;
-        Some(self.record(index, now))
+        Some(&self.all[index])
     }
 
-    /// The record of a call that its organisation can see by now.
-    pub(super) fn get(&self, org: &str, id: &str, now: DateTime<Utc>) -> Option<Value> {
-        self.find(org, id).filter(|index| self.all[*index].visible_at <= now).map(|index| self.record(index, now))
+    /// A call that its organisation can see by now.
+    pub(super) fn get(&self, org: &str, id: &str, now: DateTime<Utc>) -> Option<&Call> {
+        self.find(org, id).map(|index| &self.all[index]).filter(|call| call.visible_at <= now)
     }
 
-    /// The record of a call that was just taken.
-    pub(super) fn taken(&self, id: &str, now: DateTime<Utc>) -> Value {
-        self.by_id.get(id).map_or(Value::Null, |index| self.record(*index, now))
+    /// A call that was just taken.
+    pub(super) fn taken(&self, id: &str) -> Option<&Call> {
+        self.by_id.get(id).map(|index| &self.all[*index])
     }
 
     /// The newest first.
-    pub(super) fn list(&self, org: &str, filter: &Filter, now: DateTime<Utc>) -> Vec<Value> {
+    pub(super) fn list(&self, org: &str, filter: &Filter, now: DateTime<Utc>) -> Vec<&Call> {
         let from = filter.created.ge.max(filter.created.gt).unwrap_or(DateTime::<Utc>::MIN_UTC);
         let to = [filter.created.le, filter.created.lt].into_iter().flatten().min().unwrap_or(DateTime::<Utc>::MAX_UTC);
         if from > to {
@@ -326,9 +314,8 @@ impl Calls {
         self.by_creation
             .range((from, 0)..=(to, usize::MAX))
             .rev()
-            .map(|(_, index)| *index)
-            .filter(|index| {
-                let call = &self.all[*index];
+            .map(|(_, index)| &self.all[*index])
+            .filter(|call| {
                 call.org == org
                     && !call.erased
                     && call.visible_at <= now
@@ -339,7 +326,6 @@ impl Calls {
                     && filter.updated.holds(call.updated_at)
             })
             .take(filter.limit)
-            .map(|index| self.record(index, now))
             .collect()
     }
 
@@ -450,51 +436,6 @@ impl Calls {
                 }
             }
         }
-    }
-
-    /// The record of a call as it is at `now`.
-    fn record(&self, index: usize, now: DateTime<Utc>) -> Value {
-        let call = &self.all[index];
-        let time = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Millis, true);
-        let mut record = json!({
-            "id": call.id,
-            "orgId": call.org,
-            "type": "outboundPhoneCall",
-            "status": call.status.as_str(),
-            "createdAt": time(call.created_at),
-            "updatedAt": time(call.updated_at),
-            "phoneCallProvider": "twilio",
-            "phoneCallTransport": "pstn",
-            "cost": 0,
-        });
-        if let Some(echo) = call.wanted.echo.as_object() {
-            for (key, value) in echo {
-                record[key] = value.clone();
-            }
-        }
-        if let Some(at) = call.started_at {
-            record["startedAt"] = json!(time(at));
-        }
-        if let (Some(ended_at), Some(reason)) = (call.ended_at, &call.ended_reason) {
-            record["endedAt"] = json!(time(ended_at));
-            record["endedReason"] = json!(reason);
-            if super::seconds(self.analysis_seconds).is_some_and(|wait| now < ended_at + wait) {
-                record.as_object_mut().map(|record| record.remove("cost"));
-                return record;
-            }
-            if let Some(started_at) = call.started_at {
-                // Five cents and a tenth of a cent a second, in whole cents: sums are the same on every machine.
-                let cents = 5 + (ended_at - started_at).num_seconds() / 10;
-                record["cost"] = json!(f64::from(i32::try_from(cents).unwrap_or(i32::MAX)) / 100.0);
-            }
-            if let Some(summary) = &call.plan.summary {
-                record["analysis"] = json!({"summary": summary, "successEvaluation": "true"});
-            }
-            if let Some(transcript) = &call.plan.transcript {
-                record["artifact"] = json!({"transcript": transcript});
-            }
-        }
-        record
     }
 }
 

@@ -1,5 +1,10 @@
 //! The endpoints of Vapi.
 
+mod contract;
+pub(super) mod record;
+
+use std::collections::HashMap;
+
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
@@ -7,12 +12,12 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, Method, Uri};
 use axum::response::Response;
 use axum::routing::get;
-use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-use super::contract::{parse_create, parse_filter, refuse_query};
+use self::contract::{parse_create, parse_filter, refuse_query};
+use super::exchange::{Dialect, Incoming, Refusal};
 use super::faults::{Fault, Over, Picked};
-use super::reply::{Manner, Reply};
+use super::reply::Reply;
 use super::state::Taking;
 use super::{Inner, Sandbox};
 
@@ -24,100 +29,46 @@ pub(super) fn routes() -> Router<Sandbox> {
         .route("/phone-number/{id}", get(phone_number))
 }
 
-/// A request that came in, as far as everything that can go wrong needs to know it.
-struct Incoming<'a> {
-    method: &'a Method,
-    uri: &'a Uri,
-    headers: &'a HeaderMap,
-    body: &'a [u8],
-}
+/// How Vapi reads requests and says no.
+struct Vapi;
 
-impl Sandbox {
-    /// Notes the request, checks the key, lets faults that keep it from being carried out happen, and else carries it
-    /// out; faults of the answer come last.
-    async fn handle(
-        &self,
-        incoming: Incoming<'_>,
-        act: impl FnOnce(&mut Inner, &str, &Picked) -> Result<Reply, Reply>,
-    ) -> Response {
-        let (reply, latency, noted) = {
-            let mut inner = self.lock();
-            let inner = &mut *inner;
-            let now = inner.now();
-            inner.advance(now);
-            let org = incoming.key().and_then(|key| inner.keys.get(key)).cloned();
-            let body = (!incoming.body.is_empty()).then(|| {
-                serde_json::from_slice(incoming.body)
-                    .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(incoming.body).into_owned()))
-            });
-            let phone = body.as_ref().and_then(|body| body.pointer("/customer/number")).and_then(Value::as_str);
-            let picked = inner.faults.pick(incoming.method.as_str(), incoming.uri.path(), phone);
-            let noted = inner.requests.note(now, incoming.method, incoming.uri, org.as_deref(), body, &picked);
-            let reply = match (org, &picked.fault) {
-                (None, _) | (_, Some(Fault::Unauthorized)) => {
-                    Reply::error(401, &json!("Invalid Key. Hot tip, you may be using the public key."))
-                }
-                (Some(org), fault) => match fault.as_ref().and_then(|fault| refusal(fault, now)) {
-                    Some(refusal) => refusal,
-                    None => {
-                        act(inner, &org, &picked).map_or_else(|refused| refused, |reply| spoil(reply, fault.as_ref()))
-                    }
-                },
-            };
-            // Whoever is told by webhook may hear of the call before the answer to the request.
-            inner.advance(now);
-            (reply, inner.latency, noted)
-        };
-        let delay = latency + reply.delay;
-        if !delay.is_zero() {
-            tokio::time::sleep(delay).await;
-        }
-        self.lock().requests.answered(noted, reply.status_seen());
-        reply.into_response()
+impl Dialect for Vapi {
+    fn organisation(&self, headers: &HeaderMap, keys: &HashMap<String, String>) -> Option<String> {
+        keys.get(headers.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")?).cloned()
     }
-}
 
-impl<'a> Incoming<'a> {
-    fn key(&self) -> Option<&'a str> {
-        self.headers.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
+    fn phone<'b>(&self, body: &'b Value) -> Option<&'b str> {
+        body.pointer("/customer/number").and_then(Value::as_str)
     }
-}
 
-/// What the client gets when the fault keeps the request from being carried out.
-fn refusal(fault: &Fault, now: DateTime<Utc>) -> Option<Reply> {
-    Some(match fault {
-        Fault::RefuseAndDrop => Reply::hang_up(),
-        Fault::SlowRefuse(delay) => Reply::error(503, &json!("Service Unavailable")).after(*delay),
-        Fault::TooManyRequests(retry_after) => {
-            Reply::error(429, &json!("Rate limit exceeded")).retry_after(retry_after.header(now))
+    fn kind(&self, path: &str) -> String {
+        match path.rsplit_once('/') {
+            Some(("", _)) | None => path.to_owned(),
+            Some((kind, _)) => format!("{kind}/{{id}}"),
         }
-        Fault::ServerError { status, rings: false } => Reply::error(*status, &json!("the sandbox fails as told")),
-        Fault::PaymentRequired => Reply::error(402, &json!("Insufficient credits")),
-        Fault::NumberInvalid => {
-            Reply::error(400, &json!(["customer.number must be a valid phone number in the E.164 format."]))
-        }
-        Fault::AssistantMissing => Reply::error(404, &json!("Couldn't Get Assistant. It does not exist.")),
-        Fault::OverConcurrency(Over::Http400, _) => over_limit(),
-        _ => return None,
-    })
-}
-
-/// What the client gets of the answer to a request that was carried out.
-fn spoil(reply: Reply, fault: Option<&Fault>) -> Reply {
-    match fault {
-        Some(Fault::AcceptAndDrop) => Reply::hang_up(),
-        Some(Fault::DelayAnswer(delay)) => reply.after(*delay),
-        Some(Fault::ServerError { status, rings: true }) => Reply::error(*status, &json!("the sandbox fails as told")),
-        Some(Fault::BrokenJson) => reply.with(Manner::Garbage),
-        Some(Fault::CutBody) => reply.with(Manner::Cut),
-        Some(Fault::NoId) => reply.without("id"),
-        _ => reply,
     }
-}
 
-fn over_limit() -> Reply {
-    let body = json!({"message": "Over Concurrency Limit", "error": "Over Concurrency Limit", "statusCode": 400});
-    Reply::json(400, body)
+    fn refuse(&self, refusal: Refusal) -> Reply {
+        match refusal {
+            Refusal::Stranger => Reply::error(401, &json!("Invalid Key. Hot tip, you may be using the public key.")),
+            Refusal::Unavailable => Reply::error(503, &json!("Service Unavailable")),
+            Refusal::Failure(status) => Reply::error(status, &json!("the sandbox fails as told")),
+            Refusal::TooManyRequests => Reply::error(429, &json!("Rate limit exceeded")),
+            Refusal::NoCredits => Reply::error(402, &json!("Insufficient credits")),
+            Refusal::Number => {
+                Reply::error(400, &json!(["customer.number must be a valid phone number in the E.164 format."]))
+            }
+            Refusal::Agent => Reply::error(404, &json!("Couldn't Get Assistant. It does not exist.")),
+            Refusal::Concurrency => {
+                let over = "Over Concurrency Limit";
+                Reply::json(400, json!({"message": over, "error": over, "statusCode": 400}))
+            }
+        }
+    }
+
+    fn id_key(&self) -> &'static str {
+        "id"
+    }
 }
 
 fn not_found(id: &str) -> Reply {
@@ -145,10 +96,11 @@ async fn create(
             (Some(Over::QueuedBlocked), None) => Taking::Wait,
             (Some(Over::QueuedBlocked), Some(wait)) => Taking::WaitAtLeast(wait),
             (Some(Over::Ended), _) => Taking::End,
-            (Some(Over::Http400), _) => return Err(over_limit()),
+            (Some(Over::Http400), _) => return Err(Vapi.refuse(Refusal::Concurrency)),
         };
         let id = inner.calls.take(org, wanted, taking, picked.lag, now);
-        let mut record = inner.calls.taken(&id, now);
+        let mut record =
+            inner.calls.taken(&id).map_or(Value::Null, |call| record::record(call, inner.calls.analysis_seconds, now));
         record["subscriptionLimits"] = json!({
             "concurrencyBlocked": matches!(taking, Taking::Wait | Taking::WaitAtLeast(_)),
             "concurrencyLimit": inner.calls.limit(org),
@@ -156,7 +108,7 @@ async fn create(
         });
         Ok(Reply::json(201, record))
     };
-    sandbox.handle(incoming, act).await
+    sandbox.handle(&Vapi, incoming, act).await
 }
 
 async fn list(
@@ -170,9 +122,15 @@ async fn list(
     let act = |inner: &mut Inner, org: &str, _: &Picked| {
         let filter = parse_filter(query).map_err(|errors| Reply::error(400, &json!(errors)))?;
         let now = inner.now();
-        Ok(Reply::json(200, Value::Array(inner.calls.list(org, &filter, now))))
+        let calls = inner
+            .calls
+            .list(org, &filter, now)
+            .into_iter()
+            .map(|call| record::record(call, inner.calls.analysis_seconds, now))
+            .collect();
+        Ok(Reply::json(200, Value::Array(calls)))
     };
-    sandbox.handle(incoming, act).await
+    sandbox.handle(&Vapi, incoming, act).await
 }
 
 async fn read(
@@ -185,9 +143,10 @@ async fn read(
     let incoming = Incoming { method: &method, uri: &uri, headers: &headers, body: &[] };
     let act = |inner: &mut Inner, org: &str, _: &Picked| {
         let now = inner.now();
-        inner.calls.get(org, &id, now).map(|record| Reply::json(200, record)).ok_or_else(|| not_found(&id))
+        let call = inner.calls.get(org, &id, now).ok_or_else(|| not_found(&id))?;
+        Ok(Reply::json(200, record::record(call, inner.calls.analysis_seconds, now)))
     };
-    sandbox.handle(incoming, act).await
+    sandbox.handle(&Vapi, incoming, act).await
 }
 
 async fn erase(
@@ -204,9 +163,11 @@ async fn erase(
             return Err(Reply::error(400, &json!("the sandbox deletes no batches")));
         }
         let now = inner.now();
-        inner.calls.delete(org, &id, now).map(|record| Reply::json(200, record)).ok_or_else(|| not_found(&id))
+        let analysis_seconds = inner.calls.analysis_seconds;
+        let call = inner.calls.delete(org, &id, now).ok_or_else(|| not_found(&id))?;
+        Ok(Reply::json(200, record::record(call, analysis_seconds, now)))
     };
-    sandbox.handle(incoming, act).await
+    sandbox.handle(&Vapi, incoming, act).await
 }
 
 async fn rename(
@@ -226,10 +187,11 @@ async fn rename(
             return Err(Reply::error(400, &json!(["only name can be changed, to at most 40 characters"])));
         };
         let now = inner.now();
-        let renamed = inner.calls.rename(org, &id, Some(name.to_owned()), now);
-        renamed.map(|record| Reply::json(200, record)).ok_or_else(|| not_found(&id))
+        let analysis_seconds = inner.calls.analysis_seconds;
+        let call = inner.calls.rename(org, &id, Some(name.to_owned()), now).ok_or_else(|| not_found(&id))?;
+        Ok(Reply::json(200, record::record(call, analysis_seconds, now)))
     };
-    sandbox.handle(incoming, act).await
+    sandbox.handle(&Vapi, incoming, act).await
 }
 
 /// Every assistant exists, and tells whom the sandbox tells.
@@ -251,7 +213,7 @@ async fn assistant(
         }
         Ok(Reply::json(200, record))
     };
-    sandbox.handle(incoming, act).await
+    sandbox.handle(&Vapi, incoming, act).await
 }
 
 /// Every line exists.
@@ -271,7 +233,7 @@ async fn phone_number(
         record["status"] = json!("active");
         Ok(Reply::json(200, record))
     };
-    sandbox.handle(incoming, act).await
+    sandbox.handle(&Vapi, incoming, act).await
 }
 
 /// What everything that is saved at the service has.

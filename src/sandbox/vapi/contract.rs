@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
 
-use super::state::{Between, Filter, Wanted};
+use crate::sandbox::state::{Between, Filter, Service, Wanted};
 
 const CALL_PROPERTIES: &[&str] = &[
     "assistant",
@@ -123,6 +123,7 @@ pub(super) fn parse_create(body: &[u8]) -> Result<Wanted, Vec<String>> {
     }
     let text = |key| body.get(key).and_then(Value::as_str).map(str::to_owned);
     Ok(Wanted {
+        service: Service::Vapi,
         phone,
         name: text("name"),
         assistant: text("assistantId"),
