@@ -228,6 +228,7 @@ CREATE INDEX attempts_pace ON attempts (account, claimed_at);
 CREATE TABLE conversations (
     -- The attempt.
     id TEXT PRIMARY KEY REFERENCES attempts (id),
+    account TEXT NOT NULL,
     status TEXT NOT NULL,
     tries BIGINT NOT NULL,
     next_try_at TIMESTAMPTZ,
@@ -243,7 +244,7 @@ CREATE TABLE conversations (
     created_at TIMESTAMPTZ NOT NULL,
     updated_at TIMESTAMPTZ NOT NULL
 );
-CREATE INDEX conversations_due ON conversations (next_try_at) WHERE next_try_at IS NOT NULL;
+CREATE INDEX conversations_due ON conversations (account, next_try_at) WHERE next_try_at IS NOT NULL;
 CREATE INDEX conversations_created ON conversations (created_at);
 
 CREATE TABLE suppressions (

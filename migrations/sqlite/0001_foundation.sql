@@ -226,6 +226,7 @@ CREATE INDEX attempts_pace ON attempts (account, claimed_at);
 CREATE TABLE conversations (
     -- The attempt.
     id TEXT PRIMARY KEY REFERENCES attempts (id),
+    account TEXT NOT NULL,
     status TEXT NOT NULL,
     tries INTEGER NOT NULL,
     next_try_at TEXT,
@@ -241,7 +242,7 @@ CREATE TABLE conversations (
     created_at TEXT NOT NULL,
     updated_at TEXT NOT NULL
 ) STRICT;
-CREATE INDEX conversations_due ON conversations (next_try_at) WHERE next_try_at IS NOT NULL;
+CREATE INDEX conversations_due ON conversations (account, next_try_at) WHERE next_try_at IS NOT NULL;
 CREATE INDEX conversations_created ON conversations (created_at);
 
 CREATE TABLE suppressions (

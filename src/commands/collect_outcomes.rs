@@ -25,11 +25,13 @@ Examples:
 
 Asks about every call that is placed or under way: soon after it was placed, then less and less often.
 Of every call that is over it asks for the record of the conversation (cost, length, transcript,
-analysis) until that is complete, twelve times at most, within six hours. With it, a campaign without
-any webhook learns every outcome. `callops list conversations` shows how far each record is.
+analysis) until that is complete: after half a minute, then less and less often, for six hours. What
+lacks something after a quarter of an hour is taken as it is. With it, a campaign without any webhook
+learns every outcome. `callops list conversations` shows how far each record is.
 
-One run asks about 2000 calls at most, eight at once, for 50 seconds, and stops asking a provider that
-says it is asked too often. With --call, that one call is asked about now, and its records are shown.
+Accounts are asked side by side, each about 2000 calls that go on and 2000 that are over at most, eight
+at once, for 50 seconds. A provider that says it is asked too often is left alone until the next run.
+With --call, that one call is asked about now, and its records are shown; that gives nothing up.
 
 Exit codes: 0 done, 4 with --call when the call is over and its record is not complete, 6 a key is
 refused or a clock is wrong, 7 a provider or the database cannot be reached, or its disk is full.";

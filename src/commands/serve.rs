@@ -14,10 +14,10 @@ Examples:
   WEBHOOK_SECRET=.. CRON_SECRET=.. callops serve
   callops serve --listen 0.0.0.0:8787 --admin-bind 127.0.0.1:8788
 
-POST /api/webhooks/call-status     an agent's report, signed with WEBHOOK_SECRET or the tenant's
-POST /api/vapi/webhook[/ACCOUNT]   Vapi's server messages, by the account's webhook_secret
-GET  /api/cron/process-calls       a run, by bearer CRON_SECRET; so sweep-timeouts, collect-outcomes
-GET  /healthz, /metrics, /openapi.json   on the admin address, which asks nobody for a secret
+POST /api/webhooks/call-status: an agent's report, signed with WEBHOOK_SECRET or the tenant's.
+POST /api/vapi/webhook[/ACCOUNT]: Vapi's server messages, by the account's webhook_secret.
+GET /api/cron/process-calls: a run, by bearer CRON_SECRET; also sweep-timeouts, collect-outcomes.
+GET /healthz, /metrics, /openapi.json: on the admin address, which asks nobody for a secret.
 
 A webhook is stored before it is answered: `callops list events` shows them, `callops replay-events`
 applies them once more. Put a proxy with TLS before it. Once it answers it prints one line of JSON.";

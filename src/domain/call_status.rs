@@ -152,7 +152,7 @@ impl CallStatusEvent {
             EventType::Completed => (self.completed_as(), self.reason.clone()),
             // The agent's last word on the call. Its reasons are free text, and none of them is tried again.
             EventType::Failed => {
-                (Outcome::Unknown, Some(self.reason.clone().unwrap_or_else(|| "no reason given".to_owned())))
+                (Outcome::AgentFailed, Some(self.reason.clone().unwrap_or_else(|| "no reason given".to_owned())))
             }
         };
         let duration = self.outcome.as_ref().map(|conversation| conversation.duration);
@@ -287,7 +287,7 @@ mod tests {
         let Seen::Ended(ending) = CallStatusEvent::read(&short).expect("whole").seen(DateTime::UNIX_EPOCH) else {
             panic!("an end")
         };
-        assert_eq!((ending.outcome, ending.reason.as_deref()), (Outcome::Unknown, Some("no reason given")));
+        assert_eq!((ending.outcome, ending.reason.as_deref()), (Outcome::AgentFailed, Some("no reason given")));
     }
 
     #[test]

@@ -11,11 +11,13 @@ use super::call::{UnknownWord, words};
 const FIRST_WAIT_SECONDS: i64 = 30;
 /// The longest time between two such questions.
 const LONGEST_WAIT_SECONDS: i64 = 3600;
-/// A record is given up after so many questions: about six hours after the end of the call.
-pub const MOST_TRIES: i64 = 12;
-/// A record that says that the call is over, and lacks something still after so many questions, will not get it any
-/// more: an agent may be set up to analyse or transcribe nothing.
-const ENOUGH_TRIES: i64 = 5;
+/// A record that did not come so long after the end of the call is given up.
+const GIVE_UP_SECONDS: i64 = 6 * 3600;
+/// A record that lacks something so long after the end will not get it any more: an agent may be set up to analyse or
+/// transcribe nothing.
+const FINISHED_SECONDS: i64 = 15 * 60;
+/// So many questions are asked in any case: the time may have passed while nobody could be asked.
+const LEAST_TRIES: i64 = 3;
 
 /// How far the record of a conversation is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -66,6 +68,9 @@ pub enum Unfinished {
     Missing(String),
 }
 
+/// What is told of a record that was taken as it was.
+const TAKEN_AS_IT_WAS: &str = "the provider's record lacks a cost, an analysis or its end, and was taken as it was";
+
 /// Where a conversation stands after a question that did not complete it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
@@ -79,26 +84,32 @@ pub struct Asked {
     pub last_error: Option<String>,
 }
 
-/// What follows from a question that did not complete the record, after `tries` that did not either.
-pub fn asked(tries: i64, unfinished: Unfinished, now: DateTime<Utc>) -> Asked {
+/// What follows from a question that did not complete a record that is wanted since `wanted_since`, the end of the call,
+/// after `tries` that did not either.
+///
+/// Time decides, and not how often somebody asked: several machines may ask, or a person who cannot wait.
+pub fn asked(wanted_since: DateTime<Utc>, tries: i64, unfinished: Unfinished, now: DateTime<Utc>) -> Asked {
     let tries = tries + 1;
-    let (waiting, enough, given_up, last_error) = match unfinished {
-        Unfinished::Incomplete => (ConversationStatus::Processing, ENOUGH_TRIES, ConversationStatus::Completed, None),
-        Unfinished::Missing(why) => (ConversationStatus::Pending, MOST_TRIES, ConversationStatus::Failed, Some(why)),
+    let (waiting, limit_seconds, given_up) = match &unfinished {
+        Unfinished::Incomplete => (ConversationStatus::Processing, FINISHED_SECONDS, ConversationStatus::Completed),
+        Unfinished::Missing(_) => (ConversationStatus::Pending, GIVE_UP_SECONDS, ConversationStatus::Failed),
     };
-    let is_over = tries >= enough;
+    let is_over = now - wanted_since >= TimeDelta::seconds(limit_seconds) && tries >= LEAST_TRIES;
     Asked {
         status: if is_over { given_up } else { waiting },
         tries,
-        next_try_at: (!is_over).then(|| now + wait_after(tries)),
-        last_error,
+        next_try_at: (!is_over).then(|| now + wait_after(wanted_since, now)),
+        last_error: match unfinished {
+            Unfinished::Missing(why) => Some(why),
+            Unfinished::Incomplete => is_over.then(|| TAKEN_AS_IT_WAS.to_owned()),
+        },
     }
 }
 
-/// How long to wait after so many questions.
-pub fn wait_after(tries: i64) -> TimeDelta {
-    let doublings = u32::try_from(tries.clamp(0, 7)).unwrap_or(0);
-    TimeDelta::seconds((FIRST_WAIT_SECONDS << doublings).min(LONGEST_WAIT_SECONDS))
+/// How long to wait before asking again for a record that is wanted since then: as long as it was waited for by now.
+pub fn wait_after(wanted_since: DateTime<Utc>, now: DateTime<Utc>) -> TimeDelta {
+    let waited = (now - wanted_since).num_seconds();
+    TimeDelta::seconds(waited.clamp(FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS))
 }
 
 #[cfg(test)]
@@ -107,19 +118,19 @@ mod tests {
 
     /// Asks until nobody asks any more; yields where it ends, and how long that took.
     fn ask_on(unfinished: impl Fn() -> Unfinished) -> (Asked, TimeDelta) {
-        let mut now = DateTime::UNIX_EPOCH;
+        let wanted_since = DateTime::UNIX_EPOCH;
+        let mut now = wanted_since + wait_after(wanted_since, wanted_since);
         let mut tries = 0;
         loop {
-            let asked = asked(tries, unfinished(), now);
+            let asked = asked(wanted_since, tries, unfinished(), now);
             assert_eq!(asked.tries, tries + 1);
             match asked.next_try_at {
                 Some(at) => {
-                    assert!(
-                        at > now && !matches!(asked.status, ConversationStatus::Completed | ConversationStatus::Failed)
-                    );
+                    let given_up = [ConversationStatus::Completed, ConversationStatus::Failed];
+                    assert!(at > now && !given_up.contains(&asked.status));
                     (now, tries) = (at, asked.tries);
                 }
-                None => return (asked, now - DateTime::UNIX_EPOCH),
+                None => return (asked, now - wanted_since),
             }
         }
     }
@@ -128,19 +139,25 @@ mod tests {
     fn what_never_comes_is_given_up_after_hours() {
         let (asked, took) = ask_on(|| Unfinished::Missing("no such call".to_owned()));
         assert_eq!((asked.status, asked.last_error.as_deref()), (ConversationStatus::Failed, Some("no such call")));
-        assert_eq!((asked.tries, took.num_hours()), (MOST_TRIES, 6));
+        assert!((6..7).contains(&took.num_hours()), "{took}");
+        assert!((8..20).contains(&asked.tries), "{}", asked.tries);
     }
 
     #[test]
     fn what_lacks_something_for_long_is_all_there_is() {
         let (asked, took) = ask_on(|| Unfinished::Incomplete);
-        assert_eq!((asked.status, asked.last_error), (ConversationStatus::Completed, None));
-        assert_eq!(took, TimeDelta::seconds(60 + 120 + 240 + 480));
+        assert_eq!((asked.status, asked.last_error.as_deref()), (ConversationStatus::Completed, Some(TAKEN_AS_IT_WAS)));
+        assert!((15..20).contains(&took.num_minutes()), "{took}");
     }
 
     #[test]
-    fn the_wait_grows_up_to_an_hour() {
-        let waits: Vec<i64> = (0..9).map(|tries| wait_after(tries).num_seconds()).collect();
-        assert_eq!(waits, [30, 60, 120, 240, 480, 960, 1920, 3600, 3600]);
+    fn asking_often_gives_nothing_up_and_asking_late_asks_still() {
+        let (since, soon) = (DateTime::UNIX_EPOCH, DateTime::UNIX_EPOCH + TimeDelta::minutes(1));
+        for unfinished in [Unfinished::Incomplete, Unfinished::Missing(String::new())] {
+            assert!(asked(since, 1000, unfinished.clone(), soon).next_try_at.is_some());
+            // Nobody could be asked for two days.
+            let late = asked(since, 0, unfinished, since + TimeDelta::days(2));
+            assert_eq!(late.next_try_at, Some(since + TimeDelta::days(2) + TimeDelta::hours(1)));
+        }
     }
 }

@@ -16,6 +16,9 @@ pub enum EventSource {
 
 words!(EventSource, "source of events", { CallStatus => "call-status", Vapi => "vapi" });
 
+/// The kinds of provider's events that tell the end of a call.
+pub const ENDING_KINDS: &[&str] = &["end-of-call-report", "status-update ended"];
+
 /// What became of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EventState {

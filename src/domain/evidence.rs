@@ -206,12 +206,16 @@ impl Seen {
 }
 
 /// Whether an end takes the place of one that a witness of the same standing told, in whatever order the two came: a
-/// person who was reached was reached, and any known end says more than an unknown one. Of two others the first stays.
+/// person who was reached was reached; an agent that failed was there, and is not to call again, whatever the provider
+/// makes of the call; and any known end says more than an unknown one. Of two others the first stays.
 pub fn says_more(told: Outcome, known: Option<Outcome>) -> bool {
-    match known {
-        None | Some(Outcome::Unknown) => told != Outcome::Unknown,
-        Some(known) => told.reached_person() && !known.reached_person(),
-    }
+    let rank = |outcome: Outcome| match outcome {
+        _ if outcome.reached_person() => 3,
+        Outcome::AgentFailed => 2,
+        Outcome::Unknown => 0,
+        _ => 1,
+    };
+    known.is_none_or(|known| rank(told) > rank(known))
 }
 
 /// Which outcomes are tried again, when, and how often.

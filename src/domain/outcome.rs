@@ -29,13 +29,15 @@ pub enum Outcome {
     ProviderError,
     /// Our own account or set-up was at fault (credits, limits, a missing assistant): the phone did not ring.
     AccountError,
+    /// The agent itself says that the call failed, in words of its own.
+    AgentFailed,
     /// It ended for a reason that this version does not know.
     Unknown,
 }
 
 impl Outcome {
     /// Every outcome, in the order in which listings show them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Answered,
         Self::Voicemail,
         Self::NoAnswer,
@@ -46,6 +48,7 @@ impl Outcome {
         Self::Timeout,
         Self::ProviderError,
         Self::AccountError,
+        Self::AgentFailed,
         Self::Unknown,
     ];
 
@@ -62,6 +65,7 @@ impl Outcome {
             Self::Timeout => "timeout",
             Self::ProviderError => "provider_error",
             Self::AccountError => "account_error",
+            Self::AgentFailed => "agent_failed",
             Self::Unknown => "unknown",
         }
     }

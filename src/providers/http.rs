@@ -196,7 +196,7 @@ pub enum ReadError {
         reason: String,
     },
     /// An answer that cannot be understood.
-    #[error("the provider's answer (status {status}) cannot be used: {body}")]
+    #[error("the provider's answer (status {status}) cannot be used")]
     Broken {
         /// HTTP status.
         status: u16,

@@ -346,10 +346,13 @@ fn report_of(raw: Value) -> Option<CallReport> {
     let reason = ended_reason.as_deref();
     let outcome = ended.then(|| reason.map_or(Outcome::Unknown, outcome_of));
     let analysis = raw.get("analysis").filter(|analysis| analysis.is_object());
-    // The analysis is made after the call, and only of a conversation.
-    let is_analysed = analysis.is_some() || !outcome.is_some_and(Outcome::reached_person);
     let cost_usd = raw.get("cost").and_then(Value::as_f64);
-    let is_complete = ended && reason.is_some() && cost_usd.is_some() && is_analysed;
+    let ended_at = time("/endedAt");
+    // A call that is not over has a cost of 0 already, and the analysis comes some time after the end. Neither is to be
+    // waited for where there was no conversation.
+    let is_charged = cost_usd.is_some_and(|cost| cost > 0.0 || started_at.is_none());
+    let is_analysed = analysis.is_some() || started_at.is_none();
+    let is_complete = ended && reason.is_some() && ended_at.is_some() && is_charged && is_analysed;
     Some(CallReport {
         provider_call_id: text(&raw, "/id")?,
         org_id: text(&raw, "/orgId"),
@@ -363,7 +366,7 @@ fn report_of(raw: Value) -> Option<CallReport> {
         ended_reason,
         created_at: time("/createdAt"),
         started_at,
-        ended_at: time("/endedAt"),
+        ended_at,
         cost_usd,
         summary: text(&raw, "/analysis/summary").or_else(|| text(&raw, "/summary")),
         transcript: text(&raw, "/artifact/transcript").or_else(|| text(&raw, "/transcript")),
@@ -451,17 +454,20 @@ mod tests {
     }
 
     #[test]
-    fn a_record_is_complete_once_it_has_a_cost_and_an_analysis_of_a_conversation() {
+    fn a_record_is_complete_once_it_has_an_end_a_cost_and_an_analysis_of_a_conversation() {
         let complete = |json: &str| report(json).is_complete;
-        let talk =
-            r#"{"id": "a", "status": "ended", "endedReason": "customer-ended-call", "cost": 0.1, "analysis": {}}"#;
+        let talk = r#"{"id": "a", "status": "ended", "endedReason": "voicemail", "cost": 0.1, "analysis": {},
+            "startedAt": "2026-11-16T15:00:10Z", "endedAt": "2026-11-16T15:01:10Z"}"#;
         assert!(complete(talk));
         assert!(!complete(&talk.replace("\"ended\"", "\"in-progress\"")));
-        assert!(!complete(&talk.replace("\"cost\"", "\"costs\"")));
-        assert!(!complete(&talk.replace("\"analysis\"", "\"x\"")));
-        assert!(!complete(&talk.replace("\"endedReason\"", "\"x\"")));
-        let busy = r#"{"id": "a", "status": "ended", "endedReason": "customer-busy", "cost": 0}"#;
-        assert!(complete(busy), "there is nothing to analyse");
+        for key in ["cost", "analysis", "endedReason", "endedAt"] {
+            assert!(!complete(&talk.replace(&format!("\"{key}\""), "\"x\"")), "{key}");
+        }
+        assert!(!complete(&talk.replace("0.1", "0")), "it is not charged yet");
+        let busy = r#"{"id": "a", "status": "ended", "endedReason": "customer-busy", "cost": 0,
+            "endedAt": "2026-11-16T15:01:10Z"}"#;
+        assert!(complete(busy), "there is nothing to charge or to analyse");
+        assert!(!complete(&busy.replace("\"cost\"", "\"x\"")), "a message about the end, without the record");
     }
 
     fn judged(status: u16, body: &str) -> DialAnswer {

@@ -180,8 +180,8 @@ pub async fn overdue(tx: &mut Tx, now: DateTime<Utc>) -> Result<Vec<Attempt>> {
     )?)
 }
 
-/// Placed and answered attempts whose provider should be asked now.
-pub async fn polls_due(tx: &mut Tx, now: DateTime<Utc>, limit: i64) -> Result<Vec<Attempt>> {
+/// Placed and answered attempts of an account whose provider should be asked now.
+pub async fn polls_due(tx: &mut Tx, account: &str, now: DateTime<Utc>, limit: i64) -> Result<Vec<Attempt>> {
     Ok(fetch!(
         tx,
         Attempt,
@@ -189,9 +189,10 @@ pub async fn polls_due(tx: &mut Tx, now: DateTime<Utc>, limit: i64) -> Result<Ve
         concat!(
             "SELECT ",
             columns!(),
-            " FROM attempts WHERE state IN ('placed', 'answered') AND live AND next_poll_at <= $1
-              ORDER BY next_poll_at LIMIT $2"
+            " FROM attempts WHERE account = $1 AND state IN ('placed', 'answered') AND live AND next_poll_at <= $2
+              ORDER BY next_poll_at LIMIT $3"
         ),
+        account,
         now,
         limit
     )?)

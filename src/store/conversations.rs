@@ -1,25 +1,31 @@
 //! What providers recorded of conversations, one for each attempt that is over.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use sqlx::FromRow;
 
 use super::attempts::{self, Attempt};
 use super::listing::Filter;
 use super::{Result, StoreError, Tx, dynamic, execute, fetch};
+use crate::domain::call::AttemptState;
 use crate::domain::conversation::{Asked, ConversationStatus, Record, Unfinished, asked, wait_after};
+use crate::domain::evidence::{Observation, Seen};
 
 /// The record of one conversation.
 #[derive(Clone, Debug, FromRow, PartialEq)]
 pub struct Conversation {
     /// The attempt whose conversation it is.
     pub id: String,
+    /// The account that the call was placed with.
+    pub account: String,
     /// How far the record is.
     pub status: ConversationStatus,
     /// How often the provider was asked for it, and it was not complete.
     pub tries: i64,
     /// When the provider is asked next.
     pub next_try_at: Option<DateTime<Utc>>,
-    /// What was wrong when it was last asked.
+    /// What was wrong when it was last asked; of one that is completed, why it was taken though it lacks something.
     pub last_error: Option<String>,
     /// When the conversation began, by the provider's record.
     pub started_at: Option<DateTime<Utc>>,
@@ -37,20 +43,33 @@ pub struct Conversation {
     pub analysis: Option<String>,
     /// The provider's record as it came, as JSON text.
     pub raw: Option<String>,
-    /// When it was first known to be wanted.
+    /// When it was first known to be wanted: when the call was known to be over.
     pub created_at: DateTime<Utc>,
     /// When anything about it last changed.
     pub updated_at: DateTime<Utc>,
 }
 
+/// What an observation did to the record of a conversation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Told {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// It added something.
+    Something,
+    /// It completed it.
+    TheRest,
+}
+
 impl Conversation {
     /// One of which nothing is known yet.
-    pub(super) fn wanted(attempt_id: &str, now: DateTime<Utc>) -> Self {
+    fn wanted(attempt: &Attempt, now: DateTime<Utc>) -> Self {
         Self {
-            id: attempt_id.to_owned(),
+            id: attempt.id.clone(),
+            account: attempt.account.clone(),
             status: ConversationStatus::Pending,
             tries: 0,
-            next_try_at: Some(now + wait_after(0)),
+            next_try_at: Some(now + wait_after(now, now)),
             last_error: None,
             started_at: None,
             ended_at: None,
@@ -67,8 +86,10 @@ impl Conversation {
 
     /// Takes in what somebody knows of it. The first record that is complete stays, and any other fills its gaps; until
     /// then the latest counts, in whatever order they come.
-    pub(super) fn take_in(&mut self, record: &Record) {
-        let is_settled = self.status == ConversationStatus::Completed || record.raw.is_none();
+    fn take_in(&mut self, record: &Record, now: DateTime<Utc>) {
+        // One that was taken as it was is not complete, and gives way.
+        let is_whole = self.status == ConversationStatus::Completed && self.last_error.is_none();
+        let is_settled = is_whole || record.raw.is_none();
         let keeps = |is_known: bool| is_known && is_settled;
         macro_rules! take {
             ($($field:ident),+) => { $(
@@ -82,13 +103,18 @@ impl Conversation {
             self.status = ConversationStatus::Completed;
             self.next_try_at = None;
             self.last_error = None;
+        } else if record.raw.is_some() && self.status != ConversationStatus::Completed {
+            // It is there after all, or in part.
+            self.status = ConversationStatus::Processing;
+            self.next_try_at = self.next_try_at.or(Some(now + wait_after(now, now)));
+            self.last_error = None;
         }
     }
 }
 
 macro_rules! columns {
     () => {
-        "id, status, tries, next_try_at, last_error, started_at, ended_at, duration_seconds, cost_usd, summary, transcript, \
+        "id, account, status, tries, next_try_at, last_error, started_at, ended_at, duration_seconds, cost_usd, summary, transcript, \
          analysis, raw, created_at, updated_at"
     };
 }
@@ -105,7 +131,7 @@ pub async fn conversation(tx: &mut Tx, attempt_id: &str) -> Result<Option<Conver
 }
 
 /// The conversations of these attempts, locked until the transaction ends.
-pub(super) async fn lock(tx: &mut Tx, attempt_ids: &[&str]) -> Result<Vec<Conversation>> {
+async fn lock(tx: &mut Tx, attempt_ids: &[&str]) -> Result<Vec<Conversation>> {
     let lock = tx.lock_clause();
     Ok(dynamic!(
         tx,
@@ -122,8 +148,8 @@ pub(super) async fn lock(tx: &mut Tx, attempt_ids: &[&str]) -> Result<Vec<Conver
 }
 
 /// Writes conversations that were read, or found to be missing, under the lock of their calls.
-pub(super) async fn put(tx: &mut Tx, conversations: &[Conversation], now: DateTime<Utc>) -> Result<()> {
-    // 15 binds a row: well inside SQLite's and PostgreSQL's limits.
+async fn put(tx: &mut Tx, conversations: &[Conversation], now: DateTime<Utc>) -> Result<()> {
+    // 16 binds a row: well inside SQLite's and PostgreSQL's limits.
     for batch in conversations.chunks(200) {
         let written = dynamic!(
             tx,
@@ -131,6 +157,7 @@ pub(super) async fn put(tx: &mut Tx, conversations: &[Conversation], now: DateTi
                 q.push(concat!("INSERT INTO conversations (", columns!(), ") "));
                 q.push_values(batch, |mut row, c| {
                     row.push_bind(&c.id)
+                        .push_bind(&c.account)
                         .push_bind(c.status)
                         .push_bind(c.tries)
                         .push_bind(c.next_try_at)
@@ -164,8 +191,53 @@ pub(super) async fn put(tx: &mut Tx, conversations: &[Conversation], now: DateTi
     Ok(())
 }
 
-/// Attempts that are over, and whose provider should be asked for the record of the conversation now, at most `limit`.
-pub async fn due(tx: &mut Tx, now: DateTime<Utc>, limit: i64) -> Result<Vec<Attempt>> {
+/// Whether there is, or may be, something that the provider recorded of an attempt that is over.
+fn has_conversation(attempt: &Attempt) -> bool {
+    let is_named = attempt.provider_call_id.is_some() && attempt.state != AttemptState::Void;
+    !attempt.state.is_live() && (attempt.state == AttemptState::Ended || is_named)
+}
+
+/// Takes what the observations say of conversations into their records, and has the provider asked for the rest. Yields
+/// what this did to the records of attempts.
+pub(super) async fn tell(
+    tx: &mut Tx,
+    attempts: &[&Attempt],
+    observations: &[Observation],
+    now: DateTime<Utc>,
+) -> Result<HashMap<String, Told>> {
+    let mut told = HashMap::new();
+    let over: Vec<&Attempt> = attempts.iter().copied().filter(|attempt| has_conversation(attempt)).collect();
+    if over.is_empty() {
+        return Ok(told);
+    }
+    let ids: Vec<&str> = over.iter().map(|attempt| attempt.id.as_str()).collect();
+    let known = lock(tx, &ids).await?;
+    let mut written = Vec::new();
+    for attempt in over {
+        let before = known.iter().find(|conversation| conversation.id == attempt.id);
+        let wanted = before.cloned().unwrap_or_else(|| Conversation::wanted(attempt, now));
+        let mut conversation = wanted.clone();
+        for observation in observations.iter().filter(|observation| observation.attempt_id == attempt.id) {
+            if let Seen::Ended(ending) = &observation.seen {
+                conversation.take_in(&ending.record, now);
+            }
+        }
+        if conversation != wanted {
+            let is_complete = |one: &Conversation| one.status == ConversationStatus::Completed;
+            let rest = is_complete(&conversation) && !is_complete(&wanted);
+            told.insert(attempt.id.clone(), if rest { Told::TheRest } else { Told::Something });
+        }
+        if before != Some(&conversation) {
+            written.push(conversation);
+        }
+    }
+    put(tx, &written, now).await?;
+    Ok(told)
+}
+
+/// Attempts of an account that are over, and of whose conversation the provider should be asked now, at most `limit`:
+/// those first that wait longest.
+pub async fn due(tx: &mut Tx, account: &str, now: DateTime<Utc>, limit: i64) -> Result<Vec<Attempt>> {
     Ok(fetch!(
         tx,
         Attempt,
@@ -173,33 +245,33 @@ pub async fn due(tx: &mut Tx, now: DateTime<Utc>, limit: i64) -> Result<Vec<Atte
         concat!(
             "SELECT ",
             attempts::columns!(),
-            " FROM attempts WHERE id IN (SELECT id FROM conversations WHERE next_try_at <= $1
-                                         ORDER BY next_try_at LIMIT $2)
-              ORDER BY id"
+            " FROM attempts WHERE id IN (SELECT id FROM conversations WHERE account = $1 AND next_try_at <= $2
+                                         ORDER BY next_try_at LIMIT $3)
+              ORDER BY ended_at"
         ),
+        account,
         now,
         limit
     )?)
 }
 
-/// Records that the provider was asked for a record and that this did not complete it. Yields where it stands now; none
-/// when it is not wanted, or was completed by somebody else.
+/// Records that the provider was asked for a record and that this did not complete it, under the lock of its call. Yields
+/// where it stands now; none when it is not wanted, was completed, or was asked for by somebody else meanwhile.
 pub async fn unfinished(tx: &mut Tx, id: &str, what: Unfinished, now: DateTime<Utc>) -> Result<Option<Asked>> {
-    let known = lock(tx, &[id]).await?.pop().filter(|known| known.status != ConversationStatus::Completed);
-    let Some(known) = known else { return Ok(None) };
-    let asked = asked(known.tries, what, now);
+    let known = lock(tx, &[id]).await?.pop();
+    let is_due = |known: &Conversation| known.next_try_at.is_some_and(|at| at <= now);
+    let Some(known) = known.filter(is_due) else { return Ok(None) };
+    let asked = asked(known.created_at, known.tries, what, now);
     let written = execute!(
         tx,
         "UPDATE conversations SET status = $2, tries = $3, next_try_at = $4, last_error = $5, updated_at = $6
-         WHERE id = $1 AND status = $7 AND tries = $8",
+         WHERE id = $1 AND next_try_at <= $6",
         id,
         asked.status,
         asked.tries,
         asked.next_try_at,
         asked.last_error.as_deref(),
-        now,
-        known.status,
-        known.tries
+        now
     )?;
     if written == 1 {
         Ok(Some(asked))
@@ -208,26 +280,49 @@ pub async fn unfinished(tx: &mut Tx, id: &str, what: Unfinished, now: DateTime<U
     }
 }
 
-/// Conversations that somebody should look at.
-#[derive(Clone, Copy, Debug, FromRow, PartialEq, Eq)]
+/// Has the provider asked for a record at the next opportunity, if it is still asked for.
+pub async fn ask_soon(tx: &mut Tx, id: &str, now: DateTime<Utc>) -> Result<()> {
+    execute!(
+        tx,
+        "UPDATE conversations SET next_try_at = $2, updated_at = $2 WHERE id = $1 AND next_try_at > $2",
+        id,
+        now
+    )?;
+    Ok(())
+}
+
+/// Conversations that somebody should look at, of one account.
+#[derive(Clone, Debug, FromRow, PartialEq, Eq)]
 pub struct Neglected {
+    /// The account.
+    pub account: String,
     /// How many should have been asked for before a moment, and were not.
     pub overdue: i64,
     /// How many were given up, of those wanted since another moment.
     pub failed: i64,
+    /// How many were taken though they lack something, of the same.
+    pub incomplete: i64,
 }
 
-/// Counts conversations that were to be asked for before `due_before`, and those wanted since `failed_since` that were given
-/// up.
-pub async fn neglected(tx: &mut Tx, due_before: DateTime<Utc>, failed_since: DateTime<Utc>) -> Result<Neglected> {
+/// Counts, for each account that has any, conversations that were to be asked for before `due_before`, and of those wanted
+/// since `since` those that were given up or taken as they were.
+pub async fn neglected(tx: &mut Tx, due_before: DateTime<Utc>, since: DateTime<Utc>) -> Result<Vec<Neglected>> {
     Ok(fetch!(
         tx,
         Neglected,
-        fetch_one,
-        "SELECT (SELECT count(*) FROM conversations WHERE next_try_at < $1) AS overdue,
-                (SELECT count(*) FROM conversations WHERE created_at >= $2 AND status = 'failed') AS failed",
+        fetch_all,
+        "SELECT account, CAST(sum(overdue) AS BIGINT) AS overdue, CAST(sum(failed) AS BIGINT) AS failed,
+                CAST(sum(incomplete) AS BIGINT) AS incomplete
+         FROM (SELECT account, 1 AS overdue, 0 AS failed, 0 AS incomplete
+               FROM conversations WHERE next_try_at < $1
+               UNION ALL
+               SELECT account, 0, CASE WHEN status = 'failed' THEN 1 ELSE 0 END,
+                      CASE WHEN status = 'failed' THEN 0 ELSE 1 END
+               FROM conversations
+               WHERE created_at >= $2 AND next_try_at IS NULL AND last_error IS NOT NULL) AS found
+         GROUP BY account ORDER BY account",
         due_before,
-        failed_since
+        since
     )?)
 }
 

@@ -5,7 +5,7 @@ use sqlx::FromRow;
 
 use super::listing::Filter;
 use super::{Result, StoreError, Tx, dynamic, execute, fetch, scalar};
-use crate::domain::event::{EventSource, EventState};
+use crate::domain::event::{ENDING_KINDS, EventSource, EventState};
 
 /// A verified webhook.
 #[derive(Clone, Debug, FromRow, PartialEq)]
@@ -288,7 +288,7 @@ pub async fn unmatched(tx: &mut Tx, since: DateTime<Utc>) -> Result<i64> {
 pub struct Outcomes {
     /// Attempts that ended.
     pub ended: i64,
-    /// Those of them of which a webhook told, first or second.
+    /// Those of them whose end a webhook of the provider's told, first or second.
     pub by_webhook: i64,
 }
 
@@ -301,21 +301,25 @@ pub async fn outcomes(
     since: DateTime<Utc>,
     until: DateTime<Utc>,
 ) -> Result<Outcomes> {
-    Ok(fetch!(
+    Ok(dynamic!(
         tx,
-        Outcomes,
-        fetch_one,
-        "SELECT count(*) AS ended, count(told) AS by_webhook FROM (
-             SELECT CASE WHEN EXISTS (SELECT 1 FROM events e WHERE e.attempt_id = a.id
-                                      AND e.state IN ('applied', 'ignored') AND e.source IN ('vapi', 'call-status'))
-                         THEN 1 END AS told
-             FROM attempts a
-             WHERE a.account = $1 AND a.claimed_at >= $2 AND a.state = 'ended' AND a.ended_at >= $3 AND a.ended_at <= $4
-         ) AS ended",
-        account,
-        claimed_since,
-        since,
-        until
+        |q| {
+            q.push(
+                "SELECT count(*) AS ended, count(told) AS by_webhook FROM (
+                     SELECT CASE WHEN EXISTS (SELECT 1 FROM events e WHERE e.attempt_id = a.id
+                                              AND e.state IN ('applied', 'ignored') AND e.kind IN (",
+            );
+            let mut kinds = q.separated(", ");
+            for kind in ENDING_KINDS {
+                kinds.push_bind(*kind);
+            }
+            q.push(")) THEN 1 END AS told FROM attempts a WHERE a.state = 'ended' AND a.account = ");
+            q.push_bind(account);
+            q.push(" AND a.claimed_at >= ").push_bind(claimed_since);
+            q.push(" AND a.ended_at >= ").push_bind(since);
+            q.push(" AND a.ended_at <= ").push_bind(until).push(") AS ended");
+        },
+        build_query_as::<Outcomes>().fetch_one
     )?)
 }
 
@@ -327,7 +331,7 @@ pub async fn told_of_any(tx: &mut Tx, account: &str, claimed_since: DateTime<Utc
         fetch_one,
         "SELECT EXISTS (SELECT 1 FROM attempts a JOIN events e ON e.attempt_id = a.id
                         WHERE a.account = $1 AND a.claimed_at >= $2
-                          AND e.state IN ('applied', 'ignored') AND e.source IN ('vapi', 'call-status'))",
+                          AND e.state IN ('applied', 'ignored') AND e.source <> 'call-status')",
         account,
         claimed_since
     )?)

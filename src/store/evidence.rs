@@ -6,11 +6,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::FromRow;
 
 use super::attempts::{Attempt, lock_of_calls};
-use super::conversations::Conversation;
+use super::conversations::Told;
 use super::{Result, StoreError, Tx, claims, conversations, dynamic, fetch, runs, scalar};
 use crate::domain::call::{AttemptFacts, AttemptState, CallStatus, Decision, Evidence, derive, may_move};
 use crate::domain::campaign::Rules;
-use crate::domain::conversation::ConversationStatus;
 use crate::domain::evidence::{Observation, RetryPolicy, Seen, next_attempt_at, says_more};
 use crate::domain::outcome::Outcome;
 use crate::domain::settle::poll_after;
@@ -35,8 +34,8 @@ pub struct Applied {
     pub state: AttemptState,
     /// Where its call stands now.
     pub call_status: CallStatus,
-    /// Whether this completed the record of its conversation.
-    pub completed_conversation: bool,
+    /// What this did to the record of its conversation.
+    pub conversation: Told,
 }
 
 #[derive(FromRow)]
@@ -59,7 +58,8 @@ struct CallRow {
 /// # Errors
 /// When the database cannot be asked, or another transaction changed a row in spite of its lock.
 pub async fn apply(tx: &mut Tx, observations: &[Observation], now: DateTime<Utc>) -> Result<Vec<Applied>> {
-    let calls = lock_calls_of(tx, observations).await?;
+    let observed: Vec<&str> = observations.iter().map(|observation| observation.attempt_id.as_str()).collect();
+    let calls = lock_calls_of(tx, &observed).await?;
     if calls.is_empty() {
         return Ok(Vec::new());
     }
@@ -117,8 +117,8 @@ pub async fn apply(tx: &mut Tx, observations: &[Observation], now: DateTime<Utc>
         next.insert(call_id, at);
     }
     write_attempts(tx, changed.iter().map(|index| &attempts[*index]), now).await?;
-    let over = changed.iter().map(|index| &attempts[*index]).filter(|attempt| has_conversation(attempt));
-    let completed = write_conversations(tx, &over.collect::<Vec<_>>(), observations, now).await?;
+    let changed: Vec<&Attempt> = changed.iter().map(|index| &attempts[*index]).collect();
+    let told = conversations::tell(tx, &changed, observations, now).await?;
 
     let statuses = write_calls(tx, &calls, &attempts, &next, now).await?;
     Ok(observations
@@ -130,10 +130,19 @@ pub async fn apply(tx: &mut Tx, observations: &[Observation], now: DateTime<Utc>
                 moved: moved_ids.contains(&attempt.id),
                 state: attempt.state,
                 call_status: *statuses.get(&attempt.call_id)?,
-                completed_conversation: completed.contains(&attempt.id),
+                conversation: told.get(&attempt.id).copied().unwrap_or_default(),
             })
         })
         .collect())
+}
+
+/// Locks the calls of these attempts until the transaction ends, before anything else of them is: whoever writes about a
+/// call's attempts and conversations has its call first, so that nobody waits for each other.
+///
+/// # Errors
+/// When the database cannot be asked.
+pub async fn lock(tx: &mut Tx, attempt_ids: &[&str]) -> Result<()> {
+    lock_calls_of(tx, attempt_ids).await.map(drop)
 }
 
 /// Recomputes the status of calls after a decision about them.
@@ -150,9 +159,9 @@ pub(super) async fn refresh(tx: &mut Tx, call_ids: &[String], now: DateTime<Utc>
 
 const CALL_COLUMNS: &str = "id, campaign_id, status, outcome, reason, decision, next_attempt_at, ended_at";
 
-/// The calls that the observations are about, locked until the transaction ends.
-async fn lock_calls_of(tx: &mut Tx, observations: &[Observation]) -> Result<Vec<CallRow>> {
-    if observations.is_empty() {
+/// The calls of these attempts, locked until the transaction ends.
+async fn lock_calls_of(tx: &mut Tx, attempt_ids: &[&str]) -> Result<Vec<CallRow>> {
+    if attempt_ids.is_empty() {
         return Ok(Vec::new());
     }
     let lock = tx.lock_clause();
@@ -162,8 +171,8 @@ async fn lock_calls_of(tx: &mut Tx, observations: &[Observation]) -> Result<Vec<
             q.push("SELECT ").push(CALL_COLUMNS);
             q.push(" FROM calls WHERE id IN (SELECT call_id FROM attempts WHERE id IN (");
             let mut separated = q.separated(", ");
-            for observation in observations {
-                separated.push_bind(&observation.attempt_id);
+            for id in attempt_ids {
+                separated.push_bind(*id);
             }
             q.push(")) ORDER BY id").push(lock);
         },
@@ -334,47 +343,6 @@ fn settle(attempt: &mut Attempt) {
     attempt.queued = false;
     attempt.next_poll_at = None;
     attempt.deadline_at = None;
-}
-
-/// Whether there is, or may be, something that the provider recorded of an attempt that is over.
-fn has_conversation(attempt: &Attempt) -> bool {
-    let is_named = attempt.provider_call_id.is_some() && attempt.state != AttemptState::Void;
-    !attempt.state.is_live() && (attempt.state == AttemptState::Ended || is_named)
-}
-
-/// Takes what the observations say of conversations into their records, and has the provider asked for the rest. Yields
-/// the attempts whose record this completed.
-async fn write_conversations(
-    tx: &mut Tx,
-    over: &[&Attempt],
-    observations: &[Observation],
-    now: DateTime<Utc>,
-) -> Result<BTreeSet<String>> {
-    let mut completed = BTreeSet::new();
-    if over.is_empty() {
-        return Ok(completed);
-    }
-    let ids: Vec<&str> = over.iter().map(|attempt| attempt.id.as_str()).collect();
-    let known = conversations::lock(tx, &ids).await?;
-    let mut written = Vec::new();
-    for id in ids {
-        let before = known.iter().find(|conversation| conversation.id == id);
-        let mut conversation = before.cloned().unwrap_or_else(|| Conversation::wanted(id, now));
-        for observation in observations.iter().filter(|observation| observation.attempt_id == id) {
-            if let Seen::Ended(ending) = &observation.seen {
-                conversation.take_in(&ending.record);
-            }
-        }
-        let is_complete = |one: &Conversation| one.status == ConversationStatus::Completed;
-        if is_complete(&conversation) && !before.is_some_and(is_complete) {
-            completed.insert(conversation.id.clone());
-        }
-        if before != Some(&conversation) {
-            written.push(conversation);
-        }
-    }
-    conversations::put(tx, &written, now).await?;
-    Ok(completed)
 }
 
 async fn write_attempts(tx: &mut Tx, attempts: impl Iterator<Item = &Attempt>, now: DateTime<Utc>) -> Result<()> {

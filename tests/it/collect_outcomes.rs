@@ -1,13 +1,14 @@
 //! `collect-outcomes`: what is asked of providers until the record of each conversation is complete.
 
 use callops::domain::call::{AttemptState, Evidence};
-use callops::domain::conversation::{ConversationStatus, MOST_TRIES};
+use callops::domain::conversation::ConversationStatus;
 use callops::domain::evidence::{Ending, Observation, Seen};
 use callops::domain::outcome::Outcome;
 use callops::error::Exit;
-use callops::store::evidence;
+use callops::store::{Tx, evidence};
 use chrono::TimeDelta;
 use serde_json::json;
+use sqlx::AssertSqlSafe;
 
 use crate::common::story::{Story, rules};
 use crate::common::{TestDatabase, on_both_databases};
@@ -48,11 +49,51 @@ async fn collect_on(story: &Story, hours: i64) -> u64 {
     failed
 }
 
+/// Copies of the only attempt, of another account, that are over and of whose conversations the provider should be asked.
+async fn overdue_of(story: &Story, account: &str, count: i64) {
+    let attempt = story.attempts(&story.only_call().await).await.remove(0);
+    let now = story.now();
+    let copies = format!(
+        "INSERT INTO attempts (id, call_id, number, tenant, phone, purpose, contact_id, contact_version, campaign_id,
+             rules_version, account, state, owner, lease_until, window_closes_at, dial_before, answer_timeout_seconds,
+             call_timeout_seconds, claimed_at, provider_call_id, updated_at)
+         WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < {count})
+         SELECT 'copy-' || n, call_id, 100 + n, tenant, phone, purpose, contact_id, contact_version, campaign_id,
+             rules_version, '{account}', 'ended', owner, lease_until, window_closes_at, dial_before,
+             answer_timeout_seconds, call_timeout_seconds, claimed_at, 'copy-' || n, updated_at
+         FROM attempts, n WHERE attempts.id = '{}'",
+        attempt.id
+    );
+    let wanted = format!(
+        "INSERT INTO conversations (id, account, status, tries, next_try_at, created_at, updated_at)
+         SELECT id, account, 'pending', 0, $1, $1, $1 FROM attempts WHERE account = '{account}'"
+    );
+    story
+        .write(async |tx| {
+            match tx {
+                Tx::Sqlite(tx) => {
+                    sqlx::query(AssertSqlSafe(copies.clone())).execute(&mut **tx).await?;
+                    sqlx::query(AssertSqlSafe(wanted.clone())).bind(now).execute(&mut **tx).await?;
+                }
+                Tx::Postgres(tx) => {
+                    sqlx::query(AssertSqlSafe(copies.clone())).execute(&mut **tx).await?;
+                    sqlx::query(AssertSqlSafe(wanted.clone())).bind(now).execute(&mut **tx).await?;
+                }
+            }
+            Ok(())
+        })
+        .await;
+}
+
 /// What `doctor` says of conversations.
 fn doctors_row(story: &Story) -> serde_json::Value {
     let output = story.run(&["doctor", "--format", "json"]);
     let rows = output.json();
-    let found = rows.as_array().expect("rows").iter().find(|row| row["check"] == "conversations");
+    let found = rows
+        .as_array()
+        .expect("rows")
+        .iter()
+        .find(|row| row["check"].as_str().is_some_and(|check| check.starts_with("conversations")));
     found.unwrap_or_else(|| panic!("{output}")).clone()
 }
 
@@ -82,9 +123,9 @@ on_both_databases! {
         assert_eq!((attempt.ended_at, attempt.answered_at), (conversation.ended_at, conversation.started_at));
         let (_, busy) = story.conversation_with(BOB).await;
         assert_eq!((busy.status, busy.transcript, busy.duration_seconds), (ConversationStatus::Completed, None, None));
-        let asked = story.request_count().await;
+        let asked = story.request_paths().await.len();
         collect_on(&story, 1).await;
-        assert_eq!(story.request_count().await, asked, "nobody is asked about what is complete");
+        assert_eq!(story.request_paths().await.len(), asked, "nobody is asked about what is complete");
     }
 
     async fn a_record_that_lacks_its_analysis_is_asked_for_until_it_has_it(db) {
@@ -94,12 +135,12 @@ on_both_databases! {
         story.collect().await;
         let (attempt, conversation) = story.conversation_with(ADA).await;
         assert_eq!((attempt.state, attempt.outcome), (AttemptState::Ended, Some(Outcome::Answered)));
-        assert_eq!((conversation.status, conversation.tries), (ConversationStatus::Processing, 1), "{conversation:?}");
-        assert_eq!((conversation.transcript, conversation.last_error), (None, None));
+        assert_eq!((conversation.status, conversation.last_error), (ConversationStatus::Processing, None));
+        assert_eq!((conversation.transcript.as_deref().map(str::lines).map(Iterator::count), conversation.cost_usd), (Some(1), Some(0.0)));
         collect_on(&story, 1).await;
         let (attempt, conversation) = story.conversation_with(ADA).await;
-        assert_eq!((conversation.status, conversation.tries), (ConversationStatus::Completed, 3), "{conversation:?}");
-        assert!(conversation.transcript.is_some() && conversation.cost_usd.is_some());
+        assert_eq!((conversation.status, &conversation.last_error), (ConversationStatus::Completed, &None), "{conversation:?}");
+        assert!(conversation.transcript.is_some_and(|text| text.lines().count() == 3) && conversation.cost_usd > Some(0.0));
         assert_eq!(attempt.ended_at, conversation.ended_at);
     }
 
@@ -108,11 +149,13 @@ on_both_databases! {
         story.control("settings", json!({"analysis_seconds": 1e9})).await;
         assert_eq!(collect_on(&story, 1).await, 0);
         let (_, conversation) = story.conversation_with(ADA).await;
-        assert_eq!((conversation.status, conversation.last_error), (ConversationStatus::Completed, None));
-        assert!(conversation.transcript.is_none() && conversation.ended_at.is_some() && conversation.raw.is_some());
-        let asked = story.request_count().await;
+        assert_eq!(conversation.status, ConversationStatus::Completed);
+        assert!(conversation.last_error.expect("a reason").contains("taken as it was"));
+        assert!(conversation.analysis.is_none() && conversation.ended_at.is_some() && conversation.raw.is_some());
+        assert!(doctors_row(&story)["what"].as_str().expect("text").contains("taken though they lack"));
+        let asked = story.request_paths().await.len();
         collect_on(&story, 1).await;
-        assert_eq!(story.request_count().await, asked);
+        assert_eq!(story.request_paths().await.len(), asked);
     }
 
     async fn a_call_that_the_provider_forgot_is_given_up_and_a_late_report_is_taken_all_the_same(db) {
@@ -124,19 +167,20 @@ on_both_databases! {
         story.erase(&attempt).await;
         assert_eq!(collect_on(&story, 8).await, 1);
         let (_, conversation) = story.conversation_with(ADA).await;
-        assert_eq!((conversation.status, conversation.tries), (ConversationStatus::Failed, MOST_TRIES));
+        assert_eq!(conversation.status, ConversationStatus::Failed);
+        let tries = conversation.tries;
         assert_eq!(conversation.last_error.as_deref(), Some("the provider does not know the call"));
-        let asked = story.request_count().await;
+        let asked = story.request_paths().await.len();
         collect_on(&story, 1).await;
-        assert_eq!(story.request_count().await, asked, "what was given up is asked for no more");
+        assert_eq!(story.request_paths().await.len(), asked, "what was given up is asked for no more");
 
         let row = doctors_row(&story);
         assert_eq!(row["verdict"], "warning", "{row}");
         assert!(row["what"].as_str().expect("text").starts_with("1 of the last 2 days were given up"), "{row}");
         let listed = story.run(&["list", "conversations", "--status", "failed", "--format", "json"]).success().json();
-        assert_eq!((&listed[0]["id"], &listed[0]["tries"]), (&json!(attempt.id), &json!(MOST_TRIES)));
+        assert_eq!((&listed[0]["id"], &listed[0]["tries"]), (&json!(attempt.id), &json!(tries)));
         let by_hand = story.run(&["collect-outcomes", "--call", &attempt.call_id, "--format", "json"]).exits(4).json();
-        assert_eq!((&by_hand[0]["conversation"], &by_hand[0]["tries"]), (&json!("failed"), &json!(MOST_TRIES + 1)));
+        assert_eq!((&by_hand[0]["conversation"], &by_hand[0]["tries"]), (&json!("failed"), &json!(tries)));
 
         let now = story.now();
         let seen = Seen::from_report(&record, now).expect("something");
@@ -224,6 +268,102 @@ on_both_databases! {
         assert_eq!((&shown["raw"]["id"], &shown["status"]), (&json!(attempt.provider_call_id), &json!("completed")));
         let shown = story.run(&["show", "call", &calls[0].id, "--format", "json"]).success().json();
         assert_eq!(shown["conversations"][0]["cost_usd"], rows[0]["cost_usd"]);
+    }
+
+    async fn asking_often_and_at_once_takes_no_record_before_it_is_whole(db) {
+        let story = placed(db, &[(ADA, "customer-ended-call")]).await;
+        story.control("settings", json!({"analysis_seconds": 600})).await;
+        story.wait(TimeDelta::seconds(150));
+        let attempt = story.attempts(&story.only_call().await).await.remove(0);
+        for _ in 0..4 {
+            story.wait(TimeDelta::seconds(31));
+            let mut runs: Vec<_> = (0..4).map(|_| story.spawn(&["collect-outcomes"])).collect();
+            runs.push(story.spawn(&["collect-outcomes", "--call", &attempt.id]));
+            for run in runs {
+                run.wait();
+            }
+        }
+        let (_, conversation) = story.conversation_with(ADA).await;
+        assert_eq!(conversation.status, ConversationStatus::Processing, "{conversation:?}");
+        assert!(conversation.tries <= 4, "{conversation:?}");
+        collect_on(&story, 1).await;
+        let (_, conversation) = story.conversation_with(ADA).await;
+        assert_eq!((conversation.status, &conversation.last_error), (ConversationStatus::Completed, &None));
+        assert!(conversation.cost_usd > Some(0.0) && conversation.analysis.is_some());
+    }
+
+    async fn a_report_that_comes_after_a_record_was_taken_as_it_was_replaces_it(db) {
+        let story = placed(db, &[(ADA, "voicemail")]).await;
+        story.control("settings", json!({"analysis_seconds": 7200})).await;
+        collect_on(&story, 1).await;
+        let (attempt, conversation) = story.conversation_with(ADA).await;
+        assert_eq!((conversation.status, conversation.cost_usd), (ConversationStatus::Completed, Some(0.0)));
+        story.wait(TimeDelta::hours(2));
+        story.learn_from_provider(&attempt).await;
+        let (_, conversation) = story.conversation_with(ADA).await;
+        assert!(conversation.cost_usd > Some(0.0) && conversation.last_error.is_none(), "{conversation:?}");
+    }
+
+    async fn records_that_cannot_be_read_keep_nobody_else_waiting(db) {
+        let phones: Vec<String> = (0..60).map(|n| format!("+1202555{:04}", n + 1000)).collect();
+        let people: Vec<(&str, &str)> = phones.iter().map(|phone| (phone.as_str(), "customer-ended-call")).collect();
+        let story = placed(db, &people).await;
+        story.wait(TimeDelta::minutes(5));
+        let mut broken = Vec::new();
+        for (n, call) in story.calls().await.into_iter().rev().enumerate() {
+            let attempt = story.attempts(&call).await.remove(0);
+            tell_end(&story, &attempt.id, Evidence::Provider, Outcome::Answered).await;
+            if n < 4 {
+                let id = attempt.provider_call_id.expect("an id");
+                let fault = if n < 2 { json!({"kind": "server_error", "status": 500}) } else { json!({"kind": "unauthorized_all"}) };
+                let mut rule = fault;
+                rule["match"] = json!({"method": "GET", "path": format!("/call/{id}")});
+                story.fault(rule);
+                broken.push(attempt.id);
+            }
+        }
+        story.wait(TimeDelta::minutes(1));
+        let (counts, exit) = story.collect().await;
+        assert_eq!((counts.get("conversations_completed"), exit), (56, Exit::Unreachable), "{counts:?}");
+        let account = story.write(async |tx| callops::store::setup::accounts(tx).await).await.remove(0);
+        assert!(account.held_until.is_none(), "a key that is taken is not held back for one record");
+        for id in &broken {
+            let conversation = story.conversation(id).await.expect("a conversation");
+            assert_eq!((conversation.tries, conversation.status), (1, ConversationStatus::Pending));
+        }
+        assert_eq!(collect_on(&story, 8).await, 4, "they are given up in the end");
+    }
+
+    async fn an_account_that_cannot_be_used_keeps_no_other_waiting(db) {
+        let story = placed(db, &[(ADA, "customer-ended-call")]).await;
+        story.wait(TimeDelta::minutes(5));
+        story.put_account("a-first", "env:NOT_THERE", 10).await;
+        let attempt = story.attempts(&story.only_call().await).await.remove(0);
+        tell_end(&story, &attempt.id, Evidence::Provider, Outcome::Answered).await;
+        overdue_of(&story, "a-first", 2100).await;
+        story.wait(TimeDelta::minutes(16));
+        let (counts, exit) = story.collect().await;
+        assert_eq!((counts.get("conversations_completed"), exit), (1, Exit::Configuration), "{counts:?}");
+        let output = story.run(&["doctor", "--format", "json"]);
+        let rows = output.json();
+        let row = rows.as_array().expect("rows").iter().find(|row| row["check"] == "conversations:a-first");
+        assert!(row.expect("a row")["what"].as_str().expect("text").contains("of 2100 should"), "{rows}");
+    }
+
+    async fn accounts_are_asked_side_by_side(db) {
+        let story = placed(db, &[(ADA, "customer-ended-call")]).await;
+        story.wait(TimeDelta::minutes(5));
+        story.put_account("a-first", "env:ACME_KEY", 10).await;
+        let attempt = story.attempts(&story.only_call().await).await.remove(0);
+        tell_end(&story, &attempt.id, Evidence::Provider, Outcome::Answered).await;
+        overdue_of(&story, "a-first", 200).await;
+        story.wait(TimeDelta::minutes(1));
+        let before = story.request_paths().await.len();
+        story.collect().await;
+        let paths = story.request_paths().await.split_off(before);
+        let mine = format!("/call/{}", attempt.provider_call_id.expect("an id"));
+        assert_eq!(paths.len(), 201);
+        assert!(paths.iter().position(|path| *path == mine).is_some_and(|at| at < 20), "it waits for nobody: {paths:?}");
     }
 
     async fn many_are_asked_about_at_once_by_runs_side_by_side(db) {

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
+use chrono::TimeDelta;
+use futures_util::{StreamExt as _, stream};
 
 use super::counts::Counts;
 use super::directory::{Directory, held_until};
@@ -19,10 +20,17 @@ use crate::error::Exit;
 use crate::fail_point;
 use crate::providers::http::ReadError;
 use crate::store::attempts::{self, Attempt};
-use crate::store::{conversations, evidence, setup};
+use crate::store::conversations::{self, Told};
+use crate::store::{evidence, setup};
 
 /// How many reads of one provider are under way at once.
 const READS_AT_ONCE: usize = 8;
+/// A provider that fails so often in a row is left alone for the rest of the run.
+const MOST_FAILURES_IN_A_ROW: usize = 2 * READS_AT_ONCE;
+/// The most calls that are looked for by name in one run.
+const MOST_BY_NAME: usize = 50;
+/// How far from the time of sending a call is looked for by name.
+const FOUND_WITHIN_MINUTES: i64 = 2;
 /// The most observations recorded in one transaction.
 pub(super) const BATCH: usize = 50;
 
@@ -35,8 +43,8 @@ pub(super) enum Silence {
     TimeOut,
 }
 
-/// Asks the providers about attempts, and records what they say in batches. A provider that fails is left alone for
-/// the rest of the run; what was not asked by `stop_at` on the monotonic clock is asked by a later run.
+/// Asks the providers about attempts, each about its own and all at once, and records what they say in batches. What was
+/// not asked by `stop_at` on the monotonic clock is asked by a later run.
 pub(super) async fn ask(
     app: &App,
     directory: &mut Directory,
@@ -49,46 +57,93 @@ pub(super) async fn ask(
     for attempt in due {
         by_account.entry(attempt.account.clone()).or_default().push(attempt);
     }
+    let mut asked = Vec::new();
     for (account, due) in by_account {
-        if app.clock.monotonic() >= stop_at {
-            return Ok(());
-        }
         let client = match silence {
             Silence::AskAgain => directory.client(app, &account, counts).await?,
             Silence::TimeOut => directory.probed(app, &account, stop_at, counts).await?,
         };
-        let Some(client) = client else { continue };
-        let questions = due.into_iter().map(|attempt| {
-            let client = client.clone();
-            async move {
-                let answer = in_time(&app.clock, stop_at, look_up(app, &client, &attempt)).await;
-                (attempt, answer)
-            }
-        });
-        let mut answers = futures_util::stream::iter(questions).buffer_unordered(READS_AT_ONCE).ready_chunks(BATCH);
-        while let Some(batch) = answers.next().await {
-            let mut learned = Vec::new();
-            let (mut failure, mut unusable) = (None, Vec::new());
-            for (attempt, answer) in batch {
-                match answer {
-                    Ok(report) => learned.push((attempt, report)),
-                    // An answer that cannot be used is about one call; the others are asked about all the same.
-                    Err(ReadError::Broken { .. }) => unusable.push(attempt),
-                    Err(error) => failure = Some(error),
-                }
-            }
-            put_off(app, &unusable, counts).await?;
-            learn_all(app, directory, learned, silence, counts).await?;
-            if let Some(error) = failure {
-                directory.read_failed(app, &account, &error, counts).await?;
-                break;
-            }
-            if app.clock.monotonic() >= stop_at {
-                return Ok(());
-            }
-        }
+        asked.extend(client.map(|client| (account, client, due)));
+    }
+    let directory = &*directory;
+    // A provider that is slow keeps only its own accounts waiting.
+    let asked = asked.into_iter().map(|(account, client, due)| async move {
+        let mut counts = Counts::default();
+        ask_one(app, directory, (&account, &client), due, silence, stop_at, &mut counts).await?;
+        anyhow::Ok(counts)
+    });
+    for result in futures_util::future::join_all(asked).await {
+        counts.merge(result?);
     }
     Ok(())
+}
+
+/// Asks one provider. One record that cannot be read is about one call, and the others are asked about all the same; a
+/// provider that does not answer at all, or asks for fewer questions, is left alone for the rest of the run.
+async fn ask_one(
+    app: &App,
+    directory: &Directory,
+    (account, client): (&str, &Provider),
+    due: Vec<Attempt>,
+    silence: Silence,
+    stop_at: Duration,
+    counts: &mut Counts,
+) -> anyhow::Result<()> {
+    let question = |attempt: Attempt| async move {
+        let answer = in_time(&app.clock, stop_at, look_up(app, client, &attempt)).await;
+        (attempt, answer)
+    };
+    let mut left = due.len();
+    let (named, nameless): (Vec<_>, Vec<_>) = due.into_iter().partition(|attempt| attempt.provider_call_id.is_some());
+    // Who is looked for by name is looked for in a listing, which is large: one at a time, and some of them.
+    let nameless = nameless.into_iter().take(MOST_BY_NAME).map(question);
+    let mut answers = stream::iter(named.into_iter().map(question))
+        .buffer_unordered(READS_AT_ONCE)
+        .chain(stream::iter(nameless).buffer_unordered(1))
+        .ready_chunks(BATCH);
+    let (mut doubtful, mut in_a_row, mut has_answered) = (Vec::new(), 0, false);
+    while let Some(batch) = answers.next().await {
+        let (mut learned, mut unusable, mut limit) = (Vec::new(), Vec::new(), None);
+        let is_late = app.clock.monotonic() >= stop_at;
+        left -= batch.iter().filter(|(_, answer)| answer.is_ok() || !is_late).count();
+        for (attempt, answer) in batch {
+            match answer {
+                Ok(report) => learned.push((attempt, report)),
+                Err(ReadError::Broken { .. }) => {
+                    unusable.push((attempt, "the provider's record of its call cannot be used".to_owned()));
+                }
+                Err(error @ ReadError::RateLimited { .. }) => limit = Some(error),
+                // It was cut off by the end of the run.
+                Err(_) if is_late => {}
+                Err(error) => {
+                    in_a_row += 1;
+                    doubtful.push((attempt, error));
+                }
+            }
+        }
+        if !learned.is_empty() || !unusable.is_empty() {
+            (in_a_row, has_answered) = (0, true);
+        }
+        put_off(app, unusable, counts).await?;
+        learn_all(app, directory, learned, silence, counts).await?;
+        if let Some(error) = limit {
+            directory.read_failed(app, account, &error, counts).await?;
+            break;
+        }
+        if is_late || in_a_row >= MOST_FAILURES_IN_A_ROW {
+            break;
+        }
+    }
+    counts.add("left_for_the_next_run", left as u64);
+    if doubtful.is_empty() {
+        return Ok(());
+    }
+    // A key that is taken, and a provider that answers, show that it is about these calls.
+    match if has_answered { Ok(()) } else { in_time(&app.clock, stop_at, client.probe()).await.map(drop) } {
+        Ok(()) => put_off(app, doubtful.into_iter().map(|(a, error)| (a, error.to_string())).collect(), counts).await,
+        Err(_) if app.clock.monotonic() >= stop_at => Ok(()),
+        Err(error) => directory.read_failed(app, account, &error, counts).await,
+    }
 }
 
 /// The provider's record of an attempt, by the provider's id of the call, or by our name of one that is over.
@@ -96,38 +151,38 @@ async fn look_up(app: &App, client: &Provider, attempt: &Attempt) -> Result<Opti
     match (attempt.provider_call_id.as_deref(), attempt.placing_at) {
         (Some(id), _) => client.fetch(id).await,
         (None, Some(sent)) if !attempt.state.is_live() => {
-            let (from, to) = settle::range(sent, sent, app.config.request_timeout.to_delta());
+            // Its clock and ours differ by less than a minute, or nothing would have been sent.
+            let margin = TimeDelta::minutes(FOUND_WITHIN_MINUTES);
+            let (from, to) = (sent - margin, sent + app.config.request_timeout.to_delta() + margin);
             client.find(&attempt.id, attempt.line.as_deref(), attempt.agent.as_deref(), from, to).await
         }
         (None, _) => Ok(None),
     }
 }
 
-/// Asks about calls again later whose records cannot be used at the moment.
-async fn put_off(app: &App, unusable: &[Attempt], counts: &mut Counts) -> anyhow::Result<()> {
-    if unusable.is_empty() {
-        return Ok(());
-    }
+/// Asks about calls again later whose records cannot be had at the moment, for these reasons.
+async fn put_off(app: &App, attempts: Vec<(Attempt, String)>, counts: &mut Counts) -> anyhow::Result<()> {
     let now = app.clock.now();
-    let given_up = app
-        .db()
-        .await?
-        .write(async |tx| {
-            let mut given_up = 0;
-            for attempt in unusable {
-                attempts::polled(tx, &attempt.id, now + settle::poll_after(attempt.polls), None, now).await?;
-                let what = Unfinished::Missing("the provider's record of its call cannot be used".to_owned());
-                given_up += is_given_up(conversations::unfinished(tx, &attempt.id, what, now).await?);
-            }
-            Ok(given_up)
-        })
-        .await?;
-    counts.add("conversations_failed", given_up);
-    for attempt in unusable {
-        counts.problem(
-            Exit::Unreachable,
-            format!("attempt {}: the provider's record of its call cannot be used", attempt.id),
-        );
+    for batch in attempts.chunks(BATCH) {
+        let ids: Vec<&str> = batch.iter().map(|(attempt, _)| attempt.id.as_str()).collect();
+        let given_up = app
+            .db()
+            .await?
+            .write(async |tx| {
+                evidence::lock(tx, &ids).await?;
+                let mut given_up = 0;
+                for (attempt, reason) in batch {
+                    attempts::polled(tx, &attempt.id, now + settle::poll_after(attempt.polls), None, now).await?;
+                    let what = Unfinished::Missing(reason.clone());
+                    given_up += is_given_up(conversations::unfinished(tx, &attempt.id, what, now).await?);
+                }
+                Ok(given_up)
+            })
+            .await?;
+        counts.add("conversations_failed", given_up);
+    }
+    for (attempt, reason) in attempts {
+        counts.problem(Exit::Unreachable, format!("attempt {}: {reason}", attempt.id));
     }
     Ok(())
 }
@@ -155,10 +210,12 @@ pub(super) async fn learn_all(
             None => silent.push(attempt),
         }
     }
+    let ids: Vec<&str> = answers.iter().map(|(attempt, _)| attempt.id.as_str()).collect();
     let (applied, given_up) = app
         .db()
         .await?
         .write(async |tx| {
+            evidence::lock(tx, &ids).await?;
             for attempt in &silent {
                 attempts::polled(tx, &attempt.id, now + settle::poll_after(attempt.polls), None, now).await?;
             }
@@ -173,8 +230,10 @@ pub(super) async fn learn_all(
         })
         .await?;
     counts.add("conversations_failed", given_up);
-    counts
-        .add("conversations_completed", applied.iter().filter(|applied| applied.completed_conversation).count() as u64);
+    counts.add(
+        "conversations_completed",
+        applied.iter().filter(|applied| applied.conversation == Told::TheRest).count() as u64,
+    );
     for (observation, applied) in observations.iter().zip(&applied) {
         match (&observation.seen, observation.by) {
             (Seen::Ended(_), Evidence::Timer) => counts.add("timed_out", u64::from(applied.moved)),

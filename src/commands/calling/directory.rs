@@ -57,6 +57,13 @@ impl Directory {
         self.accounts.get(name)
     }
 
+    /// The names of all accounts, in their order.
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.accounts.keys().cloned().collect();
+        names.sort();
+        names
+    }
+
     /// The client of an account's provider; none, with a problem counted, when there can be none.
     ///
     /// # Errors

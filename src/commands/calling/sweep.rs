@@ -20,7 +20,7 @@ use crate::fail_point;
 use crate::store::attempts::{self, Attempt, Outlook};
 use crate::store::{self, Tx, claims, conversations, evidence, runs};
 
-/// The most calls asked about in one run.
+/// The most calls that go on, and the most that are over, asked about at one account in one run.
 const MOST_POLLS: i64 = 2000;
 /// A call that was taken back and that the provider does not show any more is over after this long.
 const GONE_AFTER_MINUTES: i64 = 10;
@@ -82,11 +82,15 @@ pub async fn collect(
 ) -> anyhow::Result<()> {
     let mut tx = app.db().await?.read().await?;
     let now = app.clock.now();
-    let mut due = attempts::polls_due(&mut tx, now, MOST_POLLS).await?;
-    let room = MOST_POLLS - i64::try_from(due.len()).unwrap_or(MOST_POLLS);
-    due.extend(conversations::due(&mut tx, now, room).await?);
+    let (mut live, mut over) = (Vec::new(), Vec::new());
+    for account in directory.names() {
+        live.extend(attempts::polls_due(&mut tx, &account, now, MOST_POLLS).await?);
+        over.extend(conversations::due(&mut tx, &account, now, MOST_POLLS).await?);
+    }
     drop(tx);
-    ask(app, directory, due, Silence::AskAgain, stop_at, counts).await
+    // Calls that are over wait behind those that go on, which hold phones and lines.
+    ask(app, directory, live, Silence::AskAgain, stop_at, counts).await?;
+    ask(app, directory, over, Silence::AskAgain, stop_at, counts).await
 }
 
 /// Asks the providers about these attempts now, whenever they are due, and records what they say.

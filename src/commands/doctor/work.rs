@@ -18,7 +18,7 @@ const OLD_UNKNOWN_SECONDS: i64 = 15 * 60;
 /// A conversation that was to be asked for so long ago was forgotten.
 const OVERDUE_SECONDS: i64 = 15 * 60;
 /// Conversations that were given up are worth a word for so long.
-const FAILED_DAYS: i64 = 2;
+const TOLD_DAYS: i64 = 2;
 /// So many missed runs are no accident.
 const MISSED_RUNS: i32 = 3;
 
@@ -70,23 +70,42 @@ pub(super) async fn attempts(tx: &mut Tx, now: DateTime<Utc>, report: &mut Repor
 /// Looks for conversations whose records nobody asks for, or which did not come.
 pub(super) async fn conversations(tx: &mut Tx, now: DateTime<Utc>, report: &mut Report) -> Result<()> {
     let due_before = now - TimeDelta::seconds(OVERDUE_SECONDS);
-    let found = stored_conversations::neglected(tx, due_before, now - TimeDelta::days(FAILED_DAYS)).await?;
-    if found.overdue > 0 {
-        report.warning(
-            "conversations",
-            format!("the records of {} should have been asked for at the provider by now", found.overdue),
-            "is `collect-outcomes` in the crontab? Run it by hand to see what it says",
-        );
+    let since = now - TimeDelta::days(TOLD_DAYS);
+    let mut is_well = true;
+    for found in stored_conversations::neglected(tx, due_before, since).await? {
+        let (account, check) = (&found.account, format!("conversations:{}", found.account));
+        is_well &= found.overdue + found.failed == 0;
+        if found.overdue > 0 {
+            report.warning(
+                &check,
+                format!("the records of {} should have been asked for at the provider by now", found.overdue),
+                format!(
+                    "is `collect-outcomes` in the crontab? Run it by hand to see what it says of {account}: its key, its \
+                     provider, or too many at once"
+                ),
+            );
+        }
+        if found.failed > 0 {
+            report.warning(
+                &check,
+                format!("{} of the last {TOLD_DAYS} days were given up: their records never came", found.failed),
+                "`callops list conversations --status failed` says why; `callops collect-outcomes --call ID` asks once \
+                 more",
+            );
+        }
+        if found.incomplete > 0 {
+            report.ok(
+                &check,
+                format!(
+                    "{} of the last {TOLD_DAYS} days were taken though they lack a cost or an analysis: is the agent \
+                     set up to analyse?",
+                    found.incomplete
+                ),
+            );
+        }
     }
-    if found.failed > 0 {
-        report.warning(
-            "conversations",
-            format!("{} of the last {FAILED_DAYS} days were given up: their records never came", found.failed),
-            "`callops list conversations --status failed` says why; `callops collect-outcomes --call ID` asks once more",
-        );
-    }
-    if found.overdue + found.failed == 0 {
-        report.ok("conversations", "none waits for its record, or was given up");
+    if is_well {
+        report.ok("conversations", "none is overdue, or was given up");
     }
     Ok(())
 }

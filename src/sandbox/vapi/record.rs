@@ -60,16 +60,19 @@ pub(super) fn record(call: &Call, analysis_seconds: f64, now: DateTime<Utc>) -> 
     if let (Some(ended_at), Some(reason)) = (call.ended_at, &call.ended_reason) {
         record["endedAt"] = json!(time(ended_at));
         record["endedReason"] = json!(reason);
+        let Some(started_at) = call.started_at else { return record };
         if seconds(analysis_seconds).is_some_and(|wait| now < ended_at + wait) {
-            record.as_object_mut().map(|record| record.remove("cost"));
+            // What was said so far.
+            if let Some((first, _)) = call.plan.transcript.as_deref().and_then(|text| text.split_once('\n')) {
+                record["artifact"] = json!({"transcript": first});
+            }
             return record;
         }
-        if let Some(started_at) = call.started_at {
-            record["cost"] = json!(cost_usd(started_at, ended_at));
-        }
-        if let Some(summary) = &call.plan.summary {
-            record["analysis"] = json!({"summary": summary, "successEvaluation": "true"});
-        }
+        record["cost"] = json!(cost_usd(started_at, ended_at));
+        record["analysis"] = match &call.plan.summary {
+            Some(summary) => json!({"summary": summary, "successEvaluation": "true"}),
+            None => json!({}),
+        };
         if let Some(transcript) = &call.plan.transcript {
             record["artifact"] = json!({"transcript": transcript});
         }

@@ -441,11 +441,12 @@ impl Story {
         self.client().await.take_back(id).await.expect("an answer").expect("a record");
     }
 
-    /// How many requests the provider got.
-    pub(crate) async fn request_count(&self) -> usize {
+    /// The paths of the requests that the provider got.
+    pub(crate) async fn request_paths(&self) -> Vec<String> {
         let url = format!("{}/_sandbox/requests", self.sandbox.url());
         let requests: Value = reqwest_client().get(url).send().await.expect("an answer").json().await.expect("JSON");
-        requests.as_array().unwrap_or_else(|| panic!("{requests}")).len()
+        let paths = requests.as_array().into_iter().flatten().map(|request| request["path"].as_str().map(str::to_owned));
+        paths.collect::<Option<_>>().unwrap_or_else(|| panic!("{requests}"))
     }
 
     /// Records what the provider says of an attempt now, as a late webhook would.

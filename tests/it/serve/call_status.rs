@@ -96,7 +96,7 @@ on_both_databases! {
         assert_eq!((second.number, second.state), (2, AttemptState::Placed));
 
         let (status, answer) = serving.report(WEBHOOK_SECRET, &failed(&bob.id, "late")).await;
-        assert_eq!((status, &answer["applied"], &answer["reason"]), (200, &json!(false), &json!("the attempt is ended")));
+        assert_eq!((status, &answer["applied"]), (200, &json!(true)), "it is known of the first attempt now");
         // By the call's id, in the same words as before the second attempt.
         let (status, answer) = serving.report(WEBHOOK_SECRET, &by_call).await;
         assert_eq!((status, &answer["reason"]), (200, &json!("duplicate")));
@@ -131,8 +131,34 @@ on_both_databases! {
             }
             ends.dedup();
             assert_eq!(ends.len(), 1, "{ends:#?}");
-            let status = if response == "no_answer" { CallStatus::Scheduled } else { CallStatus::Completed };
+            // An agent that failed is not to call again, whatever else it says.
+            let status = if response == "no_answer" { CallStatus::Failed } else { CallStatus::Completed };
             assert_eq!(ends[0][3], status.as_str(), "{ends:?}");
+        }
+    }
+
+    async fn an_agent_that_failed_does_not_call_again_whatever_the_provider_says_of_the_call(db) {
+        let story = begin(db, &[ADA, BOB]).await;
+        story.script(ADA, json!(["customer-busy"])).await;
+        story.script(BOB, json!(["customer-busy"])).await;
+        story.process(&[]).await;
+        let serving = Serving::start(&story);
+        let (ada, bob) = (attempt_to(&story, ADA).await, attempt_to(&story, BOB).await);
+        serving.report(WEBHOOK_SECRET, &failed(&ada.id, "asked never to be called again")).await;
+        story.wait(TimeDelta::minutes(5));
+        // Of Bob the provider speaks first, and a retry waits when the agent speaks.
+        story.collect().await;
+        assert_eq!(shown(&story, "call", &bob.call_id)["status"], "scheduled");
+        serving.report(WEBHOOK_SECRET, &failed(&bob.id, "asked never to be called again")).await;
+        story.wait(TimeDelta::minutes(5));
+        story.collect().await;
+        for attempt in [ada, bob] {
+            let call = shown(&story, "call", &attempt.call_id);
+            assert_eq!(
+                (&call["status"], &call["outcome"], &call["reason"], &call["next_attempt_at"]),
+                (&json!("failed"), &json!("agent_failed"), &json!("asked never to be called again"), &Value::Null)
+            );
+            assert_eq!(call["conversations"][0]["status"], "completed", "its record is collected all the same");
         }
     }
 

@@ -11,6 +11,7 @@ use crate::domain::event::{EventState, Scope};
 use crate::domain::evidence::{Observation, Seen};
 use crate::domain::outcome::Outcome;
 use crate::store::attempts::{self, Attempt};
+use crate::store::conversations::{self, Told};
 use crate::store::events::Event;
 use crate::store::{Result, StoreError, Tx, calls, evidence, runs, setup};
 
@@ -163,9 +164,13 @@ async fn judge_message(tx: &mut Tx, event: &Event, message: &ProviderMessage, no
     }
     if is_half {
         attempts::ask_soon(tx, &attempt.id, now).await?;
+        conversations::ask_soon(tx, &attempt.id, now).await?;
     }
+    let adds = |applied: &evidence::Applied| {
+        applied.moved || applied.conversation != Told::Nothing || is_half && applied.state.is_live()
+    };
     match applied.first() {
-        Some(applied) if !(moved || is_half && applied.state.is_live()) => {
+        Some(applied) if !adds(applied) => {
             Ok(Verdict::ignored(format!("the attempt is {}", applied.state)).about(&attempt))
         }
         _ => hear(tx, &attempt, event, None, now).await,
