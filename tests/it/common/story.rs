@@ -445,7 +445,8 @@ impl Story {
     pub(crate) async fn request_paths(&self) -> Vec<String> {
         let url = format!("{}/_sandbox/requests", self.sandbox.url());
         let requests: Value = reqwest_client().get(url).send().await.expect("an answer").json().await.expect("JSON");
-        let paths = requests.as_array().into_iter().flatten().map(|request| request["path"].as_str().map(str::to_owned));
+        let paths =
+            requests.as_array().into_iter().flatten().map(|request| request["path"].as_str().map(str::to_owned));
         paths.collect::<Option<_>>().unwrap_or_else(|| panic!("{requests}"))
     }
 
