@@ -84,9 +84,14 @@ CREATE TABLE contacts (
     -- Moves whenever phone, extension, zone or preferred time change: a claim made before the change must not ring.
     version BIGINT NOT NULL DEFAULT 1,
     import_id TEXT,
+    -- The conversation that it was made of.
+    conversation_id TEXT,
     created_at TIMESTAMPTZ NOT NULL,
     updated_at TIMESTAMPTZ NOT NULL,
-    UNIQUE (tenant, phone)
+    UNIQUE (tenant, phone),
+    -- Nobody is made of nothing: a phone has digits, and who was met in a conversation has a name.
+    CHECK (length(phone) > 4),
+    CHECK (conversation_id IS NULL OR (name IS NOT NULL AND length(trim(name)) > 0))
 );
 CREATE INDEX contacts_external_id ON contacts (tenant, external_id) WHERE external_id IS NOT NULL;
 
@@ -224,10 +229,11 @@ CREATE INDEX attempts_phone ON attempts (tenant, phone);
 CREATE INDEX attempts_contact ON attempts (contact_id);
 CREATE INDEX attempts_pace ON attempts (account, claimed_at);
 
--- What the provider recorded of the conversation of an attempt that is over, and how far the record is.
+-- What the provider recorded of the conversation of an attempt that is over, or of a session, and how far the record is.
 CREATE TABLE conversations (
-    -- The attempt.
-    id TEXT PRIMARY KEY REFERENCES attempts (id),
+    -- The attempt, or the session.
+    id TEXT PRIMARY KEY,
+    tenant TEXT NOT NULL,
     account TEXT NOT NULL,
     status TEXT NOT NULL,
     tries BIGINT NOT NULL,
@@ -241,11 +247,54 @@ CREATE TABLE conversations (
     transcript TEXT,
     analysis TEXT,
     raw TEXT,
+    -- When a contact, a booking and a ticket were made of it, as far as it holds any.
+    processed_at TIMESTAMPTZ,
     created_at TIMESTAMPTZ NOT NULL,
     updated_at TIMESTAMPTZ NOT NULL
 );
+CREATE INDEX conversations_unprocessed ON conversations (created_at)
+    WHERE status = 'completed' AND processed_at IS NULL;
 CREATE INDEX conversations_due ON conversations (account, next_try_at) WHERE next_try_at IS NOT NULL;
 CREATE INDEX conversations_created ON conversations (created_at);
+
+-- A conversation in a browser, or one that somebody else called for, as the application behind it tells.
+CREATE TABLE sessions (
+    id TEXT PRIMARY KEY,
+    tenant TEXT NOT NULL REFERENCES tenants (name),
+    account TEXT NOT NULL REFERENCES accounts (name),
+    -- The application's own id of it.
+    external_id TEXT,
+    status TEXT NOT NULL,
+    -- The provider's id of the conversation.
+    conversation_id TEXT,
+    metadata TEXT NOT NULL,
+    started_at TIMESTAMPTZ NOT NULL,
+    ended_at TIMESTAMPTZ,
+    -- When the provider is asked whether one that nobody ended is over.
+    next_check_at TIMESTAMPTZ,
+    updated_at TIMESTAMPTZ NOT NULL
+);
+CREATE INDEX sessions_due ON sessions (next_check_at) WHERE next_check_at IS NOT NULL;
+CREATE INDEX sessions_started ON sessions (tenant, started_at);
+CREATE UNIQUE INDEX sessions_conversation ON sessions (conversation_id, account) WHERE conversation_id IS NOT NULL;
+
+-- What somebody wanted in a conversation: at most one of each kind for each conversation.
+CREATE TABLE bookings (
+    conversation_id TEXT PRIMARY KEY REFERENCES conversations (id),
+    tenant TEXT NOT NULL,
+    contact_id TEXT REFERENCES contacts (id),
+    fields TEXT NOT NULL CHECK (fields <> '' AND fields <> '{}'),
+    created_at TIMESTAMPTZ NOT NULL
+);
+CREATE INDEX bookings_created ON bookings (tenant, created_at);
+CREATE TABLE tickets (
+    conversation_id TEXT PRIMARY KEY REFERENCES conversations (id),
+    tenant TEXT NOT NULL,
+    contact_id TEXT REFERENCES contacts (id),
+    fields TEXT NOT NULL CHECK (fields <> '' AND fields <> '{}'),
+    created_at TIMESTAMPTZ NOT NULL
+);
+CREATE INDEX tickets_created ON tickets (tenant, created_at);
 
 CREATE TABLE suppressions (
     id TEXT PRIMARY KEY,

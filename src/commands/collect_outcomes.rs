@@ -5,15 +5,17 @@ use serde_json::json;
 
 use super::calling::counts::Counts;
 use super::calling::directory::Directory;
+use super::calling::records::Processed;
 use super::calling::tick::{MAX_RUNTIME, tick};
-use super::calling::{inbox, sweep};
+use super::calling::{inbox, records, sessions, sweep};
 use super::process_calls::report;
+use super::telling::{record_of, tell};
 use crate::app::App;
 use crate::domain::call::AttemptState;
 use crate::domain::conversation::ConversationStatus;
 use crate::error::{Exit, Failure};
 use crate::output::Rows;
-use crate::store::{attempts, calls, conversations};
+use crate::store::{attempts, calls, conversations, sessions as sessions_stored};
 
 /// The command's name, as its heartbeat bears it.
 pub const COMMAND: &str = "collect-outcomes";
@@ -33,7 +35,11 @@ Accounts are asked side by side, each about 2000 calls that go on and 2000 that 
 at once, for 50 seconds. A provider that says it is asked too often is left alone until the next run.
 With --call, that one call is asked about now, and its records are shown; that gives nothing up.
 
-Exit codes: 0 done, 4 with --call when the call is over and its record is not complete, 6 a key is
+Of conversations that are complete it makes what the tenant's `records` say: a contact, a booking and a
+ticket, each at most once. So it does for sessions, which applications tell of by `serve`; one that
+nobody ended within `session_timeout` is looked up at the provider.
+
+Exit codes: 0 done, 4 with --call or --session when the record is not complete, 6 a key is
 refused or a clock is wrong, 7 a provider or the database cannot be reached, or its disk is full.";
 
 /// Ask the providers what became of calls
@@ -43,6 +49,9 @@ pub struct Args {
     /// Only about this call, now: its id, or that of one of its attempts
     #[arg(long, value_name = "ID")]
     pub call: Option<String>,
+    /// Only about this session, now: its id. Makes the records of its conversation, too
+    #[arg(long, value_name = "ID", conflicts_with = "call")]
+    pub session: Option<String>,
 }
 
 /// Collects once and prints what it did, if it did anything.
@@ -51,11 +60,35 @@ pub struct Args {
 /// When the database fails, or its clock and ours are too far apart; exit 2 for a call that is not there.
 pub async fn run(app: &App, args: Args) -> Result<Exit> {
     if let Some(id) = &args.call {
-        return one_call(app, id).await;
+        return Box::pin(one_call(app, id)).await;
+    }
+    if let Some(id) = &args.session {
+        return Box::pin(one_session(app, id)).await;
     }
     let (counts, exit) = once(app).await?;
     report(app, &counts)?;
     Ok(exit)
+}
+
+/// Asks about one session, makes the records of its conversation, and says whether that is done.
+async fn one_session(app: &App, id: &str) -> Result<Exit> {
+    app.check_database_clock().await?;
+    let session = sessions_stored::session(&mut app.db().await?.read().await?, id).await?;
+    let Some(session) = session else {
+        let failure = Failure::usage(format!("there is no session {id}"));
+        return Err(failure.hint("`callops list sessions` shows them").into());
+    };
+    let (status, reason) = match sessions::ask_now(app, &session).await? {
+        Processed::Now | Processed::Before => ("processed", None),
+        Processed::NotYet(why) => ("pending", Some(why)),
+    };
+    let record = record_of(json!({"session": id, "status": status, "reason": reason}));
+    let sentence = match &reason {
+        None => format!("session {id} is processed; `callops show session {id}` shows what was made of it"),
+        Some(why) => format!("session {id} is not processed yet: {why}"),
+    };
+    tell(app, &record, &sentence)?;
+    Ok(if reason.is_none() { Exit::Success } else { Exit::Partial })
 }
 
 /// Asks about one call, and shows where its attempts and their records stand.
@@ -142,7 +175,9 @@ pub async fn once_as(app: &App, run_id: &str) -> Result<(Counts, Exit)> {
     tick(app, COMMAND, run_id, async |directory, stop_at, counts| {
         // Before anybody is asked: what came by itself need not be asked for.
         inbox::settle_due(app, counts).await?;
-        sweep::collect(app, directory, stop_at, counts).await
+        sweep::collect(app, directory, stop_at, counts).await?;
+        sessions::collect(app, directory, stop_at, counts).await?;
+        records::process_due(app, counts).await
     })
     .await
 }

@@ -10,6 +10,7 @@ use super::agent::AgentKeys;
 use super::call::{UnknownWord, words};
 use super::evidence::RetryPolicy;
 use super::phone::CallAlso;
+use super::records::RecordMapping;
 use super::schedule::Schedule;
 use super::signature::vapi::HmacPlan;
 use super::slot::Frequency;
@@ -178,6 +179,18 @@ pub struct TenantSettings {
     /// Where the secret of its own `call-status` webhooks is.
     #[serde(default)]
     pub webhook_secret: Option<String>,
+    /// Where the token is by which its applications tell of sessions.
+    #[serde(default)]
+    pub api_token: Option<String>,
+    /// The account whose provider holds the conversations of its sessions.
+    #[serde(default)]
+    pub voice_account: Option<String>,
+    /// Seconds after which the provider is asked whether a session is over that nobody ended.
+    #[serde(default)]
+    pub session_timeout_seconds: Option<i64>,
+    /// What becomes of conversations.
+    #[serde(default)]
+    pub records: Option<RecordMapping>,
 }
 
 /// An account's settings, as stored: secrets by reference only.

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use chrono::{DateTime, SecondsFormat, Utc};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, RequestBuilder};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use self::ended_reason::ended_before_dialling;
 pub use self::ended_reason::outcome_of;
@@ -374,6 +374,11 @@ fn report_of(raw: Value) -> Option<CallReport> {
         is_complete,
         raw,
     })
+}
+
+/// What the service extracted of a conversation, by its analysis.
+pub fn extracted(analysis: &Value) -> Map<String, Value> {
+    analysis.get("structuredData").and_then(Value::as_object).cloned().unwrap_or_default()
 }
 
 /// The name that a call was given when it was placed.

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 /// What will happen to one call, in seconds of the sandbox's clock.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,6 +17,8 @@ pub(super) struct Plan {
     pub(super) stuck: Option<Stuck>,
     pub(super) transcript: Option<String>,
     pub(super) summary: Option<String>,
+    /// What the agent's analysis extracts.
+    pub(super) extracted: Option<Map<String, Value>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -51,6 +54,7 @@ pub(super) struct Details {
     stuck: Option<Stuck>,
     transcript: Option<String>,
     summary: Option<String>,
+    extracted: Option<Map<String, Value>>,
 }
 
 /// Draws plans.
@@ -92,6 +96,7 @@ impl Plans {
                     stuck: details.stuck,
                     transcript: details.transcript.or(usual.transcript),
                     summary: details.summary.or(usual.summary),
+                    extracted: details.extracted,
                     ended_reason: usual.ended_reason,
                 }
             }
@@ -136,6 +141,7 @@ fn plan_for(reason: &str, random: &mut fastrand::Rng) -> Plan {
             )
         }),
         summary: conversation.then(|| format!("The callee answered and spoke about {topic}.")),
+        extracted: None,
     }
 }
 

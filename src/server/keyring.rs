@@ -13,7 +13,7 @@ use crate::config::Environment;
 use crate::domain::event::Scope;
 use crate::domain::secret::Secret;
 use crate::domain::secret_ref::SecretRef;
-use crate::domain::signature::{callops, vapi};
+use crate::domain::signature::{callops, same, vapi};
 use crate::error::message;
 use crate::store::setup;
 
@@ -27,6 +27,8 @@ const STALE_FOR_STRANGERS: Duration = Duration::from_secs(1);
 pub(super) struct Keys {
     everybody: Option<Secret>,
     tenants: Vec<(String, Secret)>,
+    /// The tokens by which applications tell of sessions, and whose they are.
+    tokens: Vec<(String, Secret)>,
     accounts: Vec<Account>,
 }
 
@@ -92,14 +94,18 @@ async fn read(app: &App) -> anyhow::Result<Keys> {
     let environment = &app.config.environment;
     let mut keys = Keys { everybody: app.config.webhook_secret.clone(), ..Keys::default() };
     for tenant in tenants {
-        let reference = tenant.settings().ok().and_then(|settings| settings.webhook_secret);
-        let secret = reference.and_then(|reference| resolve("tenant", &tenant.name, &reference, environment));
-        keys.tenants.extend(secret.map(|secret| (tenant.name, secret)));
+        let Ok(settings) = tenant.settings() else { continue };
+        let of = |key: &str, reference: Option<String>| {
+            let secret = resolve("tenant", &tenant.name, key, &reference?, environment)?;
+            Some((tenant.name.clone(), secret))
+        };
+        keys.tenants.extend(of("webhook_secret", settings.webhook_secret));
+        keys.tokens.extend(of("api_token", settings.api_token));
     }
     for account in accounts.into_iter().filter(|account| account.provider == "vapi") {
         let Ok(settings) = account.settings() else { continue };
         let Some(reference) = settings.webhook_secret else { continue };
-        if let Some(secret) = resolve("account", &account.name, &reference, environment) {
+        if let Some(secret) = resolve("account", &account.name, "webhook_secret", &reference, environment) {
             keys.accounts.push(Account { name: account.name, secret, plan: settings.webhook_signature });
         }
     }
@@ -107,7 +113,7 @@ async fn read(app: &App) -> anyhow::Result<Keys> {
 }
 
 /// A secret that cannot be read shuts its own senders out, and nobody else's.
-fn resolve(what: &str, name: &str, reference: &str, environment: &Environment) -> Option<Secret> {
+fn resolve(what: &str, name: &str, key: &str, reference: &str, environment: &Environment) -> Option<Secret> {
     let secret = reference
         .parse::<SecretRef>()
         .map_err(anyhow::Error::from)
@@ -115,7 +121,7 @@ fn resolve(what: &str, name: &str, reference: &str, environment: &Environment) -
     match secret {
         Ok(secret) => Some(secret),
         Err(error) => {
-            tracing::warn!("{what} {name}: webhook_secret: {}: its webhooks are refused", message(&error));
+            tracing::warn!("{what} {name}: {key}: {}: whoever shows it is refused", message(&error));
             None
         }
     }
@@ -136,6 +142,20 @@ impl Keys {
             return Some(Scope::Everybody);
         }
         (!of_tenants.is_empty()).then_some(Scope::Of(of_tenants))
+    }
+
+    /// The tenant whose token this is; nobody, if it is no one's or that of several.
+    pub(super) fn tenant_of(&self, token: &str) -> Option<String> {
+        let fitting: Vec<&String> = self
+            .tokens
+            .iter()
+            .filter(|(_, known)| same(known.expose().as_bytes(), token.as_bytes()))
+            .map(|(tenant, _)| tenant)
+            .collect();
+        match fitting[..] {
+            [tenant] => Some(tenant.clone()),
+            _ => None,
+        }
     }
 
     /// Which accounts, or which of them if one is named, a delivery of Vapi's speaks for.

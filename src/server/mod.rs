@@ -12,6 +12,7 @@ mod keyring;
 mod listener;
 mod reply;
 mod routes;
+mod sessions;
 mod webhooks;
 
 use std::net::SocketAddr;

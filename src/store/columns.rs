@@ -46,4 +46,5 @@ text_column!(
     crate::domain::event::EventSource,
     crate::domain::event::EventState,
     crate::domain::outcome::Outcome,
+    crate::domain::session::SessionStatus,
 );

@@ -15,8 +15,10 @@ use crate::domain::evidence::{Observation, Seen};
 /// The record of one conversation.
 #[derive(Clone, Debug, FromRow, PartialEq)]
 pub struct Conversation {
-    /// The attempt whose conversation it is.
+    /// The attempt, or the session, whose conversation it is.
     pub id: String,
+    /// The tenant.
+    pub tenant: String,
     /// The account that the call was placed with.
     pub account: String,
     /// How far the record is.
@@ -43,6 +45,8 @@ pub struct Conversation {
     pub analysis: Option<String>,
     /// The provider's record as it came, as JSON text.
     pub raw: Option<String>,
+    /// When a contact, a booking and a ticket were made of it, as far as it holds any.
+    pub processed_at: Option<DateTime<Utc>>,
     /// When it was first known to be wanted: when the call was known to be over.
     pub created_at: DateTime<Utc>,
     /// When anything about it last changed.
@@ -63,10 +67,11 @@ pub enum Told {
 
 impl Conversation {
     /// One of which nothing is known yet.
-    fn wanted(attempt: &Attempt, now: DateTime<Utc>) -> Self {
+    pub(super) fn wanted(id: &str, tenant: &str, account: &str, now: DateTime<Utc>) -> Self {
         Self {
-            id: attempt.id.clone(),
-            account: attempt.account.clone(),
+            id: id.to_owned(),
+            tenant: tenant.to_owned(),
+            account: account.to_owned(),
             status: ConversationStatus::Pending,
             tries: 0,
             next_try_at: Some(now + wait_after(now, now)),
@@ -79,6 +84,7 @@ impl Conversation {
             transcript: None,
             analysis: None,
             raw: None,
+            processed_at: None,
             created_at: now,
             updated_at: now,
         }
@@ -86,7 +92,7 @@ impl Conversation {
 
     /// Takes in what somebody knows of it. The first record that is complete stays, and any other fills its gaps; until
     /// then the latest counts, in whatever order they come.
-    fn take_in(&mut self, record: &Record, now: DateTime<Utc>) {
+    pub(super) fn take_in(&mut self, record: &Record, now: DateTime<Utc>) {
         // One that was taken as it was is not complete, and gives way.
         let is_whole = self.status == ConversationStatus::Completed && self.last_error.is_none();
         let is_settled = is_whole || record.raw.is_none();
@@ -100,6 +106,10 @@ impl Conversation {
         }
         take!(started_at, ended_at, duration_seconds, cost_usd, summary, transcript, analysis, raw);
         if record.is_complete {
+            if !is_whole {
+                // What was made of a part of it is made of the whole: of each kind there is one.
+                self.processed_at = None;
+            }
             self.status = ConversationStatus::Completed;
             self.next_try_at = None;
             self.last_error = None;
@@ -114,12 +124,29 @@ impl Conversation {
 
 macro_rules! columns {
     () => {
-        "id, account, status, tries, next_try_at, last_error, started_at, ended_at, duration_seconds, cost_usd, summary, transcript, \
-         analysis, raw, created_at, updated_at"
+        "id, tenant, account, status, tries, next_try_at, last_error, started_at, ended_at, duration_seconds, cost_usd, summary, transcript, \
+         analysis, raw, processed_at, created_at, updated_at"
     };
 }
 
-/// The conversation of one attempt.
+/// Conversations wanted since a moment that are completed and of which nothing was made yet, oldest first.
+pub async fn unprocessed(tx: &mut Tx, since: DateTime<Utc>, limit: i64) -> Result<Vec<Conversation>> {
+    Ok(fetch!(
+        tx,
+        Conversation,
+        fetch_all,
+        concat!(
+            "SELECT ",
+            columns!(),
+            " FROM conversations WHERE status = 'completed' AND processed_at IS NULL AND created_at >= $1
+              ORDER BY created_at LIMIT $2"
+        ),
+        since,
+        limit
+    )?)
+}
+
+/// The conversation of one attempt or session.
 pub async fn conversation(tx: &mut Tx, attempt_id: &str) -> Result<Option<Conversation>> {
     Ok(fetch!(
         tx,
@@ -131,7 +158,7 @@ pub async fn conversation(tx: &mut Tx, attempt_id: &str) -> Result<Option<Conver
 }
 
 /// The conversations of these attempts, locked until the transaction ends.
-async fn lock(tx: &mut Tx, attempt_ids: &[&str]) -> Result<Vec<Conversation>> {
+pub(super) async fn lock(tx: &mut Tx, attempt_ids: &[&str]) -> Result<Vec<Conversation>> {
     let lock = tx.lock_clause();
     Ok(dynamic!(
         tx,
@@ -148,8 +175,8 @@ async fn lock(tx: &mut Tx, attempt_ids: &[&str]) -> Result<Vec<Conversation>> {
 }
 
 /// Writes conversations that were read, or found to be missing, under the lock of their calls.
-async fn put(tx: &mut Tx, conversations: &[Conversation], now: DateTime<Utc>) -> Result<()> {
-    // 16 binds a row: well inside SQLite's and PostgreSQL's limits.
+pub(super) async fn put(tx: &mut Tx, conversations: &[Conversation], now: DateTime<Utc>) -> Result<()> {
+    // 18 binds a row: well inside SQLite's and PostgreSQL's limits.
     for batch in conversations.chunks(200) {
         let written = dynamic!(
             tx,
@@ -157,6 +184,7 @@ async fn put(tx: &mut Tx, conversations: &[Conversation], now: DateTime<Utc>) ->
                 q.push(concat!("INSERT INTO conversations (", columns!(), ") "));
                 q.push_values(batch, |mut row, c| {
                     row.push_bind(&c.id)
+                        .push_bind(&c.tenant)
                         .push_bind(&c.account)
                         .push_bind(c.status)
                         .push_bind(c.tries)
@@ -170,6 +198,7 @@ async fn put(tx: &mut Tx, conversations: &[Conversation], now: DateTime<Utc>) ->
                         .push_bind(c.transcript.as_deref())
                         .push_bind(c.analysis.as_deref())
                         .push_bind(c.raw.as_deref())
+                        .push_bind(c.processed_at)
                         .push_bind(c.created_at)
                         .push_bind(now);
                 });
@@ -179,7 +208,7 @@ async fn put(tx: &mut Tx, conversations: &[Conversation], now: DateTime<Utc>) ->
                      started_at = excluded.started_at, ended_at = excluded.ended_at, \
                      duration_seconds = excluded.duration_seconds, cost_usd = excluded.cost_usd, \
                      summary = excluded.summary, transcript = excluded.transcript, analysis = excluded.analysis, \
-                     raw = excluded.raw, updated_at = excluded.updated_at",
+                     raw = excluded.raw, processed_at = excluded.processed_at, updated_at = excluded.updated_at",
                 );
             },
             execute
@@ -215,7 +244,9 @@ pub(super) async fn tell(
     let mut written = Vec::new();
     for attempt in over {
         let before = known.iter().find(|conversation| conversation.id == attempt.id);
-        let wanted = before.cloned().unwrap_or_else(|| Conversation::wanted(attempt, now));
+        let wanted = before
+            .cloned()
+            .unwrap_or_else(|| Conversation::wanted(&attempt.id, &attempt.tenant, &attempt.account, now));
         let mut conversation = wanted.clone();
         for observation in observations.iter().filter(|observation| observation.attempt_id == attempt.id) {
             if let Seen::Ended(ending) = &observation.seen {
@@ -333,8 +364,8 @@ pub struct ConversationRow {
     pub id: String,
     /// The tenant.
     pub tenant: String,
-    /// The phone, E.164.
-    pub phone: String,
+    /// The phone that was called, E.164; none of a session.
+    pub phone: Option<String>,
     /// The account that the call was placed with.
     pub account: String,
     /// The provider's id of the call.
@@ -361,12 +392,13 @@ pub async fn list(tx: &mut Tx, filter: &Filter) -> Result<Vec<ConversationRow>> 
         tx,
         |q| {
             q.push(
-                "SELECT c.id, a.tenant, a.phone, a.account, a.provider_call_id, c.status, c.tries, c.last_error, \
+                "SELECT c.id, c.tenant, a.phone, c.account, coalesce(a.provider_call_id, s.conversation_id) AS \
+                 provider_call_id, c.status, c.tries, c.last_error, \
                  c.duration_seconds, c.cost_usd, c.summary, c.created_at \
-                 FROM conversations c JOIN attempts a ON a.id = c.id WHERE TRUE",
+                 FROM conversations c LEFT JOIN attempts a ON a.id = c.id LEFT JOIN sessions s ON s.id = c.id WHERE TRUE",
             );
             for (condition, value) in [
-                (" AND a.tenant = ", &filter.tenant),
+                (" AND c.tenant = ", &filter.tenant),
                 (" AND a.campaign_id = ", &filter.campaign_id),
                 (" AND a.phone = ", &filter.phone),
                 (" AND c.status = ", &filter.status),

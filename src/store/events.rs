@@ -176,7 +176,9 @@ pub async fn due(tx: &mut Tx, since: DateTime<Utc>, limit: i64) -> Result<Vec<St
                 OR (e.tries < $3
                     AND (EXISTS (SELECT 1 FROM attempts a WHERE a.id = e.named)
                          OR EXISTS (SELECT 1 FROM calls c WHERE c.id = e.named)
-                         OR EXISTS (SELECT 1 FROM attempts a WHERE a.provider_call_id = e.provider_call_id))))
+                         OR EXISTS (SELECT 1 FROM attempts a WHERE a.provider_call_id = e.provider_call_id)
+                         OR EXISTS (SELECT 1 FROM sessions s WHERE s.id = e.named)
+                         OR EXISTS (SELECT 1 FROM sessions s WHERE s.conversation_id = e.provider_call_id))))
          ORDER BY e.tries, e.received_at, e.id LIMIT $2",
         since,
         limit,
@@ -334,6 +336,17 @@ pub async fn told_of_any(tx: &mut Tx, account: &str, claimed_since: DateTime<Utc
                           AND e.state IN ('applied', 'ignored') AND e.source <> 'call-status')",
         account,
         claimed_since
+    )?)
+}
+
+/// Whether an event about this attempt or session was applied.
+pub async fn is_applied_to(tx: &mut Tx, id: &str) -> Result<bool> {
+    Ok(scalar!(
+        tx,
+        bool,
+        fetch_one,
+        "SELECT EXISTS (SELECT 1 FROM events WHERE attempt_id = $1 AND state = 'applied')",
+        id
     )?)
 }
 

@@ -314,6 +314,12 @@ fn one_problem_is_told_with_its_hints() {
         ("window = \"09:00-17:00\"", "windows = \"09:00-17:00\"", "did you mean tenant.acme.campaign.checkup.window?"),
         ("phone_number_id", "phone_number", "vapi.phone_number_id is missing"),
         ("vapi = {", "other = {", "which agent calls is missing"),
+        ("region", "voice_account = \"acme-vapy\"\nregion", "did you mean acme-vapi?"),
+        ("region", "api_token = \"hunter2\"\nregion", "not a reference to a secret"),
+        ("region", "session_timeout = \"5s\"\nregion", "\"5s\" is not from 1m to 1d"),
+        ("region", "records = { names = \"n\" }\nregion", "did you mean tenant.acme.records.name?"),
+        ("region", "records = { booking = {} }\nregion", "records.booking.fields is missing"),
+        ("region", "records = { ticket = { intents = [\"x\"], fields = { a = \"b\" } } }\nregion", "says the intent"),
         ("frequency", "livekit = {}\nfrequency", "vapi and livekit are given"),
         (
             "vapi = { assistant_id = \"assistant\", phone_number_id = \"line\" }",

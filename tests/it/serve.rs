@@ -7,6 +7,7 @@ mod cron;
 mod doctor;
 mod inbox;
 mod lost_webhooks;
+mod sessions;
 pub(crate) mod under_load;
 mod vapi;
 
@@ -41,6 +42,8 @@ const VARIABLES: &[(&str, &str)] = &[
     ("ACME_WEBHOOK", ACCOUNT_SECRET),
     ("TENANT_WEBHOOK", TENANT_SECRET),
     ("OTHER_WEBHOOK", OTHER_SECRET),
+    ("ACME_TOKEN", "the-token-of-acme"),
+    ("OTHER_TOKEN", "the-token-of-other"),
 ];
 
 /// A server that runs, and a client.

@@ -48,6 +48,15 @@ fn check_references(wanted: &Wanted<'_>, stored: &Stored, problems: &mut Problem
     let tenants: BTreeSet<&str> = (wanted.tenants.iter().map(|tenant| tenant.at.value.as_str()))
         .chain(stored.tenants.iter().map(|tenant| tenant.name.as_str()))
         .collect();
+    for tenant in &wanted.tenants {
+        if let Some(account) = tenant.voice_account.as_ref().filter(|name| !accounts.contains(name.value.as_str())) {
+            let failure = account.failure(format!("there is no account {:?}", account.value));
+            problems.add(failure.hint(match nearest(&account.value, accounts.iter().copied()) {
+                Some(name) => format!("did you mean {name}?"),
+                None => format!("describe it: [account.{}] with provider and api_key", account.value),
+            }));
+        }
+    }
     let mut told = BTreeSet::new();
     for campaign in &wanted.campaigns {
         let account = campaign.account.value.as_str();

@@ -5,6 +5,7 @@ mod check;
 pub(super) mod plan;
 mod problems;
 mod read;
+mod records;
 mod signature;
 
 use std::path::PathBuf;

@@ -190,6 +190,10 @@ fn tenant_fields(tenant: &Tenant) -> Fields {
             allow_only,
             call_also,
             webhook_secret,
+            api_token,
+            voice_account,
+            session_timeout_seconds,
+            records,
         }) => fields.extend([
             ("min_gap", duration(min_gap_seconds)),
             ("max_calls_per_day", json!(max_calls_per_day)),
@@ -198,6 +202,10 @@ fn tenant_fields(tenant: &Tenant) -> Fields {
             ("allow_only", json!(allow_only)),
             // A reference only; what it leads to is never read here.
             ("webhook_secret", json!(webhook_secret)),
+            ("api_token", json!(api_token)),
+            ("voice_account", json!(voice_account)),
+            ("session_timeout", duration(session_timeout_seconds)),
+            ("records", json!(records)),
             ("call_also", if call_also == CallAlso::default() { Value::Null } else { json!(call_also) }),
         ]),
         Err(error) => fields.push(("settings", json!(error.to_string()))),

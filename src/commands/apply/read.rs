@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use chrono::NaiveDate;
 
 use super::problems::Problems;
-use super::{agent, signature};
+use super::{agent, records, signature};
 use crate::commands::calling::provider::PROVIDERS;
 use crate::config::{Document, Located, Section, nearest};
 use crate::domain::campaign::{
@@ -36,6 +36,10 @@ const TENANT_KEYS: &[&str] = &[
     "allow_only",
     "call_also",
     "webhook_secret",
+    "api_token",
+    "voice_account",
+    "session_timeout",
+    "records",
     "campaign",
 ];
 const CAMPAIGN_KEYS: &[&str] = &[
@@ -96,6 +100,8 @@ pub(super) struct WantedTenant<'d> {
     pub(super) display_name: String,
     pub(super) region: Option<String>,
     pub(super) timezone: Option<Zone>,
+    /// The account of its sessions, where it stands.
+    pub(super) voice_account: Option<Located<'d, String>>,
     pub(super) settings: TenantSettings,
 }
 
@@ -265,6 +271,9 @@ fn read_tenant<'d>(at: Located<'d, String>, section: &Section<'d>, problems: &mu
     };
     let webhook_secret = problems.take(section.string("webhook_secret"));
     let webhook_secret = problems.convert(webhook_secret, |text| secret(&text));
+    let api_token = problems.take(section.string("api_token"));
+    let api_token = problems.convert(api_token, |text| secret(&text));
+    let voice_account = problems.take(section.string("voice_account"));
     let settings = TenantSettings {
         min_gap_seconds: seconds(section, "min_gap", 0..=30 * DAY_SECONDS, problems),
         max_calls_per_day: integer(section, "max_calls_per_day", 1..=1000, problems),
@@ -273,12 +282,17 @@ fn read_tenant<'d>(at: Located<'d, String>, section: &Section<'d>, problems: &mu
         allow_only,
         call_also,
         webhook_secret,
+        api_token,
+        voice_account: voice_account.as_ref().map(|name| name.value.clone()),
+        session_timeout_seconds: seconds(section, "session_timeout", 60..=DAY_SECONDS, problems),
+        records: records::read(&at, section, problems),
     };
     WantedTenant {
         display_name: display_name.unwrap_or_else(|| at.value.clone()),
         at,
         region: region.map(Region::code),
         timezone,
+        voice_account,
         settings,
     }
 }

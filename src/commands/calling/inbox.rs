@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 pub use self::judge::{About, Verdict};
 use self::judge::{Target, target_of};
 use super::counts::Counts;
+use super::records;
 use crate::app::App;
 use crate::domain::call_status::{CallStatusEvent, FieldProblem};
 use crate::domain::dial::ProviderMessage;
@@ -128,6 +129,12 @@ pub async fn receive(app: &App, incoming: &Incoming) -> anyhow::Result<Receipt> 
         state => Verdict { reason: event.reason.clone(), ..Verdict::of(state) },
     };
     log(&event, &verdict, is_double);
+    if let Some(about) = verdict.about.as_ref().filter(|_| verdict.state == EventState::Applied) {
+        // What cannot be made now is made by the next run.
+        if let Err(error) = records::process(app, &about.attempt_id).await {
+            tracing::warn!(event = %event.id, error = %message(&error), "no records could be made of a conversation");
+        }
+    }
     Ok(Receipt {
         event_id: event.id,
         applied: verdict.state == EventState::Applied && verdict.reason.is_none(),

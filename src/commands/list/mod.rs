@@ -14,6 +14,7 @@ use crate::domain::conversation::ConversationStatus;
 use crate::domain::duration::HumanDuration;
 use crate::domain::event::EventState;
 use crate::domain::phone::identify_phone;
+use crate::domain::session::SessionStatus;
 use crate::error::{Exit, Failure};
 use crate::output::Format;
 use crate::store::Tx;
@@ -88,8 +89,14 @@ pub enum Kind {
     Suppressions,
     /// Webhooks that were stored, newest first
     Events,
-    /// What providers recorded of calls that are over, newest first
+    /// What providers recorded of calls and sessions that are over, newest first
     Conversations,
+    /// Conversations that applications told of, newest first
+    Sessions,
+    /// Bookings that were made of conversations, newest first
+    Bookings,
+    /// Tickets that were made of conversations, newest first
+    Tickets,
 }
 
 /// From when on.
@@ -147,6 +154,10 @@ impl Kind {
                 &["tenant", "campaign", "status", "phone", "since"],
                 ConversationStatus::ALL.iter().map(|status| status.as_str()).collect(),
             ),
+            Self::Sessions => {
+                (&["tenant", "status", "since"], SessionStatus::ALL.iter().map(|status| status.as_str()).collect())
+            }
+            Self::Bookings | Self::Tickets => (&["tenant", "since"], vec![]),
         }
     }
 

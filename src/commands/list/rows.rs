@@ -12,7 +12,9 @@ use crate::domain::zone::zones_of_callee;
 use crate::output::Rows;
 use crate::store::calls::{self, Call};
 use crate::store::listing::{self, Filter};
-use crate::store::{Result, Tx, control, conversations, events, imports, setup, suppressions};
+use crate::store::{
+    Result, Tx, control, conversations, events, imports, records as store_records, sessions, setup, suppressions,
+};
 
 /// The rows of a kind, and whether there are more than the limit.
 pub(super) async fn rows(tx: &mut Tx, kind: Kind, mut filter: Filter, now: DateTime<Utc>) -> Result<(Rows, bool)> {
@@ -33,6 +35,9 @@ pub(super) async fn rows(tx: &mut Tx, kind: Kind, mut filter: Filter, now: DateT
         Kind::Suppressions => suppressions(tx, &filter, now).await?,
         Kind::Events => events(tx, &filter).await?,
         Kind::Conversations => conversations(tx, &filter).await?,
+        Kind::Sessions => sessions(tx, &filter).await?,
+        Kind::Bookings => records(tx, store_records::Kind::Booking, &filter).await?,
+        Kind::Tickets => records(tx, store_records::Kind::Ticket, &filter).await?,
     };
     let is_cut = rows.len() > limit;
     rows.truncate(limit);
@@ -405,4 +410,36 @@ async fn conversations(tx: &mut Tx, filter: &Filter) -> Result<Listed> {
         ],
         rows.collect(),
     ))
+}
+
+async fn sessions(tx: &mut Tx, filter: &Filter) -> Result<Listed> {
+    let rows = sessions::list(tx, filter).await?.into_iter().map(|session| {
+        vec![
+            json!(session.id),
+            json!(session.tenant),
+            json!(session.account),
+            json!(session.external_id),
+            json!(session.status.as_str()),
+            json!(session.conversation_id),
+            instant(Some(session.started_at)),
+            instant(session.ended_at),
+        ]
+    });
+    Ok((
+        &["id", "tenant", "account", "external_id", "status", "conversation", "started_at", "ended_at"],
+        rows.collect(),
+    ))
+}
+
+async fn records(tx: &mut Tx, kind: store_records::Kind, filter: &Filter) -> Result<Listed> {
+    let rows = store_records::list(tx, kind, filter).await?.into_iter().map(|record| {
+        vec![
+            json!(record.conversation_id),
+            json!(record.tenant),
+            json!(record.contact_id),
+            json_text(Some(&record.fields)),
+            instant(Some(record.created_at)),
+        ]
+    });
+    Ok((&["conversation", "tenant", "contact", "fields", "created_at"], rows.collect()))
 }

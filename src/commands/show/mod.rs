@@ -11,7 +11,7 @@ use crate::app::App;
 use crate::error::{Exit, Failure};
 use crate::output::Rows;
 use crate::store::contacts::{self, Contact};
-use crate::store::{Tx, attempts, calls, conversations, events, imports, runs};
+use crate::store::{Tx, attempts, calls, conversations, events, imports, runs, sessions};
 
 /// Arguments of `show`.
 #[derive(Clone, Debug, clap::Args)]
@@ -56,9 +56,14 @@ pub enum What {
         /// Its id
         id: String,
     },
-    /// A conversation with its transcript, and the provider's record as it came
+    /// A conversation with its transcript, what was made of it, and the provider's record as it came
     Conversation {
-        /// The id of its attempt
+        /// The id of its attempt or session
+        id: String,
+    },
+    /// A session, with what was made of its conversation
+    Session {
+        /// Its id
         id: String,
     },
     /// A run with its counts
@@ -101,14 +106,14 @@ pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
             Some(attempt) => parts::attempt(&mut tx, &attempt).await?,
             None => return Err(missing("attempt", "attempts", id).into()),
         },
-        What::Conversation { id } => {
-            let (conversation, attempt) =
-                (conversations::conversation(&mut tx, id).await?, attempts::attempt(&mut tx, id).await?);
-            match conversation.zip(attempt) {
-                Some((conversation, attempt)) => parts::conversation(&conversation, &attempt),
-                None => return Err(missing("conversation", "conversations", id).into()),
-            }
-        }
+        What::Conversation { id } => match conversations::conversation(&mut tx, id).await? {
+            Some(conversation) => parts::conversation(&mut tx, &conversation).await?,
+            None => return Err(missing("conversation", "conversations", id).into()),
+        },
+        What::Session { id } => match sessions::session(&mut tx, id).await? {
+            Some(session) => parts::session(&mut tx, &session).await?,
+            None => return Err(missing("session", "sessions", id).into()),
+        },
         What::Run { id } => match runs::run(&mut tx, id).await? {
             Some(run) => parts::run(&run),
             None => return Err(missing("run", "runs", id).into()),

@@ -17,8 +17,9 @@ use crate::store::events::Event;
 use crate::store::imports::{self, Import};
 use crate::store::listing::{self, Filter};
 use crate::store::runs::Run;
+use crate::store::sessions::{self, Session};
 use crate::store::setup::{self, Campaign};
-use crate::store::{Result, Tx};
+use crate::store::{Result, Tx, records};
 
 /// How many calls of a contact, and lines of the audit log, are shown.
 const LATEST: i64 = 20;
@@ -239,20 +240,25 @@ pub(super) async fn attempt(tx: &mut Tx, attempt: &Attempt) -> Result<Shown> {
     Ok(Shown { record, parts: vec![("audit", audit)] })
 }
 
-pub(super) fn conversation(conversation: &Conversation, attempt: &Attempt) -> Shown {
+pub(super) async fn conversation(tx: &mut Tx, conversation: &Conversation) -> Result<Shown> {
+    let attempt = attempts::attempt(tx, &conversation.id).await?;
+    let session = sessions::session(tx, &conversation.id).await?;
+    let provider_call_id = attempt.as_ref().and_then(|attempt| attempt.provider_call_id.as_deref());
     let record = record_of(json!({
         "id": conversation.id,
-        "tenant": attempt.tenant,
-        "call": attempt.call_id,
-        "phone": attempt.phone,
-        "account": attempt.account,
-        "provider_call_id": attempt.provider_call_id,
-        "outcome": attempt.outcome,
-        "reason": attempt.reason,
+        "tenant": conversation.tenant,
+        "account": conversation.account,
+        "call": attempt.as_ref().map(|attempt| &attempt.call_id),
+        "session": session.as_ref().map(|session| &session.id),
+        "phone": attempt.as_ref().map(|attempt| &attempt.phone),
+        "provider_call_id": provider_call_id.or(session.as_ref().and_then(|one| one.conversation_id.as_deref())),
+        "outcome": attempt.as_ref().and_then(|attempt| attempt.outcome),
+        "reason": attempt.as_ref().and_then(|attempt| attempt.reason.as_deref()),
         "status": conversation.status.as_str(),
         "tries": conversation.tries,
         "next_try_at": instant(conversation.next_try_at),
         "last_error": conversation.last_error,
+        "processed_at": instant(conversation.processed_at),
         "started_at": instant(conversation.started_at),
         "ended_at": instant(conversation.ended_at),
         "duration_seconds": conversation.duration_seconds,
@@ -260,10 +266,57 @@ pub(super) fn conversation(conversation: &Conversation, attempt: &Attempt) -> Sh
         "summary": conversation.summary,
         "transcript": conversation.transcript,
         "analysis": json_text(conversation.analysis.as_deref()),
-        "call_outcome": json_text(attempt.report.as_deref()),
+        "call_outcome": json_text(attempt.as_ref().and_then(|attempt| attempt.report.as_deref())),
         "raw": json_text(conversation.raw.as_deref()),
     }));
-    Shown { record, parts: Vec::new() }
+    let parts = made_of(tx, conversation).await?;
+    Ok(Shown { record, parts })
+}
+
+/// What was made of a conversation.
+async fn made_of(tx: &mut Tx, conversation: &Conversation) -> Result<Vec<(&'static str, Rows)>> {
+    let mut contacts = Rows::new(&["id"]);
+    if let Some(id) = records::contact_of(tx, conversation).await? {
+        contacts.push(vec![json!(id)]);
+    }
+    let mut parts = vec![("contacts", contacts)];
+    for (name, kind) in [("bookings", records::Kind::Booking), ("tickets", records::Kind::Ticket)] {
+        let mut rows = Rows::new(&["contact", "fields", "created_at"]);
+        if let Some(record) = records::of_conversation(tx, kind, &conversation.id).await? {
+            rows.push(vec![
+                json!(record.contact_id),
+                json_text(Some(&record.fields)),
+                instant(Some(record.created_at)),
+            ]);
+        }
+        parts.push((name, rows));
+    }
+    Ok(parts)
+}
+
+pub(super) async fn session(tx: &mut Tx, session: &Session) -> Result<Shown> {
+    let conversation = conversations::conversation(tx, &session.id).await?;
+    let record = record_of(json!({
+        "id": session.id,
+        "tenant": session.tenant,
+        "account": session.account,
+        "external_id": session.external_id,
+        "status": session.status.as_str(),
+        "conversation": session.conversation_id,
+        "metadata": json_text(Some(&session.metadata)),
+        "started_at": instant(Some(session.started_at)),
+        "ended_at": instant(session.ended_at),
+        "next_check_at": instant(session.next_check_at),
+        "conversation_status": conversation.as_ref().map(|one| one.status.as_str()),
+        "last_error": conversation.as_ref().and_then(|one| one.last_error.as_deref()),
+        "processed_at": instant(conversation.as_ref().and_then(|one| one.processed_at)),
+        "summary": conversation.as_ref().and_then(|one| one.summary.as_deref()),
+    }));
+    let parts = match &conversation {
+        Some(conversation) => made_of(tx, conversation).await?,
+        None => Vec::new(),
+    };
+    Ok(Shown { record, parts })
 }
 
 pub(super) fn event(event: &Event) -> Shown {

@@ -73,6 +73,9 @@ pub(super) fn record(call: &Call, analysis_seconds: f64, now: DateTime<Utc>) -> 
             Some(summary) => json!({"summary": summary, "successEvaluation": "true"}),
             None => json!({}),
         };
+        if let Some(extracted) = &call.plan.extracted {
+            record["analysis"]["structuredData"] = json!(extracted);
+        }
         if let Some(transcript) = &call.plan.transcript {
             record["artifact"] = json!({"transcript": transcript});
         }

@@ -10,9 +10,11 @@ use crate::domain::dial::{CallReport, ProviderMessage};
 use crate::domain::event::{EventState, Scope};
 use crate::domain::evidence::{Observation, Seen};
 use crate::domain::outcome::Outcome;
+use crate::domain::session::SessionStatus;
 use crate::store::attempts::{self, Attempt};
 use crate::store::conversations::{self, Told};
 use crate::store::events::Event;
+use crate::store::sessions::{self, Session};
 use crate::store::{Result, StoreError, Tx, calls, evidence, runs, setup};
 
 /// What becomes of an event.
@@ -135,7 +137,10 @@ async fn judge_message(tx: &mut Tx, event: &Event, message: &ProviderMessage, no
     let Some(report) = &message.report else { return Ok(Verdict::ignored("it says nothing of a call")) };
     let scope = Scope::from(event.scope.as_str());
     let Some(attempt) = attempt_of(tx, &scope, report).await? else {
-        return Ok(Verdict::unmatched("no attempt has this call, or its name"));
+        return match session_of(tx, &scope, report).await? {
+            Some(session) => judge_session(tx, &session, report, message.is_half, now).await,
+            None => Ok(Verdict::unmatched("no attempt has this call, or its name")),
+        };
     };
     if attempt.provider_call_id.as_ref().is_some_and(|known| *known != report.provider_call_id) {
         // Two calls by one name: both may have rung.
@@ -175,6 +180,48 @@ async fn judge_message(tx: &mut Tx, event: &Event, message: &ProviderMessage, no
         }
         _ => hear(tx, &attempt, event, None, now).await,
     }
+}
+
+/// The session that a report is about: by the name that its application gave the conversation, or by the provider's id.
+async fn session_of(tx: &mut Tx, scope: &Scope, report: &CallReport) -> Result<Option<Session>> {
+    if let Some(name) = &report.correlation
+        && let Some(session) = sessions::session(tx, name).await?.filter(|session| scope.holds(&session.account))
+    {
+        return Ok(Some(session));
+    }
+    let Scope::Of(accounts) = scope else { return Ok(None) };
+    for account in accounts {
+        if let Some(session) = sessions::of_conversation(tx, account, &report.provider_call_id).await? {
+            return Ok(Some(session));
+        }
+    }
+    Ok(None)
+}
+
+async fn judge_session(
+    tx: &mut Tx,
+    session: &Session,
+    report: &CallReport,
+    is_half: bool,
+    now: DateTime<Utc>,
+) -> Result<Verdict> {
+    let about = About { attempt_id: session.id.clone(), call_id: session.id.clone(), account: session.account.clone() };
+    if session.conversation_id.as_ref().is_some_and(|known| *known != report.provider_call_id) {
+        return Ok(Verdict { about: Some(about), ..Verdict::ignored("the session has another conversation") });
+    }
+    let told = if is_half {
+        // It is over, and the provider is asked for the rest.
+        super::super::sessions::learn(tx, session, None, now).await?
+    } else {
+        super::super::sessions::learn(tx, session, Some(report), now).await?
+    };
+    let is_news = told != Told::Nothing || session.status == SessionStatus::Active;
+    let verdict = if is_news {
+        Verdict::of(EventState::Applied)
+    } else {
+        Verdict::ignored(format!("the session is {}", session.status))
+    };
+    Ok(Verdict { about: Some(about), ..verdict })
 }
 
 /// The attempt that a report is about: by the name that we gave the call, or by the provider's id.

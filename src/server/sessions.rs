@@ -1,0 +1,265 @@
+//! Sessions: what applications tell of the conversations that their users have in a browser, or by calling.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, Request, State};
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use chrono::TimeDelta;
+use futures_util::future::LocalBoxFuture;
+use serde_json::{Map, Value, json};
+
+use super::{Server, body, reply};
+use crate::app::App;
+use crate::commands::calling::records::{self, Processed};
+use crate::commands::calling::sessions as calling;
+use crate::domain::call_status::{FieldProblem, is_id};
+use crate::domain::conversation::ConversationStatus;
+use crate::domain::session::{DEFAULT_SESSION_TIMEOUT_SECONDS, SessionStatus};
+use crate::domain::signature::vapi::bearer;
+use crate::error::message;
+use crate::store::records::Kind;
+use crate::store::sessions::{self, Session};
+use crate::store::{self, StoreError, conversations, events, setup};
+
+/// The longest metadata, as JSON.
+const MAX_METADATA_BYTES: usize = 64 * 1024;
+
+/// An answer, and its status.
+type Told = (StatusCode, Value);
+
+/// `POST /voice/sessions`.
+pub(super) async fn begin(State(server): State<Arc<Server>>, request: Request) -> Response {
+    let (tenant, body) = match open(&server, request).await {
+        Ok(open) => open,
+        Err(answer) => return answer,
+    };
+    let wanted = match Wanted::read(&body) {
+        Ok(wanted) => wanted,
+        Err(problems) => return reply::wrong_shape(&problems),
+    };
+    answer(&server, move |app| Box::pin(async move { begin_session(&app, &tenant, wanted).await })).await
+}
+
+/// `POST /voice/sessions/{id}/end`.
+pub(super) async fn end(State(server): State<Arc<Server>>, Path(id): Path<String>, request: Request) -> Response {
+    let (tenant, body) = match open(&server, request).await {
+        Ok(open) => open,
+        Err(answer) => return answer,
+    };
+    let mut problems = Vec::new();
+    let conversation_id = id_in(&body, "conversation_id", &mut problems);
+    if !problems.is_empty() {
+        return reply::wrong_shape(&problems);
+    }
+    answer(&server, move |app| Box::pin(async move { end_session(&app, &tenant, &id, conversation_id).await })).await
+}
+
+/// `GET /voice/sessions/{id}/status`.
+pub(super) async fn status(State(server): State<Arc<Server>>, Path(id): Path<String>, request: Request) -> Response {
+    let (tenant, _) = match open(&server, request).await {
+        Ok(open) => open,
+        Err(answer) => return answer,
+    };
+    answer(&server, move |app| Box::pin(async move { status_of(&app, &tenant, &id).await })).await
+}
+
+/// `POST /voice/sessions/{id}/process`.
+pub(super) async fn process(State(server): State<Arc<Server>>, Path(id): Path<String>, request: Request) -> Response {
+    let (tenant, _) = match open(&server, request).await {
+        Ok(open) => open,
+        Err(answer) => return answer,
+    };
+    answer(&server, move |app| Box::pin(async move { process_session(&app, &tenant, &id).await })).await
+}
+
+/// The tenant whose token a request shows, and its body: an object, which an absent body is too.
+async fn open(server: &Arc<Server>, request: Request) -> Result<(String, Map<String, Value>), Response> {
+    let (parts, body) = request.into_parts();
+    let body = body::read(server, body).await?;
+    let tenant = match tenant_of(server, &parts.headers).await {
+        Ok(Some(tenant)) => tenant,
+        Ok(None) => return Err(reply::stranger()),
+        Err(error) => {
+            tracing::warn!(error = %message(&error), "a token could not be looked up");
+            return Err(reply::failed());
+        }
+    };
+    if body.bytes.iter().all(u8::is_ascii_whitespace) {
+        return Ok((tenant, Map::new()));
+    }
+    match serde_json::from_slice(&body.bytes) {
+        Ok(Value::Object(body)) => Ok((tenant, body)),
+        _ => Err(reply::wrong_shape(&[problem("", "the body must be a JSON object")])),
+    }
+}
+
+async fn tenant_of(server: &Arc<Server>, headers: &HeaderMap) -> anyhow::Result<Option<String>> {
+    let Some(token) = headers.get(AUTHORIZATION).and_then(|header| bearer(header.to_str().ok()?)) else {
+        return Ok(None);
+    };
+    if let Some(tenant) = server.keyring.keys(server).await?.tenant_of(token) {
+        return Ok(Some(tenant));
+    }
+    Ok(server.keyring.newer_keys(server).await?.and_then(|keys| keys.tenant_of(token)))
+}
+
+/// Does what needs the database on the app's thread, whether or not the client waits for it.
+async fn answer(
+    server: &Server,
+    work: impl FnOnce(std::rc::Rc<App>) -> LocalBoxFuture<'static, anyhow::Result<Told>> + Send + 'static,
+) -> Response {
+    match server.desk.ask(work).await.flatten() {
+        Ok((status, told)) => reply::object(status, &told),
+        Err(error) => {
+            if let Some(StoreError::Conflict(why)) = error.downcast_ref::<StoreError>() {
+                return reply::refusal(StatusCode::CONFLICT, why);
+            }
+            tracing::error!(error = %message(&error), "what was told of a session could not be stored");
+            reply::failed()
+        }
+    }
+}
+
+/// What a new session holds.
+#[derive(Debug)]
+struct Wanted {
+    external_id: Option<String>,
+    conversation_id: Option<String>,
+    metadata: String,
+}
+
+impl Wanted {
+    fn read(body: &Map<String, Value>) -> Result<Self, Vec<FieldProblem>> {
+        let mut problems = Vec::new();
+        let external_id = id_in(body, "external_id", &mut problems);
+        let conversation_id = id_in(body, "conversation_id", &mut problems);
+        let metadata = match body.get("metadata") {
+            None | Some(Value::Null) => "{}".to_owned(),
+            Some(Value::Object(metadata)) => Value::Object(metadata.clone()).to_string(),
+            Some(_) => {
+                problems.push(problem("metadata", "must be an object"));
+                String::new()
+            }
+        };
+        if metadata.len() > MAX_METADATA_BYTES {
+            problems.push(problem("metadata", "must be at most 64 KiB"));
+        }
+        if problems.is_empty() { Ok(Self { external_id, conversation_id, metadata }) } else { Err(problems) }
+    }
+}
+
+fn id_in(body: &Map<String, Value>, key: &str, problems: &mut Vec<FieldProblem>) -> Option<String> {
+    match body.get(key) {
+        None | Some(Value::Null) => None,
+        Some(id) => {
+            let id = id.as_str().filter(|id| is_id(id));
+            if id.is_none() {
+                problems.push(problem(key, "must be an id, as text of at most 200 characters"));
+            }
+            id.map(str::to_owned)
+        }
+    }
+}
+
+fn problem(field: &str, problem: &str) -> FieldProblem {
+    FieldProblem { field: field.to_owned(), problem: problem.to_owned() }
+}
+
+async fn begin_session(app: &App, tenant: &str, wanted: Wanted) -> anyhow::Result<Told> {
+    let db = app.db().await?;
+    let mut tx = db.read().await?;
+    let settings = setup::tenant(&mut tx, tenant).await?.map(|tenant| tenant.settings()).transpose()?;
+    drop(tx);
+    let Some(settings) = settings else { return Ok(missing("tenant")) };
+    let Some(account) = settings.voice_account else {
+        let error = "the tenant has no voice_account: nobody could be asked for the conversation";
+        return Ok((StatusCode::CONFLICT, json!({"error": error})));
+    };
+    let timeout = TimeDelta::seconds(settings.session_timeout_seconds.unwrap_or(DEFAULT_SESSION_TIMEOUT_SECONDS));
+    let now = app.clock.now();
+    let session = Session {
+        id: app.new_id(),
+        tenant: tenant.to_owned(),
+        account,
+        external_id: wanted.external_id,
+        status: SessionStatus::Active,
+        conversation_id: wanted.conversation_id,
+        metadata: wanted.metadata,
+        started_at: now,
+        ended_at: None,
+        next_check_at: Some(now + timeout),
+        updated_at: now,
+    };
+    db.write(async |tx| sessions::begin(tx, &session).await).await?;
+    Ok((StatusCode::CREATED, json!({"id": session.id, "status": word(session.status)})))
+}
+
+async fn end_session(app: &App, tenant: &str, id: &str, conversation_id: Option<String>) -> anyhow::Result<Told> {
+    let db = app.db().await?;
+    let now = app.clock.now();
+    let ended = db
+        .write(async |tx| {
+            let known = sessions::session(tx, id).await?.filter(|session| session.tenant == tenant);
+            if known.is_none() {
+                return Ok(None);
+            }
+            sessions::tell(tx, id, conversation_id.as_deref(), Some(now), now).await
+        })
+        .await?;
+    let Some(session) = ended else { return Ok(missing("session")) };
+    // It is over whether or not the provider answers; what is missing is asked for by the next runs.
+    if let Err(error) = calling::ask_now(app, &session).await {
+        tracing::warn!(session = %session.id, error = %message(&error), "a session's conversation is not here yet");
+    }
+    Ok((StatusCode::OK, json!({"status": "success"})))
+}
+
+async fn process_session(app: &App, tenant: &str, id: &str) -> anyhow::Result<Told> {
+    let Some(session) = session_of(app, tenant, id).await? else { return Ok(missing("session")) };
+    let mut processed = records::process(app, id).await?;
+    if let Processed::NotYet(_) = processed {
+        processed = calling::ask_now(app, &session).await?;
+    }
+    Ok(match processed {
+        Processed::Now | Processed::Before => (StatusCode::OK, json!({"status": "processed"})),
+        Processed::NotYet(why) => (StatusCode::OK, json!({"status": "pending", "reason": why})),
+    })
+}
+
+async fn status_of(app: &App, tenant: &str, id: &str) -> anyhow::Result<Told> {
+    let Some(session) = session_of(app, tenant, id).await? else { return Ok(missing("session")) };
+    let mut tx = app.db().await?.read().await?;
+    let conversation = conversations::conversation(&mut tx, id).await?;
+    let contact = match &conversation {
+        Some(conversation) => store::records::contact_of(&mut tx, conversation).await?,
+        None => None,
+    };
+    let booking = store::records::of_conversation(&mut tx, Kind::Booking, id).await?;
+    let ticket = store::records::of_conversation(&mut tx, Kind::Ticket, id).await?;
+    let webhook_processed = events::is_applied_to(&mut tx, id).await?;
+    let has_customer = contact.is_some() || booking.iter().chain(&ticket).any(|record| record.contact_id.is_some());
+    let told = json!({
+        "session_status": word(session.status),
+        "processing_status": calling::processing_status(conversation.as_ref()).map(ConversationStatus::as_str),
+        "has_customer_data": has_customer,
+        "has_booking": booking.is_some(),
+        "has_ticket": ticket.is_some(),
+        "webhook_processed": webhook_processed,
+    });
+    Ok((StatusCode::OK, told))
+}
+
+async fn session_of(app: &App, tenant: &str, id: &str) -> anyhow::Result<Option<Session>> {
+    let mut tx = app.db().await?.read().await?;
+    Ok(sessions::session(&mut tx, id).await?.filter(|session| session.tenant == tenant))
+}
+
+fn missing(what: &str) -> Told {
+    (StatusCode::NOT_FOUND, json!({"error": format!("there is no such {what}")}))
+}
+
+fn word(status: SessionStatus) -> String {
+    status.as_str().to_uppercase()
+}
