@@ -79,6 +79,18 @@ pub async fn process(
     Ok(true)
 }
 
+/// Takes the completed conversations of a tenant that makes nothing of them for processed.
+pub async fn make_nothing(tx: &mut Tx, tenant: &str, now: DateTime<Utc>) -> Result<()> {
+    execute!(
+        tx,
+        "UPDATE conversations SET processed_at = $2, updated_at = $2
+         WHERE tenant = $1 AND status = 'completed' AND processed_at IS NULL",
+        tenant,
+        now
+    )?;
+    Ok(())
+}
+
 /// The contact with a person's phone: made, or found and given the name and address that it lacks.
 async fn meet(
     tx: &mut Tx,

@@ -1,5 +1,7 @@
 //! From what a provider extracted of a conversation to a contact, a booking and a ticket, once.
 
+use std::collections::BTreeSet;
+
 use chrono::TimeDelta;
 use serde_json::{Map, Value};
 
@@ -11,7 +13,8 @@ use crate::error::{Exit, message};
 use crate::fail_point;
 use crate::providers::vapi;
 use crate::store::conversations::{self, Conversation};
-use crate::store::{attempts, records, setup};
+use crate::store::setup::{self, Tenant};
+use crate::store::{attempts, records};
 
 /// The most conversations of which one run makes records.
 const MOST_AT_ONCE: i64 = 1000;
@@ -34,10 +37,19 @@ pub enum Processed {
 /// # Errors
 /// When the database cannot be asked. A conversation that fails is counted, and tried again by the next run.
 pub async fn process_due(app: &App, counts: &mut Counts) -> anyhow::Result<()> {
-    let mut tx = app.db().await?.read().await?;
-    let due = conversations::unprocessed(&mut tx, app.clock.now() - WITHIN, MOST_AT_ONCE).await?;
+    let db = app.db().await?;
+    let now = app.clock.now();
+    let mut tx = db.read().await?;
+    let due = conversations::unprocessed(&mut tx, now - WITHIN, MOST_AT_ONCE).await?;
+    let tenants = if due.is_empty() { Vec::new() } else { setup::tenants(&mut tx).await? };
     drop(tx);
-    for conversation in due {
+    // Most tenants make nothing of what was said, and have thousands of calls.
+    let makes_nothing = |tenant: &Tenant| tenant.settings().is_ok_and(|settings| settings.records.is_none());
+    let idle: BTreeSet<String> = tenants.into_iter().filter(makes_nothing).map(|tenant| tenant.name).collect();
+    for tenant in &idle {
+        db.write(async |tx| records::make_nothing(tx, tenant, now).await).await?;
+    }
+    for conversation in due.into_iter().filter(|conversation| !idle.contains(&conversation.tenant)) {
         match process(app, &conversation.id).await {
             Ok(Processed::Now) => counts.add("conversations_processed", 1),
             Ok(Processed::Before | Processed::NotYet(_)) => {}
