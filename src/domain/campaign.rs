@@ -190,7 +190,7 @@ pub struct TenantSettings {
     pub session_timeout_seconds: Option<i64>,
     /// What becomes of conversations.
     #[serde(default)]
-    pub records: Option<RecordMapping>,
+    pub records: Option<Box<RecordMapping>>,
 }
 
 /// An account's settings, as stored: secrets by reference only.

@@ -285,7 +285,7 @@ fn read_tenant<'d>(at: Located<'d, String>, section: &Section<'d>, problems: &mu
         api_token,
         voice_account: voice_account.as_ref().map(|name| name.value.clone()),
         session_timeout_seconds: seconds(section, "session_timeout", 60..=DAY_SECONDS, problems),
-        records: records::read(&at, section, problems),
+        records: records::read(&at, section, problems).map(Box::new),
     };
     WantedTenant {
         display_name: display_name.unwrap_or_else(|| at.value.clone()),
