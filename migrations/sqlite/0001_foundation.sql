@@ -247,10 +247,12 @@ CREATE TABLE conversations (
     raw TEXT,
     -- When a contact, a booking and a ticket were made of it, as far as it holds any.
     processed_at TEXT,
+    -- Whom it was with: who was called, or the contact that was found or made.
+    contact_id TEXT,
     created_at TEXT NOT NULL,
     updated_at TEXT NOT NULL
 ) STRICT;
-CREATE INDEX conversations_unprocessed ON conversations (created_at)
+CREATE INDEX conversations_unprocessed ON conversations (tenant, created_at)
     WHERE status = 'completed' AND processed_at IS NULL;
 CREATE INDEX conversations_due ON conversations (account, next_try_at) WHERE next_try_at IS NOT NULL;
 CREATE INDEX conversations_created ON conversations (created_at);
@@ -272,8 +274,8 @@ CREATE TABLE sessions (
     next_check_at TEXT,
     updated_at TEXT NOT NULL
 ) STRICT;
-CREATE INDEX sessions_due ON sessions (next_check_at) WHERE next_check_at IS NOT NULL;
-CREATE INDEX sessions_started ON sessions (tenant, started_at);
+CREATE INDEX sessions_due ON sessions (account, next_check_at) WHERE next_check_at IS NOT NULL;
+CREATE INDEX sessions_started ON sessions (started_at);
 CREATE UNIQUE INDEX sessions_conversation ON sessions (conversation_id, account) WHERE conversation_id IS NOT NULL;
 
 -- What somebody wanted in a conversation: at most one of each kind for each conversation.
@@ -284,7 +286,8 @@ CREATE TABLE bookings (
     fields TEXT NOT NULL CHECK (fields <> '' AND fields <> '{}'),
     created_at TEXT NOT NULL
 ) STRICT;
-CREATE INDEX bookings_created ON bookings (tenant, created_at);
+CREATE INDEX bookings_created ON bookings (created_at);
+CREATE INDEX bookings_contact ON bookings (contact_id) WHERE contact_id IS NOT NULL;
 CREATE TABLE tickets (
     conversation_id TEXT PRIMARY KEY REFERENCES conversations (id),
     tenant TEXT NOT NULL,
@@ -292,7 +295,8 @@ CREATE TABLE tickets (
     fields TEXT NOT NULL CHECK (fields <> '' AND fields <> '{}'),
     created_at TEXT NOT NULL
 ) STRICT;
-CREATE INDEX tickets_created ON tickets (tenant, created_at);
+CREATE INDEX tickets_created ON tickets (created_at);
+CREATE INDEX tickets_contact ON tickets (contact_id) WHERE contact_id IS NOT NULL;
 
 CREATE TABLE suppressions (
     id TEXT PRIMARY KEY,

@@ -28,7 +28,7 @@ Examples:
 Asks about every call that is placed or under way: soon after it was placed, then less and less often.
 Of every call that is over it asks for the record of the conversation (cost, length, transcript,
 analysis) until that is complete: after half a minute, then less and less often, for six hours. What
-lacks something after a quarter of an hour is taken as it is. With it, a campaign without any webhook
+lacks something then is taken as it is. With it, a campaign without any webhook
 learns every outcome. `callops list conversations` shows how far each record is.
 
 Accounts are asked side by side, each about 2000 calls that go on and 2000 that are over at most, eight
@@ -115,7 +115,11 @@ async fn one_call(app: &App, id: &str) -> Result<Exit> {
     let mut counts = Counts::default();
     let mut directory = Directory::load(app).await?;
     let stop_at = app.clock.monotonic() + MAX_RUNTIME;
+    let ids: Vec<String> = asked.iter().map(|attempt| attempt.id.clone()).collect();
     sweep::collect_now(app, &mut directory, asked, stop_at, &mut counts).await?;
+    for id in ids {
+        records::process(app, &id).await?;
+    }
     for problem in counts.problems() {
         app.printer.warn(problem);
     }

@@ -11,11 +11,9 @@ use super::call::{UnknownWord, words};
 const FIRST_WAIT_SECONDS: i64 = 30;
 /// The longest time between two such questions.
 const LONGEST_WAIT_SECONDS: i64 = 3600;
-/// A record that did not come so long after the end of the call is given up.
+/// A record that did not come so long after the end of the call is given up, and one that lacks something still is taken
+/// as it is: an agent may be set up to analyse nothing.
 const GIVE_UP_SECONDS: i64 = 6 * 3600;
-/// A record that lacks something so long after the end will not get it any more: an agent may be set up to analyse or
-/// transcribe nothing.
-const FINISHED_SECONDS: i64 = 15 * 60;
 /// So many questions are asked in any case: the time may have passed while nobody could be asked.
 const LEAST_TRIES: i64 = 3;
 
@@ -84,17 +82,17 @@ pub struct Asked {
     pub last_error: Option<String>,
 }
 
-/// What follows from a question that did not complete a record that is wanted since `wanted_since`, the end of the call,
-/// after `tries` that did not either.
+/// What follows from a question that did not complete a record after `tries` that did not either; `wanted_since` is the end
+/// of the call, as far as it is known.
 ///
 /// Time decides, and not how often somebody asked: several machines may ask, or a person who cannot wait.
 pub fn asked(wanted_since: DateTime<Utc>, tries: i64, unfinished: Unfinished, now: DateTime<Utc>) -> Asked {
     let tries = tries + 1;
-    let (waiting, limit_seconds, given_up) = match &unfinished {
-        Unfinished::Incomplete => (ConversationStatus::Processing, FINISHED_SECONDS, ConversationStatus::Completed),
-        Unfinished::Missing(_) => (ConversationStatus::Pending, GIVE_UP_SECONDS, ConversationStatus::Failed),
+    let (waiting, given_up) = match &unfinished {
+        Unfinished::Incomplete => (ConversationStatus::Processing, ConversationStatus::Completed),
+        Unfinished::Missing(_) => (ConversationStatus::Pending, ConversationStatus::Failed),
     };
-    let is_over = now - wanted_since >= TimeDelta::seconds(limit_seconds) && tries >= LEAST_TRIES;
+    let is_over = now - wanted_since >= TimeDelta::seconds(GIVE_UP_SECONDS) && tries >= LEAST_TRIES;
     Asked {
         status: if is_over { given_up } else { waiting },
         tries,
@@ -147,7 +145,7 @@ mod tests {
     fn what_lacks_something_for_long_is_all_there_is() {
         let (asked, took) = ask_on(|| Unfinished::Incomplete);
         assert_eq!((asked.status, asked.last_error.as_deref()), (ConversationStatus::Completed, Some(TAKEN_AS_IT_WAS)));
-        assert!((15..20).contains(&took.num_minutes()), "{took}");
+        assert_eq!(took.num_hours(), 6);
     }
 
     #[test]

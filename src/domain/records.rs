@@ -160,7 +160,7 @@ pub fn records_of(
 /// A value as text; none of what says nothing.
 fn text_of(value: &Value) -> Option<String> {
     let text = match value {
-        Value::String(text) => text.trim().replace('\0', ""),
+        Value::String(text) => text.replace('\0', "").trim().to_owned(),
         Value::Number(number) => number.to_string(),
         Value::Bool(answer) => answer.to_string(),
         Value::Null | Value::Array(_) | Value::Object(_) => return None,
@@ -228,6 +228,11 @@ mod tests {
             assert_eq!(records.person, None, "{half}");
             assert!(!format!("{:?}", records.problems).contains("8022236942"), "{records:?}");
         }
+    }
+
+    #[test]
+    fn what_only_looks_like_something_is_nothing() {
+        assert_eq!(records(&json!({"intent": "booking", "day": "\u{0} \u{0}"})).booking, None);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::domain::session::{DEFAULT_SESSION_TIMEOUT_SECONDS, SessionStatus};
 use crate::domain::signature::vapi::bearer;
 use crate::error::message;
 use crate::store::records::Kind;
-use crate::store::sessions::{self, Session};
+use crate::store::sessions::{self, Said, Session};
 use crate::store::{self, StoreError, conversations, events, setup};
 
 /// The longest metadata, as JSON.
@@ -113,8 +113,9 @@ async fn answer(
     match server.desk.ask(work).await.flatten() {
         Ok((status, told)) => reply::object(status, &told),
         Err(error) => {
-            if let Some(StoreError::Conflict(why)) = error.downcast_ref::<StoreError>() {
-                return reply::refusal(StatusCode::CONFLICT, why);
+            // Two were told the same conversation at one moment.
+            if error.downcast_ref::<StoreError>().is_some_and(StoreError::is_double) {
+                return reply::refusal(StatusCode::CONFLICT, "another session has this conversation");
             }
             tracing::error!(error = %message(&error), "what was told of a session could not be stored");
             reply::failed()
@@ -192,8 +193,11 @@ async fn begin_session(app: &App, tenant: &str, wanted: Wanted) -> anyhow::Resul
         next_check_at: Some(now + timeout),
         updated_at: now,
     };
-    db.write(async |tx| sessions::begin(tx, &session).await).await?;
-    Ok((StatusCode::CREATED, json!({"id": session.id, "status": word(session.status)})))
+    Ok(match db.write(async |tx| sessions::begin(tx, &session).await).await? {
+        Said::Done(session) => (StatusCode::CREATED, json!({"id": session.id, "status": word(session.status)})),
+        Said::NotIts(why) => (StatusCode::CONFLICT, json!({"error": why})),
+        Said::Nobody => missing("session"),
+    })
 }
 
 async fn end_session(app: &App, tenant: &str, id: &str, conversation_id: Option<String>) -> anyhow::Result<Told> {
@@ -203,12 +207,16 @@ async fn end_session(app: &App, tenant: &str, id: &str, conversation_id: Option<
         .write(async |tx| {
             let known = sessions::session(tx, id).await?.filter(|session| session.tenant == tenant);
             if known.is_none() {
-                return Ok(None);
+                return Ok(Said::Nobody);
             }
             sessions::tell(tx, id, conversation_id.as_deref(), Some(now), now).await
         })
         .await?;
-    let Some(session) = ended else { return Ok(missing("session")) };
+    let session = match ended {
+        Said::Done(session) => session,
+        Said::NotIts(why) => return Ok((StatusCode::CONFLICT, json!({"error": why}))),
+        Said::Nobody => return Ok(missing("session")),
+    };
     // It is over whether or not the provider answers; what is missing is asked for by the next runs.
     if let Err(error) = calling::ask_now(app, &session).await {
         tracing::warn!(session = %session.id, error = %message(&error), "a session's conversation is not here yet");
@@ -218,10 +226,17 @@ async fn end_session(app: &App, tenant: &str, id: &str, conversation_id: Option<
 
 async fn process_session(app: &App, tenant: &str, id: &str) -> anyhow::Result<Told> {
     let Some(session) = session_of(app, tenant, id).await? else { return Ok(missing("session")) };
-    let mut processed = records::process(app, id).await?;
-    if let Processed::NotYet(_) = processed {
-        processed = calling::ask_now(app, &session).await?;
-    }
+    let mut tx = app.db().await?.read().await?;
+    let conversation = conversations::conversation(&mut tx, id).await?;
+    drop(tx);
+    let is_whole = |known: &conversations::Conversation| {
+        known.status == ConversationStatus::Completed && known.last_error.is_none()
+    };
+    let processed = if conversation.as_ref().is_some_and(is_whole) {
+        records::process(app, id).await?
+    } else {
+        calling::ask_now(app, &session).await?
+    };
     Ok(match processed {
         Processed::Now | Processed::Before => (StatusCode::OK, json!({"status": "processed"})),
         Processed::NotYet(why) => (StatusCode::OK, json!({"status": "pending", "reason": why})),
@@ -232,18 +247,13 @@ async fn status_of(app: &App, tenant: &str, id: &str) -> anyhow::Result<Told> {
     let Some(session) = session_of(app, tenant, id).await? else { return Ok(missing("session")) };
     let mut tx = app.db().await?.read().await?;
     let conversation = conversations::conversation(&mut tx, id).await?;
-    let contact = match &conversation {
-        Some(conversation) => store::records::contact_of(&mut tx, conversation).await?,
-        None => None,
-    };
     let booking = store::records::of_conversation(&mut tx, Kind::Booking, id).await?;
     let ticket = store::records::of_conversation(&mut tx, Kind::Ticket, id).await?;
-    let webhook_processed = events::is_applied_to(&mut tx, id).await?;
-    let has_customer = contact.is_some() || booking.iter().chain(&ticket).any(|record| record.contact_id.is_some());
+    let webhook_processed = events::told_end_of(&mut tx, id).await?;
     let told = json!({
         "session_status": word(session.status),
         "processing_status": calling::processing_status(conversation.as_ref()).map(ConversationStatus::as_str),
-        "has_customer_data": has_customer,
+        "has_customer_data": conversation.as_ref().is_some_and(|known| known.contact_id.is_some()),
         "has_booking": booking.is_some(),
         "has_ticket": ticket.is_some(),
         "webhook_processed": webhook_processed,

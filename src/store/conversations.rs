@@ -7,7 +7,7 @@ use sqlx::FromRow;
 
 use super::attempts::{self, Attempt};
 use super::listing::Filter;
-use super::{Result, StoreError, Tx, dynamic, execute, fetch};
+use super::{Result, StoreError, Tx, dynamic, execute, fetch, scalar};
 use crate::domain::call::AttemptState;
 use crate::domain::conversation::{Asked, ConversationStatus, Record, Unfinished, asked, wait_after};
 use crate::domain::evidence::{Observation, Seen};
@@ -47,6 +47,8 @@ pub struct Conversation {
     pub raw: Option<String>,
     /// When a contact, a booking and a ticket were made of it, as far as it holds any.
     pub processed_at: Option<DateTime<Utc>>,
+    /// Whom it was with: who was called, or the contact that was found or made.
+    pub contact_id: Option<String>,
     /// When it was first known to be wanted: when the call was known to be over.
     pub created_at: DateTime<Utc>,
     /// When anything about it last changed.
@@ -85,6 +87,7 @@ impl Conversation {
             analysis: None,
             raw: None,
             processed_at: None,
+            contact_id: None,
             created_at: now,
             updated_at: now,
         }
@@ -125,25 +128,36 @@ impl Conversation {
 macro_rules! columns {
     () => {
         "id, tenant, account, status, tries, next_try_at, last_error, started_at, ended_at, duration_seconds, cost_usd, summary, transcript, \
-         analysis, raw, processed_at, created_at, updated_at"
+         analysis, raw, processed_at, contact_id, created_at, updated_at"
     };
 }
 
-/// Conversations wanted since a moment that are completed and of which nothing was made yet, oldest first.
-pub async fn unprocessed(tx: &mut Tx, since: DateTime<Utc>, limit: i64) -> Result<Vec<Conversation>> {
-    Ok(fetch!(
+/// Conversations of a tenant that are completed and of which nothing was made yet, oldest first.
+pub async fn unprocessed(tx: &mut Tx, tenant: &str, limit: i64) -> Result<Vec<String>> {
+    Ok(scalar!(
         tx,
-        Conversation,
+        String,
         fetch_all,
-        concat!(
-            "SELECT ",
-            columns!(),
-            " FROM conversations WHERE status = 'completed' AND processed_at IS NULL AND created_at >= $1
-              ORDER BY created_at LIMIT $2"
-        ),
-        since,
+        "SELECT id FROM conversations WHERE tenant = $1 AND status = 'completed' AND processed_at IS NULL
+         ORDER BY created_at LIMIT $2",
+        tenant,
         limit
     )?)
+}
+
+/// Whether there are completed conversations of which nothing was made yet.
+pub async fn any_unprocessed(tx: &mut Tx) -> Result<bool> {
+    Ok(scalar!(
+        tx,
+        bool,
+        fetch_one,
+        "SELECT EXISTS (SELECT 1 FROM conversations WHERE status = 'completed' AND processed_at IS NULL)"
+    )?)
+}
+
+/// The conversation of one attempt or session, locked until the transaction ends.
+pub async fn locked(tx: &mut Tx, id: &str) -> Result<Option<Conversation>> {
+    Ok(lock(tx, &[id]).await?.pop())
 }
 
 /// The conversation of one attempt or session.
@@ -176,7 +190,7 @@ pub(super) async fn lock(tx: &mut Tx, attempt_ids: &[&str]) -> Result<Vec<Conver
 
 /// Writes conversations that were read, or found to be missing, under the lock of their calls.
 pub(super) async fn put(tx: &mut Tx, conversations: &[Conversation], now: DateTime<Utc>) -> Result<()> {
-    // 18 binds a row: well inside SQLite's and PostgreSQL's limits.
+    // 19 binds a row: well inside SQLite's and PostgreSQL's limits.
     for batch in conversations.chunks(200) {
         let written = dynamic!(
             tx,
@@ -199,6 +213,7 @@ pub(super) async fn put(tx: &mut Tx, conversations: &[Conversation], now: DateTi
                         .push_bind(c.analysis.as_deref())
                         .push_bind(c.raw.as_deref())
                         .push_bind(c.processed_at)
+                        .push_bind(c.contact_id.as_deref())
                         .push_bind(c.created_at)
                         .push_bind(now);
                 });
@@ -276,8 +291,9 @@ pub async fn due(tx: &mut Tx, account: &str, now: DateTime<Utc>, limit: i64) -> 
         concat!(
             "SELECT ",
             attempts::columns!(),
-            " FROM attempts WHERE id IN (SELECT id FROM conversations WHERE account = $1 AND next_try_at <= $2
-                                         ORDER BY next_try_at LIMIT $3)
+            " FROM attempts WHERE id IN (SELECT c.id FROM conversations c JOIN attempts a ON a.id = c.id
+                                         WHERE c.account = $1 AND c.next_try_at <= $2
+                                         ORDER BY c.next_try_at LIMIT $3)
               ORDER BY ended_at"
         ),
         account,
@@ -292,7 +308,9 @@ pub async fn unfinished(tx: &mut Tx, id: &str, what: Unfinished, now: DateTime<U
     let known = lock(tx, &[id]).await?.pop();
     let is_due = |known: &Conversation| known.next_try_at.is_some_and(|at| at <= now);
     let Some(known) = known.filter(is_due) else { return Ok(None) };
-    let asked = asked(known.created_at, known.tries, what, now);
+    // Somebody may say that it is over while it goes on.
+    let wanted_since = known.ended_at.map_or(known.created_at, |ended_at| ended_at.max(known.created_at)).min(now);
+    let asked = asked(wanted_since, known.tries, what, now);
     let written = execute!(
         tx,
         "UPDATE conversations SET status = $2, tries = $3, next_try_at = $4, last_error = $5, updated_at = $6

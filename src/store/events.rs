@@ -339,15 +339,16 @@ pub async fn told_of_any(tx: &mut Tx, account: &str, claimed_since: DateTime<Utc
     )?)
 }
 
-/// Whether an event about this attempt or session was applied.
-pub async fn is_applied_to(tx: &mut Tx, id: &str) -> Result<bool> {
-    Ok(scalar!(
+/// Whether an event that tells the end of this attempt or session was applied.
+pub async fn told_end_of(tx: &mut Tx, id: &str) -> Result<bool> {
+    let kinds: Vec<String> = scalar!(
         tx,
-        bool,
-        fetch_one,
-        "SELECT EXISTS (SELECT 1 FROM events WHERE attempt_id = $1 AND state = 'applied')",
+        String,
+        fetch_all,
+        "SELECT DISTINCT kind FROM events WHERE attempt_id = $1 AND state = 'applied'",
         id
-    )?)
+    )?;
+    Ok(kinds.iter().any(|kind| ENDING_KINDS.contains(&kind.as_str())))
 }
 
 /// Events, newest first. Those about calls of a tenant or campaign, or to a phone, where the filter says so.

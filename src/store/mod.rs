@@ -89,6 +89,13 @@ pub enum StoreError {
     Database(#[from] sqlx::Error),
 }
 
+impl StoreError {
+    /// Whether a row was refused since another has what must be unique.
+    pub fn is_double(&self) -> bool {
+        matches!(self, Self::Database(error) if error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation))
+    }
+}
+
 /// The result of every function of the store.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 

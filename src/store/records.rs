@@ -5,7 +5,7 @@ use sqlx::FromRow;
 
 use super::conversations::Conversation;
 use super::listing::Filter;
-use super::{Result, Tx, dynamic, execute, fetch, scalar};
+use super::{Result, StoreError, Tx, dynamic, execute, fetch, scalar};
 use crate::domain::records::{Person, Records};
 
 /// Which kind of record.
@@ -32,8 +32,8 @@ pub struct Record {
     pub created_at: DateTime<Utc>,
 }
 
-/// Makes what a completed conversation holds, in this transaction, unless that was done. `contact_id` is whoever was
-/// called, or else the id that a new contact would get. Yields whether it was done now.
+/// Makes what a conversation holds that was locked in this transaction, and found completed and without records. `callee`
+/// is whoever was called; otherwise a new contact would get `new_contact_id`.
 ///
 /// # Errors
 /// When the database refuses it, as it does a contact without a name.
@@ -44,18 +44,7 @@ pub async fn process(
     callee: Option<&str>,
     new_contact_id: &str,
     now: DateTime<Utc>,
-) -> Result<bool> {
-    // Whoever sets this makes the records; everybody else waits for him, and finds it set.
-    let is_mine = execute!(
-        tx,
-        "UPDATE conversations SET processed_at = $2, updated_at = $2
-         WHERE id = $1 AND status = 'completed' AND processed_at IS NULL",
-        &conversation.id,
-        now
-    )? == 1;
-    if !is_mine {
-        return Ok(false);
-    }
+) -> Result<()> {
     let contact_id = match (callee, &records.person) {
         (Some(callee), _) => Some(callee.to_owned()),
         (None, Some(person)) => Some(meet(tx, conversation, person, new_contact_id, now).await?),
@@ -76,7 +65,19 @@ pub async fn process(
         };
         execute!(tx, statement, &conversation.id, &conversation.tenant, contact_id.as_deref(), fields.as_str(), now)?;
     }
-    Ok(true)
+    let written = execute!(
+        tx,
+        "UPDATE conversations SET processed_at = $2, contact_id = $3, updated_at = $2
+         WHERE id = $1 AND status = 'completed' AND processed_at IS NULL",
+        &conversation.id,
+        now,
+        contact_id.as_deref()
+    )?;
+    if written == 1 {
+        Ok(())
+    } else {
+        Err(StoreError::Conflict(format!("conversation {} was processed by another", conversation.id)))
+    }
 }
 
 /// Takes the completed conversations of a tenant that makes nothing of them for processed.
@@ -91,7 +92,8 @@ pub async fn make_nothing(tx: &mut Tx, tenant: &str, now: DateTime<Utc>) -> Resu
     Ok(())
 }
 
-/// The contact with a person's phone: made, or found and given the name and address that it lacks.
+/// The contact with a person's phone: made, or found and given the name and address that it lacks. One that is found is
+/// changed by that: what an import made is not taken back once somebody wants something.
 async fn meet(
     tx: &mut Tx,
     conversation: &Conversation,
@@ -115,12 +117,13 @@ async fn meet(
     execute!(
         tx,
         "UPDATE contacts SET name = coalesce(name, $3), email = coalesce(email, $4), updated_at = $5
-         WHERE tenant = $1 AND phone = $2 AND (name IS NULL OR (email IS NULL AND $4 IS NOT NULL))",
+         WHERE tenant = $1 AND phone = $2 AND id <> $6",
         &conversation.tenant,
         &person.phone,
         &person.name,
         person.email.as_deref(),
-        now
+        now,
+        new_id
     )?;
     Ok(scalar!(
         tx,
@@ -143,18 +146,6 @@ pub async fn of_conversation(tx: &mut Tx, kind: Kind, conversation_id: &str) -> 
         }
     };
     Ok(fetch!(tx, Record, fetch_optional, statement, conversation_id)?)
-}
-
-/// The contact that was made of a conversation, by id.
-pub async fn contact_of(tx: &mut Tx, conversation: &Conversation) -> Result<Option<String>> {
-    Ok(scalar!(
-        tx,
-        String,
-        fetch_optional,
-        "SELECT id FROM contacts WHERE tenant = $1 AND conversation_id = $2",
-        &conversation.tenant,
-        &conversation.id
-    )?)
 }
 
 /// Records of a kind, newest first.

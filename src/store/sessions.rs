@@ -5,7 +5,7 @@ use sqlx::FromRow;
 
 use super::conversations::{self, Conversation, Told};
 use super::listing::Filter;
-use super::{Result, StoreError, Tx, dynamic, execute, fetch};
+use super::{Result, Tx, attempts, dynamic, execute, fetch};
 use crate::domain::conversation::{ConversationStatus, Record};
 use crate::domain::session::SessionStatus;
 
@@ -42,11 +42,19 @@ macro_rules! columns {
     };
 }
 
-/// Stores a session that begins.
-///
-/// # Errors
-/// [`StoreError::Conflict`] when another session has its conversation.
-pub async fn begin(tx: &mut Tx, session: &Session) -> Result<()> {
+/// Stores a session that begins. One that was begun before, by the same tenant with the same ids, is given back instead:
+/// the answer to the first request may have been lost.
+pub async fn begin(tx: &mut Tx, session: &Session) -> Result<Said> {
+    if let Some(conversation_id) = &session.conversation_id {
+        let known = of_conversation(tx, &session.account, conversation_id).await?;
+        let is_same = |known: &Session| known.tenant == session.tenant && known.external_id == session.external_id;
+        if let Some(known) = known.filter(is_same) {
+            return Ok(Said::Done(known));
+        }
+        if let Some(why) = why_taken(tx, &session.account, conversation_id).await? {
+            return Ok(Said::NotIts(why));
+        }
+    }
     let stored = execute!(
         tx,
         "INSERT INTO sessions (id, tenant, account, external_id, status, conversation_id, metadata, started_at,
@@ -62,7 +70,7 @@ pub async fn begin(tx: &mut Tx, session: &Session) -> Result<()> {
         session.started_at,
         session.next_check_at
     )?;
-    if stored == 1 { Ok(()) } else { Err(StoreError::Conflict("another session has this conversation".to_owned())) }
+    Ok(if stored == 1 { Said::Done(session.clone()) } else { Said::NotIts("another session has this conversation") })
 }
 
 /// One session by id.
@@ -94,30 +102,51 @@ pub async fn of_conversation(tx: &mut Tx, account: &str, conversation_id: &str) 
     )?)
 }
 
+/// What became of telling a session something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// It stands so now.
+    Done(Session),
+    /// There is no such session.
+    Nobody,
+    /// It cannot have that conversation, and nothing was changed.
+    NotIts(&'static str),
+}
+
+/// Why a session cannot have a conversation; none when it can.
+async fn why_not_its(tx: &mut Tx, session: &Session, conversation_id: &str) -> Result<Option<&'static str>> {
+    match &session.conversation_id {
+        Some(known) if known == conversation_id => return Ok(None),
+        Some(_) => return Ok(Some("the session has another conversation")),
+        None => {}
+    }
+    why_taken(tx, &session.account, conversation_id).await
+}
+
+/// Whose a conversation is already; none when it is nobody's.
+pub async fn why_taken(tx: &mut Tx, account: &str, conversation_id: &str) -> Result<Option<&'static str>> {
+    if of_conversation(tx, account, conversation_id).await?.is_some() {
+        return Ok(Some("another session has this conversation"));
+    }
+    let calls = attempts::of_provider_call(tx, conversation_id).await?;
+    Ok(calls.iter().any(|attempt| attempt.account == account).then_some("a call has this conversation"))
+}
+
 /// Says which conversation a session is, where that was not known, and ends it, if `ended_at` is given; its conversation is
-/// wanted from then on. Yields it as it stands then; none when there is no such session.
-///
-/// # Errors
-/// [`StoreError::Conflict`] when it is known to be another conversation, or another session has this one.
+/// wanted from then on.
 pub async fn tell(
     tx: &mut Tx,
     id: &str,
     conversation_id: Option<&str>,
     ended_at: Option<DateTime<Utc>>,
     now: DateTime<Utc>,
-) -> Result<Option<Session>> {
-    let Some(mut session) = lock(tx, id).await? else { return Ok(None) };
-    match (&session.conversation_id, conversation_id) {
-        (Some(known), Some(told)) if known != told => {
-            return Err(StoreError::Conflict("the session has another conversation".to_owned()));
+) -> Result<Said> {
+    let Some(mut session) = lock(tx, id).await? else { return Ok(Said::Nobody) };
+    if let Some(told) = conversation_id {
+        if let Some(why) = why_not_its(tx, &session, told).await? {
+            return Ok(Said::NotIts(why));
         }
-        (None, Some(told)) => {
-            if of_conversation(tx, &session.account, told).await?.is_some() {
-                return Err(StoreError::Conflict("another session has this conversation".to_owned()));
-            }
-            session.conversation_id = Some(told.to_owned());
-        }
-        _ => {}
+        session.conversation_id = Some(told.to_owned());
     }
     if let (SessionStatus::Active, Some(ended_at)) = (session.status, ended_at) {
         session.status = SessionStatus::Completed;
@@ -127,7 +156,8 @@ pub async fn tell(
     let written = execute!(
         tx,
         "UPDATE sessions SET conversation_id = $2, status = $3, ended_at = $4, next_check_at = $5, updated_at = $6
-         WHERE id = $1",
+         WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM sessions other WHERE other.conversation_id = $2
+                                       AND other.account = sessions.account AND other.id <> $1)",
         &session.id,
         session.conversation_id.as_deref(),
         session.status,
@@ -136,16 +166,13 @@ pub async fn tell(
         now
     )?;
     if written != 1 {
-        return Err(StoreError::Conflict(format!("session {id} went away")));
+        return Ok(Said::NotIts("another session has this conversation"));
     }
-    if session.status == SessionStatus::Completed && session.conversation_id.is_some() {
-        let known = conversations::lock(tx, &[id]).await?;
-        if known.is_empty() {
-            let wanted = Conversation::wanted(&session.id, &session.tenant, &session.account, now);
-            conversations::put(tx, &[wanted], now).await?;
-        }
+    if session.status == SessionStatus::Completed && conversations::lock(tx, &[id]).await?.is_empty() {
+        let wanted = Conversation::wanted(&session.id, &session.tenant, &session.account, now);
+        conversations::put(tx, &[wanted], now).await?;
     }
-    Ok(Some(session))
+    Ok(Said::Done(session))
 }
 
 /// Takes what the provider recorded of a session's conversation into its record. Yields what that did.
@@ -173,8 +200,9 @@ pub async fn due(tx: &mut Tx, account: &str, now: DateTime<Utc>, limit: i64) -> 
         concat!(
             "SELECT ",
             columns!(),
-            " FROM sessions WHERE id IN (SELECT id FROM conversations WHERE account = $1 AND next_try_at <= $2
-                                         ORDER BY next_try_at LIMIT $3)
+            " FROM sessions WHERE id IN (SELECT c.id FROM conversations c JOIN sessions s ON s.id = c.id
+                                         WHERE c.account = $1 AND c.next_try_at <= $2
+                                         ORDER BY c.next_try_at LIMIT $3)
               ORDER BY ended_at"
         ),
         account,
@@ -183,13 +211,18 @@ pub async fn due(tx: &mut Tx, account: &str, now: DateTime<Utc>, limit: i64) -> 
     )?)
 }
 
-/// Sessions that nobody ended by their deadline, at most `limit`.
-pub async fn overdue(tx: &mut Tx, now: DateTime<Utc>, limit: i64) -> Result<Vec<Session>> {
+/// Sessions of an account that nobody ended by their deadline, at most `limit`.
+pub async fn overdue(tx: &mut Tx, account: &str, now: DateTime<Utc>, limit: i64) -> Result<Vec<Session>> {
     Ok(fetch!(
         tx,
         Session,
         fetch_all,
-        concat!("SELECT ", columns!(), " FROM sessions WHERE next_check_at <= $1 ORDER BY next_check_at LIMIT $2"),
+        concat!(
+            "SELECT ",
+            columns!(),
+            " FROM sessions WHERE account = $1 AND next_check_at <= $2 ORDER BY next_check_at LIMIT $3"
+        ),
+        account,
         now,
         limit
     )?)

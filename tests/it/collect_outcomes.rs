@@ -147,7 +147,7 @@ on_both_databases! {
     async fn a_record_that_never_gets_an_analysis_is_complete_without_it(db) {
         let story = placed(db, &[(ADA, "customer-ended-call")]).await;
         story.control("settings", json!({"analysis_seconds": 1e9})).await;
-        assert_eq!(collect_on(&story, 1).await, 0);
+        assert_eq!(collect_on(&story, 8).await, 0);
         let (_, conversation) = story.conversation_with(ADA).await;
         assert_eq!(conversation.status, ConversationStatus::Completed);
         assert!(conversation.last_error.expect("a reason").contains("taken as it was"));
@@ -294,11 +294,11 @@ on_both_databases! {
 
     async fn a_report_that_comes_after_a_record_was_taken_as_it_was_replaces_it(db) {
         let story = placed(db, &[(ADA, "voicemail")]).await;
-        story.control("settings", json!({"analysis_seconds": 7200})).await;
-        collect_on(&story, 1).await;
+        story.control("settings", json!({"analysis_seconds": 36_000})).await;
+        collect_on(&story, 8).await;
         let (attempt, conversation) = story.conversation_with(ADA).await;
         assert_eq!((conversation.status, conversation.cost_usd), (ConversationStatus::Completed, Some(0.0)));
-        story.wait(TimeDelta::hours(2));
+        story.wait(TimeDelta::hours(4));
         story.learn_from_provider(&attempt).await;
         let (_, conversation) = story.conversation_with(ADA).await;
         assert!(conversation.cost_usd > Some(0.0) && conversation.last_error.is_none(), "{conversation:?}");

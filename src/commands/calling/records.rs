@@ -1,8 +1,5 @@
 //! From what a provider extracted of a conversation to a contact, a booking and a ticket, once.
 
-use std::collections::BTreeSet;
-
-use chrono::TimeDelta;
 use serde_json::{Map, Value};
 
 use super::counts::Counts;
@@ -13,13 +10,10 @@ use crate::error::{Exit, message};
 use crate::fail_point;
 use crate::providers::vapi;
 use crate::store::conversations::{self, Conversation};
-use crate::store::setup::{self, Tenant};
-use crate::store::{attempts, records};
+use crate::store::{attempts, records, setup};
 
-/// The most conversations of which one run makes records.
+/// The most conversations of one tenant of which one run makes records.
 const MOST_AT_ONCE: i64 = 1000;
-/// Conversations older than this are left to whoever asks for one.
-const WITHIN: TimeDelta = TimeDelta::days(7);
 
 /// What processing a conversation came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,25 +32,34 @@ pub enum Processed {
 /// When the database cannot be asked. A conversation that fails is counted, and tried again by the next run.
 pub async fn process_due(app: &App, counts: &mut Counts) -> anyhow::Result<()> {
     let db = app.db().await?;
-    let now = app.clock.now();
     let mut tx = db.read().await?;
-    let due = conversations::unprocessed(&mut tx, now - WITHIN, MOST_AT_ONCE).await?;
-    let tenants = if due.is_empty() { Vec::new() } else { setup::tenants(&mut tx).await? };
+    let any = conversations::any_unprocessed(&mut tx).await?;
+    let tenants = if any { setup::tenants(&mut tx).await? } else { Vec::new() };
     drop(tx);
-    // Most tenants make nothing of what was said, and have thousands of calls.
-    let makes_nothing = |tenant: &Tenant| tenant.settings().is_ok_and(|settings| settings.records.is_none());
-    let idle: BTreeSet<String> = tenants.into_iter().filter(makes_nothing).map(|tenant| tenant.name).collect();
-    for tenant in &idle {
-        db.write(async |tx| records::make_nothing(tx, tenant, now).await).await?;
+    for tenant in tenants {
+        match tenant.settings() {
+            // Most tenants make nothing of what was said, and have thousands of calls.
+            Ok(settings) if settings.records.is_none() => {
+                let now = app.clock.now();
+                db.write(async |tx| records::make_nothing(tx, &tenant.name, now).await).await?;
+            }
+            Ok(_) => process_those_of(app, &tenant.name, counts).await?,
+            Err(error) => counts.problem(Exit::Configuration, error.to_string()),
+        }
     }
-    for conversation in due.into_iter().filter(|conversation| !idle.contains(&conversation.tenant)) {
-        match process(app, &conversation.id).await {
+    Ok(())
+}
+
+async fn process_those_of(app: &App, tenant: &str, counts: &mut Counts) -> anyhow::Result<()> {
+    let mut tx = app.db().await?.read().await?;
+    let due = conversations::unprocessed(&mut tx, tenant, MOST_AT_ONCE).await?;
+    drop(tx);
+    for id in due {
+        match process(app, &id).await {
             Ok(Processed::Now) => counts.add("conversations_processed", 1),
             Ok(Processed::Before | Processed::NotYet(_)) => {}
-            Err(error) => counts.problem(
-                Exit::Partial,
-                format!("nothing could be made of conversation {}: {}", conversation.id, message(&error)),
-            ),
+            Err(error) => counts
+                .problem(Exit::Partial, format!("nothing could be made of conversation {id}: {}", message(&error))),
         }
     }
     Ok(())
@@ -69,41 +72,53 @@ pub async fn process_due(app: &App, counts: &mut Counts) -> anyhow::Result<()> {
 pub async fn process(app: &App, id: &str) -> anyhow::Result<Processed> {
     let db = app.db().await?;
     let mut tx = db.read().await?;
-    let Some(conversation) = conversations::conversation(&mut tx, id).await? else {
-        return Ok(Processed::NotYet("its conversation is not known".to_owned()));
-    };
-    if conversation.processed_at.is_some() {
-        return Ok(Processed::Before);
+    let known = conversations::conversation(&mut tx, id).await?;
+    if let Some(early) = state_of(known.as_ref()) {
+        return Ok(early);
     }
-    if conversation.status != ConversationStatus::Completed {
-        let why = conversation.last_error.clone();
-        return Ok(Processed::NotYet(why.unwrap_or_else(|| "the provider is not done with it yet".to_owned())));
-    }
+    let Some(known) = known else { return Ok(Processed::Before) };
     let accounts = setup::accounts(&mut tx).await?;
-    let provider = accounts.into_iter().find(|account| account.name == conversation.account);
-    let tenant = setup::tenant(&mut tx, &conversation.tenant).await?;
+    let provider = accounts.into_iter().find(|account| account.name == known.account).map(|account| account.provider);
+    let tenant = setup::tenant(&mut tx, &known.tenant).await?;
     let callee = attempts::attempt(&mut tx, id).await?.map(|attempt| attempt.contact_id);
     drop(tx);
-    let extracted = extracted(provider.as_ref().map_or("", |account| &account.provider), &conversation);
-    let records = match &tenant {
-        Some(tenant) => {
-            let settings = tenant.settings()?;
-            let region = tenant.region.as_deref().and_then(|code| code.parse().ok());
-            settings
-                .records
-                .map_or_else(Records::default, |mapping| records_of(&mapping, &extracted, region, settings.call_also))
-        }
-        None => Records::default(),
-    };
-    for problem in &records.problems {
-        tracing::warn!(conversation = %id, "{problem}");
-    }
+    let region = tenant.as_ref().and_then(|tenant| tenant.region.as_deref()).and_then(|code| code.parse().ok());
+    let settings = tenant.map(|tenant| tenant.settings()).transpose()?.unwrap_or_default();
     let (now, new_id) = (app.clock.now(), app.new_id());
     fail_point::hit("records.process");
-    let is_done = db
-        .write(async |tx| records::process(tx, &conversation, &records, callee.as_deref(), &new_id, now).await)
+    let (processed, problems) = db
+        .write(async |tx| {
+            // Read anew: what was made of a part of it would stand in the way of the whole.
+            let locked = conversations::locked(tx, id).await?;
+            if let Some(early) = state_of(locked.as_ref()) {
+                return Ok((early, Vec::new()));
+            }
+            let Some(conversation) = locked else { return Ok((Processed::Before, Vec::new())) };
+            let extracted = extracted(provider.as_deref().unwrap_or_default(), &conversation);
+            let records = settings
+                .records
+                .as_ref()
+                .map_or_else(Records::default, |mapping| records_of(mapping, &extracted, region, settings.call_also));
+            records::process(tx, &conversation, &records, callee.as_deref(), &new_id, now).await?;
+            Ok((Processed::Now, records.problems))
+        })
         .await?;
-    Ok(if is_done { Processed::Now } else { Processed::Before })
+    for problem in &problems {
+        tracing::warn!(conversation = %id, "{problem}");
+    }
+    Ok(processed)
+}
+
+/// Why there is nothing to do about a conversation; none when its records are to be made.
+fn state_of(conversation: Option<&Conversation>) -> Option<Processed> {
+    match conversation {
+        None => Some(Processed::NotYet("its conversation is not known".to_owned())),
+        Some(known) if known.processed_at.is_some() => Some(Processed::Before),
+        Some(known) if known.status != ConversationStatus::Completed => Some(Processed::NotYet(
+            known.last_error.clone().unwrap_or_else(|| "the provider is not done with it yet".to_owned()),
+        )),
+        Some(_) => None,
+    }
 }
 
 /// What the provider extracted of a conversation, by the names of the fields.

@@ -276,7 +276,7 @@ pub(super) async fn conversation(tx: &mut Tx, conversation: &Conversation) -> Re
 /// What was made of a conversation.
 async fn made_of(tx: &mut Tx, conversation: &Conversation) -> Result<Vec<(&'static str, Rows)>> {
     let mut contacts = Rows::new(&["id"]);
-    if let Some(id) = records::contact_of(tx, conversation).await? {
+    if let Some(id) = &conversation.contact_id {
         contacts.push(vec![json!(id)]);
     }
     let mut parts = vec![("contacts", contacts)];

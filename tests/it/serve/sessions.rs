@@ -7,7 +7,7 @@ use callops::store::setup::{self, Tenant};
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 
-use super::{ACCOUNT_SECRET, Serving, begin, until};
+use super::{ACCOUNT_SECRET, ADA, Serving, attempt_to, begin, until};
 use crate::common::story::{Story, reqwest_client};
 use crate::common::{TestDatabase, on_both_databases};
 
@@ -171,6 +171,105 @@ on_both_databases! {
         assert_eq!(serving.status(&id).await, status("COMPLETED", Some("completed"), [true; 3], false));
     }
 
+    async fn a_session_whose_id_nobody_told_is_found_after_a_failure_too(db) {
+        let (story, serving) = open(db).await;
+        let id = serving.session(json!({})).await;
+        conversation(&story, &id, everything()).await;
+        story.wait(TimeDelta::minutes(5));
+        story.fault(json!({"kind": "server_error", "status": 503, "match": {"method": "GET"}}));
+        assert_eq!(serving.tell(&format!("/voice/sessions/{id}/end"), ACME, json!({})).await.0, 200);
+        assert_eq!(serving.status(&id).await, status("COMPLETED", Some("pending"), [false; 3], false));
+        story.sandbox.clear_faults();
+        story.wait(TimeDelta::minutes(1));
+        story.collect().await;
+        assert_eq!(serving.status(&id).await, status("COMPLETED", Some("completed"), [true; 3], false));
+    }
+
+    async fn two_sessions_of_one_conversation_keep_nobody_waiting(db) {
+        let (story, serving) = open(db).await;
+        let first = serving.session(json!({})).await;
+        let call = conversation(&story, &first, everything()).await;
+        // The page was loaded once more.
+        let second = serving.session(json!({})).await;
+        story.wait(TimeDelta::minutes(5));
+        let (code, _) = serving.tell(&format!("/voice/sessions/{second}/end"), ACME, json!({"conversation_id": call})).await;
+        assert_eq!(code, 200);
+        let message = json!({"type": "status-update", "status": "in-progress", "call": {"id": call, "name": first}});
+        let (code, answer) = serving.message(message).await;
+        assert_eq!((code, &answer["reason"]), (200, &json!("another session has this conversation")));
+        for _ in 0..3 {
+            story.wait(TimeDelta::hours(2));
+            let (_, exit) = story.collect().await;
+            assert_eq!(exit, callops::error::Exit::Success);
+        }
+        assert_eq!(serving.status(&second).await, status("COMPLETED", Some("completed"), [true; 3], false));
+        story.wait(TimeDelta::hours(24));
+        story.collect().await;
+        assert_eq!(serving.status(&first).await["session_status"], "COMPLETED");
+        assert_eq!((listed(&story, "contacts"), listed(&story, "bookings")), (1, 1));
+    }
+
+    async fn a_conversation_of_a_call_is_no_sessions_and_an_unknown_one_ends(db) {
+        let (story, serving) = open(db).await;
+        story.contact(ADA, |_| {}, &["checkup"]).await;
+        story.process(&[]).await;
+        let attempt = attempt_to(&story, ADA).await;
+        let call = attempt.provider_call_id.expect("an id");
+        for token in [ACME, OTHER] {
+            let (code, answer) = serving.tell("/voice/sessions", token, json!({"conversation_id": call})).await;
+            assert_eq!((code, &answer["error"]), (409, &json!("a call has this conversation")));
+        }
+        let id = serving.session(json!({})).await;
+        assert_eq!(serving.tell(&format!("/voice/sessions/{id}/end"), ACME, json!({"conversation_id": call})).await.0, 409);
+        // A request that is repeated since its answer was lost.
+        let unknown = json!({"conversation_id": "nowhere", "external_id": "visit-1"});
+        let lost = serving.session(unknown.clone()).await;
+        assert_eq!(serving.session(unknown).await, lost);
+        assert_eq!(serving.tell("/voice/sessions", OTHER, json!({"conversation_id": "nowhere"})).await.0, 409);
+        for _ in 0..30 {
+            story.wait(TimeDelta::hours(1));
+            story.collect().await;
+        }
+        assert_eq!(serving.status(&lost).await["session_status"], "COMPLETED");
+    }
+
+    async fn a_record_that_cannot_be_read_keeps_no_other_session_waiting(db) {
+        let (story, serving) = open(db).await;
+        let mut ids = Vec::new();
+        for n in 0..4 {
+            let call = conversation(&story, "whatever", everything()).await;
+            let id = serving.session(json!({"conversation_id": call})).await;
+            if n < 2 {
+                let kind = ["unauthorized_all", "server_error"][n];
+                story.fault(json!({"kind": kind, "match": {"method": "GET", "path": format!("/call/{call}")}}));
+            }
+            ids.push(id);
+        }
+        story.wait(TimeDelta::hours(2));
+        story.collect().await;
+        let account = story.write(async |tx| setup::accounts(tx).await).await.remove(0);
+        assert!(account.held_until.is_none(), "one tenant's wrong id stops nobody's calls");
+        for (id, expected) in ids.iter().zip(["ACTIVE", "ACTIVE", "COMPLETED", "COMPLETED"]) {
+            assert_eq!(serving.status(id).await["session_status"], expected);
+        }
+    }
+
+    async fn a_customer_who_comes_again_is_known_and_an_import_that_she_is_of_stays(db) {
+        let (story, serving) = open(db).await;
+        story.scratch().write("list.csv", "name,phone\nAda,+18022236942\n");
+        let import = story.run(&["import-contacts", "list.csv", "--tenant", "acme", "--format", "json"]).success().json();
+        let call = conversation(&story, "whatever", everything()).await;
+        let id = serving.session(json!({"conversation_id": call})).await;
+        story.wait(TimeDelta::minutes(5));
+        assert_eq!(serving.tell(&format!("/voice/sessions/{id}/end"), ACME, json!({})).await.0, 200);
+        assert_eq!(serving.status(&id).await, status("COMPLETED", Some("completed"), [true; 3], false));
+        let contacts = story.run(&["list", "contacts", "--format", "json"]).success().json();
+        assert_eq!((contacts.as_array().expect("rows").len(), &contacts[0]["name"]), (1, &json!("Ada")), "a known name stays");
+        let undone = story.run(&["undo-import", import["import"].as_str().expect("an id"), "--yes"]);
+        assert!(!undone.stderr.to_lowercase().contains("foreign"), "{undone}");
+        assert_eq!((listed(&story, "contacts"), listed(&story, "bookings")), (1, 1));
+    }
+
     async fn a_session_that_nobody_ends_is_looked_up(db) {
         let (story, serving) = open(db).await;
         let named = serving.session(json!({})).await;
@@ -186,7 +285,8 @@ on_both_databases! {
         assert_eq!(serving.status(&nameless).await["session_status"], "ACTIVE");
         story.wait(TimeDelta::hours(24));
         story.collect().await;
-        assert_eq!(serving.status(&nameless).await, status("COMPLETED", None, [false; 3], false));
+        let ended = serving.status(&nameless).await;
+        assert_eq!((&ended["session_status"], &ended["has_customer_data"]), (&json!("COMPLETED"), &json!(false)));
     }
 
     async fn a_webhook_and_twenty_processes_at_once_make_each_record_once(db) {

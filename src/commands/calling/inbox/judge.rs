@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::Content;
-use crate::commands::calling::directory::held_until;
+use crate::commands::calling::{self, directory::held_until};
 use crate::domain::call::{AttemptState, Evidence};
 use crate::domain::call_status::{CallStatusEvent, Report};
 use crate::domain::dial::{CallReport, ProviderMessage};
@@ -14,7 +14,7 @@ use crate::domain::session::SessionStatus;
 use crate::store::attempts::{self, Attempt};
 use crate::store::conversations::{self, Told};
 use crate::store::events::Event;
-use crate::store::sessions::{self, Session};
+use crate::store::sessions::{self, Said, Session};
 use crate::store::{Result, StoreError, Tx, calls, evidence, runs, setup};
 
 /// What becomes of an event.
@@ -206,20 +206,24 @@ async fn judge_session(
     now: DateTime<Utc>,
 ) -> Result<Verdict> {
     let about = About { attempt_id: session.id.clone(), call_id: session.id.clone(), account: session.account.clone() };
-    if session.conversation_id.as_ref().is_some_and(|known| *known != report.provider_call_id) {
-        return Ok(Verdict { about: Some(about), ..Verdict::ignored("the session has another conversation") });
-    }
     let told = if is_half {
         // It is over, and the provider is asked for the rest.
-        super::super::sessions::learn(tx, session, None, now).await?
+        let id = Some(report.provider_call_id.as_str());
+        let said = sessions::tell(tx, &session.id, id, Some(now), now).await?;
+        conversations::ask_soon(tx, &session.id, now).await?;
+        match said {
+            Said::NotIts(why) => Err(why),
+            Said::Done(_) | Said::Nobody => Ok(Told::Nothing),
+        }
     } else {
-        super::super::sessions::learn(tx, session, Some(report), now).await?
+        calling::sessions::learn(tx, session, Some(report), now).await?
     };
-    let is_news = told != Told::Nothing || session.status == SessionStatus::Active;
-    let verdict = if is_news {
-        Verdict::of(EventState::Applied)
-    } else {
-        Verdict::ignored(format!("the session is {}", session.status))
+    let verdict = match told {
+        Err(why) => Verdict::ignored(why),
+        Ok(Told::Nothing) if session.status == SessionStatus::Completed => {
+            Verdict::ignored(format!("the session is {}", session.status))
+        }
+        Ok(_) => Verdict::of(EventState::Applied),
     };
     Ok(Verdict { about: Some(about), ..verdict })
 }
