@@ -302,7 +302,7 @@ impl Story {
 
     /// One run of `process-calls` with these options.
     pub(crate) async fn process(&self, options: &[&str]) -> (Counts, Exit) {
-        self.try_process(options).await.expect("a run")
+        Box::pin(self.try_process(options)).await.expect("a run")
     }
 
     /// As [`Story::process`], where the run may be refused.
