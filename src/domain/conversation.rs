@@ -64,6 +64,8 @@ pub enum Unfinished {
     Incomplete,
     /// There is no usable record of a call that is over, and why.
     Missing(String),
+    /// The provider keeps no records: what is known by other ways is all there is.
+    NoneKept,
 }
 
 /// Where a conversation stands after a question that did not complete it.
@@ -84,6 +86,7 @@ pub fn asked(tries: i64, unfinished: Unfinished, now: DateTime<Utc>) -> Asked {
     let tries = tries + 1;
     let (waiting, enough, given_up, last_error) = match unfinished {
         Unfinished::Incomplete => (ConversationStatus::Processing, ENOUGH_TRIES, ConversationStatus::Completed, None),
+        Unfinished::NoneKept => (ConversationStatus::Completed, 0, ConversationStatus::Completed, None),
         Unfinished::Missing(why) => (ConversationStatus::Pending, MOST_TRIES, ConversationStatus::Failed, Some(why)),
     };
     let is_over = tries >= enough;

@@ -12,9 +12,11 @@ pub enum EventSource {
     CallStatus,
     /// Vapi.
     Vapi,
+    /// `LiveKit`.
+    LiveKit,
 }
 
-words!(EventSource, "source of events", { CallStatus => "call-status", Vapi => "vapi" });
+words!(EventSource, "source of events", { CallStatus => "call-status", Vapi => "vapi", LiveKit => "livekit" });
 
 /// What became of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

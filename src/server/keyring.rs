@@ -13,7 +13,7 @@ use crate::config::Environment;
 use crate::domain::event::Scope;
 use crate::domain::secret::Secret;
 use crate::domain::secret_ref::SecretRef;
-use crate::domain::signature::{callops, vapi};
+use crate::domain::signature::{callops, livekit, vapi};
 use crate::error::message;
 use crate::store::setup;
 
@@ -28,6 +28,7 @@ pub(super) struct Keys {
     everybody: Option<Secret>,
     tenants: Vec<(String, Secret)>,
     accounts: Vec<Account>,
+    pairs: Vec<Pair>,
 }
 
 #[derive(Debug)]
@@ -35,6 +36,14 @@ struct Account {
     name: String,
     secret: Secret,
     plan: Option<vapi::HmacPlan>,
+}
+
+/// The key of a `LiveKit` account and its secret, with which webhooks are signed.
+#[derive(Debug)]
+struct Pair {
+    account: String,
+    key: Secret,
+    secret: Secret,
 }
 
 /// The secrets as they were read last.
@@ -96,11 +105,21 @@ async fn read(app: &App) -> anyhow::Result<Keys> {
         let secret = reference.and_then(|reference| resolve("tenant", &tenant.name, &reference, environment));
         keys.tenants.extend(secret.map(|secret| (tenant.name, secret)));
     }
-    for account in accounts.into_iter().filter(|account| account.provider == "vapi") {
+    for account in accounts {
         let Ok(settings) = account.settings() else { continue };
-        let Some(reference) = settings.webhook_secret else { continue };
-        if let Some(secret) = resolve("account", &account.name, &reference, environment) {
-            keys.accounts.push(Account { name: account.name, secret, plan: settings.webhook_signature });
+        let read =
+            |setting, reference: &str| resolve_setting("account", &account.name, setting, reference, environment);
+        match account.provider.as_str() {
+            "vapi" => {
+                let Some(secret) = settings.webhook_secret.and_then(|it| read("webhook_secret", &it)) else { continue };
+                keys.accounts.push(Account { name: account.name, secret, plan: settings.webhook_signature });
+            }
+            "livekit" => {
+                let secret = settings.api_secret.and_then(|reference| read("api_secret", &reference));
+                let Some((key, secret)) = read("api_key", &settings.api_key).zip(secret) else { continue };
+                keys.pairs.push(Pair { account: account.name, key, secret });
+            }
+            _ => {}
         }
     }
     Ok(keys)
@@ -108,6 +127,16 @@ async fn read(app: &App) -> anyhow::Result<Keys> {
 
 /// A secret that cannot be read shuts its own senders out, and nobody else's.
 fn resolve(what: &str, name: &str, reference: &str, environment: &Environment) -> Option<Secret> {
+    resolve_setting(what, name, "webhook_secret", reference, environment)
+}
+
+fn resolve_setting(
+    what: &str,
+    name: &str,
+    setting: &str,
+    reference: &str,
+    environment: &Environment,
+) -> Option<Secret> {
     let secret = reference
         .parse::<SecretRef>()
         .map_err(anyhow::Error::from)
@@ -115,7 +144,7 @@ fn resolve(what: &str, name: &str, reference: &str, environment: &Environment) -
     match secret {
         Ok(secret) => Some(secret),
         Err(error) => {
-            tracing::warn!("{what} {name}: webhook_secret: {}: its webhooks are refused", message(&error));
+            tracing::warn!("{what} {name}: {setting}: {}: its webhooks are refused", message(&error));
             None
         }
     }
@@ -146,6 +175,24 @@ impl Keys {
             .filter(|account| named.is_none_or(|name| account.name == name))
             .filter(|account| vapi::verify(&account.secret, account.plan.as_ref(), delivery, now).is_ok())
             .map(|account| account.name.clone())
+            .collect();
+        (!fitting.is_empty()).then_some(Scope::Of(fitting))
+    }
+
+    /// Which accounts, or which of them if one is named, a webhook of `LiveKit`'s speaks for: those whose key signed it.
+    pub(super) fn livekit(
+        &self,
+        named: Option<&str>,
+        token: Option<&str>,
+        body: &[u8],
+        now: DateTime<Utc>,
+    ) -> Option<Scope> {
+        let fitting: Vec<String> = self
+            .pairs
+            .iter()
+            .filter(|pair| named.is_none_or(|name| pair.account == name))
+            .filter(|pair| livekit::verify(pair.key.expose(), &pair.secret, token, body, now).is_ok())
+            .map(|pair| pair.account.clone())
             .collect();
         (!fitting.is_empty()).then_some(Scope::Of(fitting))
     }

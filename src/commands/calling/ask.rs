@@ -58,6 +58,7 @@ pub(super) async fn ask(
             Silence::TimeOut => directory.probed(app, &account, stop_at, counts).await?,
         };
         let Some(client) = client else { continue };
+        let due = if client.keeps_records() { due } else { only_live(app, due, counts).await? };
         let questions = due.into_iter().map(|attempt| {
             let client = client.clone();
             async move {
@@ -89,6 +90,24 @@ pub(super) async fn ask(
         }
     }
     Ok(())
+}
+
+/// Those that go on. The others are with a provider that keeps no records: there is nothing to ask for.
+async fn only_live(app: &App, due: Vec<Attempt>, counts: &mut Counts) -> anyhow::Result<Vec<Attempt>> {
+    let (live, over): (Vec<_>, Vec<_>) = due.into_iter().partition(|attempt| attempt.state.is_live());
+    for batch in over.chunks(BATCH) {
+        let now = app.clock.now();
+        let settled = app.db().await?.write(async |tx| {
+            let mut settled = 0;
+            for attempt in batch {
+                let asked = conversations::unfinished(tx, &attempt.id, Unfinished::NoneKept, now).await?;
+                settled += u64::from(asked.is_some());
+            }
+            Ok(settled)
+        });
+        counts.add("conversations_completed", settled.await?);
+    }
+    Ok(live)
 }
 
 /// The provider's record of an attempt, by the provider's id of the call, or by our name of one that is over.

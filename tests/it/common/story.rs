@@ -167,6 +167,7 @@ impl Story {
     pub(crate) async fn put_account(&self, name: &str, api_key: &str, max_concurrency: i64) {
         let settings = AccountSettings {
             api_key: api_key.to_owned(),
+            api_secret: None,
             webhook_secret: None,
             webhook_signature: None,
             base_url: Some(self.sandbox.url()),
