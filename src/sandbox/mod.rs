@@ -31,6 +31,7 @@ mod control;
 mod exchange;
 mod faults;
 mod ledger;
+mod livekit;
 mod reply;
 mod requests;
 mod script;
@@ -137,6 +138,7 @@ struct Inner {
     calls: state::Calls,
     faults: faults::Faults,
     requests: requests::Requests,
+    rooms: livekit::Rooms,
     keys: HashMap<String, String>,
     latency: Duration,
     over: Over,
@@ -149,7 +151,9 @@ impl Inner {
         self.calls.tells = self.outbox.webhook.is_some();
         self.calls.advance(now);
         for (at, message) in self.calls.take_messages() {
-            self.outbox.push(at, &message);
+            // Of several keys any will do; the same one each time.
+            let of_org = self.keys.iter().filter(|(_, org)| **org == message.org).map(|(key, _)| key);
+            self.outbox.push(at, &message, of_org.min());
         }
     }
 
@@ -172,6 +176,7 @@ impl Sandbox {
             calls: state::Calls::new(ledger, plans, settings.seed),
             faults: faults::Faults::new(settings.seed),
             requests: requests::Requests::default(),
+            rooms: livekit::Rooms::default(),
             keys: HashMap::new(),
             latency: settings.latency,
             over: settings.over_concurrency,
@@ -279,7 +284,7 @@ pub fn serve(settings: Settings, listener: TcpListener) -> io::Result<Running> {
 }
 
 async fn accept(sandbox: Sandbox, listener: TcpListener) {
-    let router = vapi::routes().merge(control::routes()).with_state(sandbox.clone());
+    let router = vapi::routes().merge(livekit::routes()).merge(control::routes()).with_state(sandbox.clone());
     let mut connections = JoinSet::new();
     let mut tick = tokio::time::interval(TICK);
     loop {

@@ -28,7 +28,8 @@ pub(super) fn judge(answer: &Answer, room: &str) -> DialAnswer {
             None => unknown("no proof either way"),
         };
     }
-    match class_of(status, &raw) {
+    // Without its own words an answer does not say whether the service or the carrier refused, after the phone rang.
+    match class_of(status, &raw).filter(|_| code_of(&raw).is_some()) {
         Some(class) => refused(answer, class),
         None => unknown("no proof either way"),
     }
@@ -62,7 +63,7 @@ fn body_of(answer: &Answer) -> Value {
 /// Whose fault an error is that has no SIP status; none where it proves nothing.
 fn class_of(status: u16, raw: &Value) -> Option<RefusalClass> {
     // Something in between may answer as well, and has no code.
-    let code = raw.get("code").and_then(Value::as_str).unwrap_or(match status {
+    let code = code_of(raw).unwrap_or(match status {
         401 | 403 => "unauthenticated",
         404 | 405 => "bad_route",
         429 => "resource_exhausted",
@@ -82,17 +83,31 @@ fn class_of(status: u16, raw: &Value) -> Option<RefusalClass> {
     })
 }
 
+fn code_of(raw: &Value) -> Option<&str> {
+    raw.get("code").and_then(Value::as_str)
+}
+
 fn is_about_the_number(raw: &Value) -> bool {
     let message = raw.get("msg").and_then(Value::as_str).unwrap_or_default().to_lowercase();
     ["sip_call_to", "sipcallto", "call_to", "callto"].iter().any(|name| message.contains(name))
         && !message.contains("missing")
 }
 
+/// The carrier's status; 0 where there is one that cannot be read.
 fn sip_status(raw: &Value) -> Option<u16> {
-    match raw.pointer("/meta/sip_status_code")? {
-        Value::String(code) => code.trim().parse().ok(),
-        code => code.as_u64().and_then(|code| u16::try_from(code).ok()),
+    let in_words = |message: &str| message.split_once("sip status").map(|(_, rest)| leading_number(rest));
+    match raw.pointer("/meta/sip_status_code") {
+        Some(Value::String(code)) => Some(leading_number(code)),
+        Some(code) => Some(code.as_u64().and_then(|code| u16::try_from(code).ok()).unwrap_or(0)),
+        // The words say the same, should the rest get lost.
+        None => raw.get("msg").and_then(Value::as_str).and_then(in_words),
     }
+}
+
+fn leading_number(text: &str) -> u16 {
+    let text = text.trim_start_matches([':', ' ']);
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    text[..end].parse().unwrap_or(0)
 }
 
 fn sip_words(raw: &Value) -> String {
@@ -151,9 +166,12 @@ mod tests {
             let DialAnswer::Ended { outcome: seen, reason, .. } = failed(status, sip) else { panic!("{status} {sip}") };
             assert_eq!((seen, reason), (outcome, format!("sip status {sip}: words")), "{status}");
         }
-        for (status, sip) in [(408, "504"), (412, "504"), (408, "408"), (429, "7"), (500, "999")] {
+        for (status, sip) in [(408, "504"), (412, "504"), (408, "408"), (429, "7"), (500, "999"), (429, ""), (429, "x")]
+        {
             assert!(matches!(failed(status, sip), DialAnswer::Unknown { .. }), "{status} {sip}");
         }
+        let in_words = json!({"code": "resource_exhausted", "msg": "twirp error: sip status 486: Busy here"});
+        assert!(matches!(judge(&answer(429, in_words), "room"), DialAnswer::Ended { outcome: Outcome::Busy, .. }));
     }
 
     #[test]
@@ -183,6 +201,12 @@ mod tests {
             // Where the room is not made nothing rang, whatever the reason.
             let without = room_refused(&answer(status, raw));
             assert_eq!(matches!(without, DialAnswer::NotSent { .. }), class.is_none(), "{without:?}");
+        }
+        // A busy line comes as 429: if that cannot be read, the phone may have rung.
+        for status in [400, 401, 403, 404, 412, 429] {
+            for body in ["", "<html>", "{}", r#"{"code": 7}"#, r#"{"message": "slow down"}"#] {
+                assert!(matches!(judge(&answer(status, body), "room"), DialAnswer::Unknown { .. }), "{status} {body}");
+            }
         }
         assert_eq!(class_of(502, &Value::Null), None);
         assert_eq!(class_of(302, &Value::Null), None);
