@@ -57,6 +57,13 @@ impl Serving {
         Self::of(story.spawn_with(VARIABLES, &args))
     }
 
+    /// A server whose clock is ahead of the story's: for six minutes to come it takes tokens that are made by the latter.
+    pub(crate) fn ahead(story: &Story) -> Self {
+        let now = (story.now() + chrono::TimeDelta::minutes(5)).to_rfc3339();
+        let args = ["serve", "--listen", "127.0.0.1:0", "--admin-bind", "127.0.0.1:0", "--now", &now];
+        Self::of(story.spawn_today(VARIABLES, &args))
+    }
+
     /// A server that goes by the machine's clock.
     fn start_today(story: &Story) -> Self {
         Self::of(story.spawn_today(VARIABLES, &["serve", "--listen", "127.0.0.1:0", "--admin-bind", "127.0.0.1:0"]))
@@ -175,7 +182,7 @@ pub(crate) fn events(story: &Story) -> Vec<Value> {
 }
 
 /// Waits until something is so, which another process brings about.
-async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
+pub(crate) async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
     for _ in 0..3000 {
         if is_so().await {
             return;
