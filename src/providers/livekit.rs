@@ -153,7 +153,10 @@ impl LiveKit {
     pub async fn trunk(&self, sip_trunk_id: &str) -> Result<AgentReport, ReadError> {
         let body = json!({"trunk_ids": [sip_trunk_id]});
         let request = self.send("SIP/ListSIPOutboundTrunk", &Grant::ListTrunks, &body);
-        let answer = read(request.map_err(|error| unbuilt(&error))?).await?;
+        let answer = match read(request.map_err(|error| unbuilt(&error))?).await {
+            Err(ReadError::NotFound { .. }) => return Ok(AgentReport::Missing("sip_trunk_id")),
+            answer => answer?,
+        };
         let items = list_of(&answer, "items")?;
         let is_there = items.iter().any(|item| item.get("sip_trunk_id").and_then(Value::as_str) == Some(sip_trunk_id));
         Ok(if is_there {
