@@ -12,7 +12,7 @@ pub enum EventSource {
     CallStatus,
     /// Vapi.
     Vapi,
-    /// `LiveKit`.
+    /// LiveKit.
     LiveKit,
 }
 

@@ -1,4 +1,4 @@
-//! `LiveKit`: a room for each attempt, an agent in it, and a participant who is reached by phone.
+//! LiveKit: a room for each attempt, an agent in it, and a participant who is reached by phone.
 
 mod answer;
 mod participant;

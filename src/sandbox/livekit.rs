@@ -1,4 +1,4 @@
-//! The endpoints of `LiveKit`: Twirp methods, each by `POST`.
+//! The endpoints of LiveKit: Twirp methods, each by `POST`.
 //!
 //! A key of the sandbox is an API key and its secret in one. A request that waits until the call is answered gets its answer
 //! at once: the phone neither rings nor is let ring for any time, since the sandbox's clock may stand still until the
@@ -159,7 +159,7 @@ async fn method(
         match which.as_str() {
             "livekit.RoomService/CreateRoom" => create_room(inner, org, &body),
             "livekit.RoomService/ListRooms" => list_rooms(inner, org, &body),
-            "livekit.RoomService/ListParticipants" => list_participants(inner, org, &body),
+            "livekit.RoomService/ListParticipants" => Ok(list_participants(inner, org, &body)),
             "livekit.SIP/CreateSIPParticipant" => create_participant(inner, org, &body, picked),
             "livekit.SIP/ListSIPOutboundTrunk" => list_trunks(&body),
             _ => Err(no_route(uri.path())),
@@ -195,14 +195,14 @@ fn list_rooms(inner: &mut Inner, org: &str, body: &Value) -> Result<Reply, Reply
     Ok(Reply::json(200, json!({"rooms": rooms})))
 }
 
-fn list_participants(inner: &mut Inner, org: &str, body: &Value) -> Result<Reply, Reply> {
+fn list_participants(inner: &Inner, org: &str, body: &Value) -> Reply {
     let name = text(body, "room").unwrap_or_default();
     let now = inner.now();
     let mut people: Vec<Value> = inner.calls.in_room(org, &name, now).into_iter().map(record::participant).collect();
     if inner.rooms.is_open(org, &name, &inner.calls, now) {
         people.extend(inner.rooms.of(org).filter(|room| room.name == name).flat_map(record::agents));
     }
-    Ok(Reply::json(200, json!({"participants": people})))
+    Reply::json(200, json!({"participants": people}))
 }
 
 fn create_participant(inner: &mut Inner, org: &str, body: &Value, picked: &Picked) -> Result<Reply, Reply> {

@@ -213,7 +213,7 @@ impl Calls {
         }
     }
 
-    /// Tells an event of `LiveKit`'s, which gets an id.
+    /// Tells an event of LiveKit's, which gets an id.
     pub(super) fn say(&mut self, org: &str, at: DateTime<Utc>, mut body: Value) {
         self.numbered += 1;
         body["id"] = json!(format!("EV_{:012}", self.numbered));
@@ -225,11 +225,14 @@ impl Calls {
         self.of_room(org, room).filter(|call| call.status != Status::Ended && call.visible_at <= now).collect()
     }
 
-    /// When the last call of a room that was made since then ended, none of a call that goes on; none if there was none.
-    pub(super) fn last_left(&self, org: &str, room: &str, since: DateTime<Utc>) -> Option<Option<DateTime<Utc>>> {
-        let ends: Vec<Option<DateTime<Utc>>> =
-            self.of_room(org, room).filter(|call| call.updated_at >= since).map(|call| call.ended_at).collect();
-        if ends.contains(&None) { Some(None) } else { ends.into_iter().max() }
+    /// When the calls of a room ended that was made since then; none of a call that goes on.
+    pub(super) fn ends_in_room(
+        &self,
+        org: &str,
+        room: &str,
+        since: DateTime<Utc>,
+    ) -> impl Iterator<Item = Option<DateTime<Utc>>> {
+        self.of_room(org, room).filter(move |call| call.updated_at >= since).map(|call| call.ended_at)
     }
 
     fn of_room(&self, org: &str, room: &str) -> impl Iterator<Item = &Call> {

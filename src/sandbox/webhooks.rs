@@ -110,7 +110,7 @@ impl Webhook {
     }
 }
 
-/// A message that is ready to be sent. `LiveKit` signs with the organisation's own key, whatever the secret.
+/// A message that is ready to be sent. LiveKit signs with the organisation's own key, whatever the secret.
 #[derive(Debug)]
 struct Envelope {
     key: Option<Secret>,
@@ -167,7 +167,7 @@ impl Outbox {
             }
         }
         if self.happens(webhook.unknown_percent) {
-            let other = of_nobody(message, new_id(&mut self.random));
+            let other = of_nobody(message, &new_id(&mut self.random));
             self.enqueue(at, &webhook, sealed(&other));
         }
         self.wake.notify_one();
@@ -193,7 +193,7 @@ impl Outbox {
 }
 
 /// The same message about a call that nobody placed.
-fn of_nobody(message: &Message, id: String) -> Value {
+fn of_nobody(message: &Message, id: &str) -> Value {
     let mut other = message.body.clone();
     match message.service {
         Service::Vapi => {

@@ -38,7 +38,7 @@ struct Account {
     plan: Option<vapi::HmacPlan>,
 }
 
-/// The key of a `LiveKit` account and its secret, with which webhooks are signed.
+/// The key of a LiveKit account and its secret, with which webhooks are signed.
 #[derive(Debug)]
 struct Pair {
     account: String,
@@ -179,7 +179,7 @@ impl Keys {
         (!fitting.is_empty()).then_some(Scope::Of(fitting))
     }
 
-    /// Which accounts, or which of them if one is named, a webhook of `LiveKit`'s speaks for: those whose key signed it.
+    /// Which accounts, or which of them if one is named, a webhook of LiveKit's speaks for: those whose key signed it.
     pub(super) fn livekit(
         &self,
         named: Option<&str>,

@@ -1,5 +1,6 @@
-//! `LiveKit`: the client against the stand-in, campaigns that call by it, and its webhooks.
+//! LiveKit: the client against the stand-in, campaigns that call by it, and its webhooks.
 
+mod asked;
 mod setup;
 mod stories;
 mod webhooks;

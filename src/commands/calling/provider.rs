@@ -22,7 +22,7 @@ use crate::store::setup::Account;
 pub enum Provider {
     /// Vapi.
     Vapi(Vapi),
-    /// `LiveKit`.
+    /// LiveKit.
     LiveKit(LiveKit),
 }
 

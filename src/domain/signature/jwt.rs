@@ -11,7 +11,7 @@ use sha2::Sha256;
 use super::{Mismatch, same};
 use crate::domain::secret::Secret;
 
-/// How far the clocks of both sides may be apart, as `LiveKit`'s libraries have it.
+/// How far the clocks of both sides may be apart, as LiveKit's libraries have it.
 pub const LEEWAY_SECONDS: i64 = 60;
 
 const HEADER: &str = r#"{"alg":"HS256","typ":"JWT"}"#;

@@ -1,4 +1,4 @@
-//! `LiveKit` signs a webhook with a token in `Authorization`, without the word `Bearer`: a JWT (RFC 7519) by HMAC-SHA256
+//! LiveKit signs a webhook with a token in `Authorization`, without the word `Bearer`: a JWT (RFC 7519) by HMAC-SHA256
 //! whose issuer is the API key, and whose claim `sha256` is the hash of the body, in base64.
 
 use base64::Engine as _;

@@ -137,14 +137,13 @@ mod tests {
 
     use super::*;
 
-    fn answer(status: u16, body: impl ToString) -> Answer {
-        let body = body.to_string().into_bytes();
-        Answer { status, date: None, retry_after: None, location: None, body }
+    fn answer(status: u16, body: &str) -> Answer {
+        Answer { status, date: None, retry_after: None, location: None, body: body.as_bytes().to_vec() }
     }
 
     fn failed(status: u16, sip: &str) -> DialAnswer {
         let body = json!({"code": "x", "msg": "m", "meta": {"sip_status_code": sip, "sip_status": "words"}});
-        judge(&answer(status, body), "room")
+        judge(&answer(status, &body.to_string()), "room")
     }
 
     #[test]
@@ -171,7 +170,10 @@ mod tests {
             assert!(matches!(failed(status, sip), DialAnswer::Unknown { .. }), "{status} {sip}");
         }
         let in_words = json!({"code": "resource_exhausted", "msg": "twirp error: sip status 486: Busy here"});
-        assert!(matches!(judge(&answer(429, in_words), "room"), DialAnswer::Ended { outcome: Outcome::Busy, .. }));
+        assert!(matches!(
+            judge(&answer(429, &in_words.to_string()), "room"),
+            DialAnswer::Ended { outcome: Outcome::Busy, .. }
+        ));
     }
 
     #[test]
@@ -196,10 +198,10 @@ mod tests {
         ] {
             let raw = json!({"code": code, "msg": message});
             assert_eq!(class_of(status, &raw), class, "{code} {message}");
-            let judged = judge(&answer(status, raw.clone()), "room");
+            let judged = judge(&answer(status, &raw.to_string()), "room");
             assert_eq!(matches!(judged, DialAnswer::Unknown { .. }), class.is_none(), "{judged:?}");
             // Where the room is not made nothing rang, whatever the reason.
-            let without = room_refused(&answer(status, raw));
+            let without = room_refused(&answer(status, &raw.to_string()));
             assert_eq!(matches!(without, DialAnswer::NotSent { .. }), class.is_none(), "{without:?}");
         }
         // A busy line comes as 429: if that cannot be read, the phone may have rung.
@@ -220,5 +222,41 @@ mod tests {
         }
         let answered = judge(&answer(200, r#"{"sip_call_id": "SCL_1"}"#), "room");
         assert!(matches!(answered, DialAnswer::Answered { ref provider_call_id, .. } if provider_call_id == "room"));
+    }
+
+    #[test]
+    fn no_answer_however_spoilt_proves_more_than_it_says() {
+        let sound = [
+            json!({"sip_call_id": "SCL_1", "participant_id": "PA_1"}),
+            json!({"code": "resource_exhausted", "msg": "x", "meta": {"sip_status_code": "486", "sip_status": "Busy"}}),
+            json!({"code": "unauthenticated", "msg": "permissions denied"}),
+            json!({"code": "invalid_argument", "msg": "sip_call_to"}),
+        ];
+        let mut random = fastrand::Rng::with_seed(7);
+        for _ in 0..200_000 {
+            let mut bytes = sound[random.usize(..sound.len())].to_string().into_bytes();
+            for _ in 0..random.usize(..4) {
+                let at = random.usize(..bytes.len().max(1));
+                match random.u8(..3) {
+                    0 => bytes.truncate(at),
+                    1 => bytes.insert(at.min(bytes.len()), random.u8(32..127)),
+                    _ if at < bytes.len() => bytes[at] = random.u8(32..127),
+                    _ => {}
+                }
+            }
+            let status = [200, 201, 400, 401, 403, 404, 408, 412, 429, 500, 503][random.usize(..11)];
+            let raw: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+            let judged = judge(&answer(status, &String::from_utf8_lossy(&bytes)), "room");
+            let holds = match &judged {
+                DialAnswer::Answered { .. } => {
+                    status < 300 && (text(&raw, "sip_call_id").is_some() || text(&raw, "sipCallId").is_some())
+                }
+                DialAnswer::Ended { .. } => status >= 400 && sip_status(&raw).is_some_and(|code| code >= 300),
+                DialAnswer::Refused { .. } => status >= 400 && code_of(&raw).is_some() && sip_status(&raw).is_none(),
+                DialAnswer::Unknown { .. } => true,
+                DialAnswer::Accepted { .. } | DialAnswer::NotSent { .. } => false,
+            };
+            assert!(holds, "{status} {raw}: {judged:?}");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! What `LiveKit`'s webhooks say of a call.
+//! What LiveKit's webhooks say of a call.
 
 use serde_json::{Map, Value};
 

@@ -1,4 +1,4 @@
-//! Rooms, participants and events as `LiveKit` writes them: answers in snake case with every field, events in lower camel
+//! Rooms, participants and events as LiveKit writes them: answers in snake case with every field, events in lower camel
 //! case without what is empty.
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -98,12 +98,11 @@ fn whole(sid: &str, identity: &Value, kind: &str, state: &str, joined_at: DateTi
 fn attributes(call: &Call) -> Value {
     let status = match call.status {
         Status::Scheduled | Status::Queued => "dialing",
-        Status::Ringing => "ringing",
         Status::InProgress => "active",
         // Who is removed with the room keeps what they had.
         Status::Ended if is_ended_by_agent(call) => "active",
         Status::Ended if call.started_at.is_some() => "hangup",
-        Status::Ended => "ringing",
+        Status::Ringing | Status::Ended => "ringing",
     };
     let mut attributes = call.wanted.echo["attributes"].clone();
     attributes["sip.callID"] = json!(sip_call_id(call));

@@ -78,11 +78,12 @@ impl Rooms {
     pub(super) fn is_open(&self, org: &str, name: &str, calls: &Calls, now: DateTime<Utc>) -> bool {
         let Some(room) = self.all.get(&(org.to_owned(), name.to_owned())) else { return false };
         let seconds = |seconds: u32| TimeDelta::seconds(seconds.into());
-        match calls.last_left(org, name, room.created_at) {
-            Some(Some(left_at)) => now < left_at + seconds(room.departure_timeout),
-            Some(None) => true,
-            None => now < room.created_at + seconds(room.empty_timeout),
-        }
+        let mut is_empty = true;
+        let is_used = calls.ends_in_room(org, name, room.created_at).any(|left_at| {
+            is_empty = false;
+            left_at.is_none_or(|left_at| now < left_at + seconds(room.departure_timeout))
+        });
+        is_used || is_empty && now < room.created_at + seconds(room.empty_timeout)
     }
 
     /// How many agents of each name were started.

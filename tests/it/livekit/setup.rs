@@ -1,4 +1,4 @@
-//! Accounts and campaigns of `LiveKit`'s, put in and looked at.
+//! Accounts and campaigns of LiveKit's, put in and looked at.
 
 use chrono::TimeDelta;
 use serde_json::{Value, json};

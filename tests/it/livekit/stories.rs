@@ -1,4 +1,4 @@
-//! Campaigns that call by `LiveKit`, with the ledger as the judge of who was called.
+//! Campaigns that call by LiveKit, with the ledger as the judge of who was called.
 
 use callops::domain::call::{AttemptState, CallStatus};
 use callops::domain::campaign::Rules;
@@ -24,7 +24,7 @@ pub(super) fn rules() -> Rules {
     Rules { agent, ..crate::common::story::rules() }
 }
 
-/// A story with an account of `LiveKit`'s, and a campaign of these people.
+/// A story with an account of LiveKit's, and a campaign of these people.
 pub(super) async fn begin(db: TestDatabase, rules: &Rules, phones: &[&str]) -> Story {
     let story = Story::begin(db, MONDAY_TEN).await;
     story.put_account_with("livekit", "acme-livekit", "env:ACME_KEY", 1000).await;

@@ -1,4 +1,4 @@
-//! `LiveKit`'s webhooks: in whatever order, doubled or lost, they come to the same.
+//! LiveKit's webhooks: in whatever order, doubled or lost, they come to the same.
 
 use std::collections::BTreeMap;
 
