@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use self::answer::{judge, room_refused};
 use self::participant::report_of;
 use self::token::Grant;
-use super::http::{Answer, Http, LastLook, NoAnswer, ReadError, chain, exchange, once, read};
+use super::http::{Answer, Http, LastLook, NoAnswer, ReadError, chain, exchange, read};
 use crate::domain::agent::AgentReport;
 use crate::domain::dial::{CallReport, DialAnswer, DialRequest, DialResult, RefusalClass};
 use crate::domain::secret::Secret;
@@ -28,7 +28,8 @@ const USUAL_RINGING_SECONDS: u64 = 30;
 const LONGEST_RINGING_SECONDS: u64 = 80;
 /// How much longer than the ringing the answer may take; the service's own libraries say at least two seconds.
 const ANSWER_WITHIN_SECONDS: u64 = 5;
-/// After so long a room that the callee never came to is closed, and its agent sent home.
+/// So long after its phone rang for the last time a room that the callee never came to is closed, and its agent sent
+/// home. Closed before, it would have whoever picks up hear nothing.
 const EMPTY_ROOM_SECONDS: u64 = 60;
 const MAX_EXTENSION_CHARS: usize = 32;
 
@@ -141,7 +142,7 @@ impl LiveKit {
     pub async fn probe(&self) -> Result<Option<DateTime<Utc>>, ReadError> {
         // Rooms of ours have longer names, so that the answer is short however many there are.
         let request = self.send("RoomService/ListRooms", &Grant::ListRooms, &json!({"names": ["callops"]}));
-        let answer = once(request.map_err(|error| unbuilt(&error))?).await?;
+        let answer = read(request.map_err(|error| unbuilt(&error))?).await?;
         list_of(&answer, "rooms")?;
         Ok(answer.date)
     }
@@ -216,7 +217,7 @@ fn metadata(request: &DialRequest) -> String {
 fn room_body(request: &DialRequest) -> Value {
     json!({
         "name": request.attempt_id,
-        "empty_timeout": EMPTY_ROOM_SECONDS,
+        "empty_timeout": ringing_seconds(&request.agent) + EMPTY_ROOM_SECONDS,
         "metadata": json!({"attempt_id": request.attempt_id}).to_string(),
         "agents": [{"agent_name": text(&request.agent, "agent_name").unwrap_or_default(), "metadata": metadata(request)}],
     })

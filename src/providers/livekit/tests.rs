@@ -46,6 +46,8 @@ fn everything_bears_the_attempts_id() {
     let callee = callee.expect("a body");
     assert_eq!((&callee["sip_number"], &callee["ringing_timeout"]), (&json!("+12025550100"), &json!("45s")));
     assert_eq!(callee["dtmf"], "ww12#");
+    // The room outlasts the ringing.
+    assert_eq!(room["empty_timeout"], 90);
 }
 
 #[test]
