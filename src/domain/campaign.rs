@@ -199,6 +199,9 @@ pub struct TenantSettings {
 pub struct AccountSettings {
     /// Where the API key is: `env:NAME` or `file:PATH`.
     pub api_key: String,
+    /// Where the secret that belongs to the key is, for providers whose keys are pairs.
+    #[serde(default)]
+    pub api_secret: Option<String>,
     /// Where the secret of its webhooks is.
     #[serde(default)]
     pub webhook_secret: Option<String>,

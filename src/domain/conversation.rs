@@ -64,6 +64,8 @@ pub enum Unfinished {
     Incomplete,
     /// There is no usable record of a call that is over, and why.
     Missing(String),
+    /// The provider keeps no records: what is known by other ways is all there is.
+    NoneKept,
 }
 
 /// What is told of a record that was taken as it was.
@@ -90,9 +92,11 @@ pub fn asked(wanted_since: DateTime<Utc>, tries: i64, unfinished: Unfinished, no
     let tries = tries + 1;
     let (waiting, given_up) = match &unfinished {
         Unfinished::Incomplete => (ConversationStatus::Processing, ConversationStatus::Completed),
+        Unfinished::NoneKept => (ConversationStatus::Completed, ConversationStatus::Completed),
         Unfinished::Missing(_) => (ConversationStatus::Pending, ConversationStatus::Failed),
     };
-    let is_over = now - wanted_since >= TimeDelta::seconds(GIVE_UP_SECONDS) && tries >= LEAST_TRIES;
+    let is_late = now - wanted_since >= TimeDelta::seconds(GIVE_UP_SECONDS) && tries >= LEAST_TRIES;
+    let is_over = is_late || unfinished == Unfinished::NoneKept;
     Asked {
         status: if is_over { given_up } else { waiting },
         tries,
@@ -100,6 +104,7 @@ pub fn asked(wanted_since: DateTime<Utc>, tries: i64, unfinished: Unfinished, no
         last_error: match unfinished {
             Unfinished::Missing(why) => Some(why),
             Unfinished::Incomplete => is_over.then(|| TAKEN_AS_IT_WAS.to_owned()),
+            Unfinished::NoneKept => None,
         },
     }
 }

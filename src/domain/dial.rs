@@ -51,6 +51,22 @@ pub enum DialAnswer {
         /// The answer as it came.
         raw: Value,
     },
+    /// The provider placed the call, and answers only now that somebody or something picked up.
+    Answered {
+        /// The provider's id of the call.
+        provider_call_id: String,
+        /// The answer as it came.
+        raw: Value,
+    },
+    /// The provider tried to place the call, and answers only now that it is over.
+    Ended {
+        /// The provider's id of the call.
+        provider_call_id: String,
+        /// What came of it.
+        outcome: Outcome,
+        /// The provider's words.
+        reason: String,
+    },
     /// The provider proved that it will not place the call.
     Refused {
         /// What has to change before the next try.
@@ -202,6 +218,8 @@ pub struct CallReport {
 /// A webhook of a provider's, read as far as it concerns calls.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProviderMessage {
+    /// The id that the provider gave the message, where it gives them ids: the same id is the same message.
+    pub event_id: Option<String>,
     /// Its type, in the provider's words.
     pub kind: String,
     /// The status that it tells, where the type alone does not say what it tells.

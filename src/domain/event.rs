@@ -12,12 +12,15 @@ pub enum EventSource {
     CallStatus,
     /// Vapi.
     Vapi,
+    /// LiveKit.
+    LiveKit,
 }
 
-words!(EventSource, "source of events", { CallStatus => "call-status", Vapi => "vapi" });
+words!(EventSource, "source of events", { CallStatus => "call-status", Vapi => "vapi", LiveKit => "livekit" });
 
 /// The kinds of provider's events that tell the end of a call.
-pub const ENDING_KINDS: &[&str] = &["end-of-call-report", "status-update ended"];
+pub const ENDING_KINDS: &[&str] =
+    &["end-of-call-report", "status-update ended", "participant_left", "participant_connection_aborted"];
 
 /// What became of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -121,6 +121,18 @@ impl Seen {
             DialAnswer::Accepted { provider_call_id, org_id, queued, .. } => {
                 Self::Accepted { provider_call_id, org_id, queued }
             }
+            DialAnswer::Answered { provider_call_id, .. } => Self::Live {
+                provider_call_id: Some(provider_call_id),
+                org_id: None,
+                queued: false,
+                answered_at: Some(now),
+            },
+            DialAnswer::Ended { provider_call_id, outcome, reason } => Self::Ended(Ending {
+                provider_call_id: Some(provider_call_id),
+                outcome,
+                reason: Some(reason),
+                ..Ending::timeout(now)
+            }),
             DialAnswer::Refused { class, reason, retry_after, .. } => Self::Refused {
                 class,
                 reason,

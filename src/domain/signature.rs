@@ -5,6 +5,7 @@
 
 pub mod callops;
 pub mod elevenlabs;
+pub mod jwt;
 pub mod livekit;
 pub mod stripe;
 pub mod twilio;

@@ -1,6 +1,7 @@
 //! Clients of outside services. Each turns its provider's shapes into the domain's; none knows the store.
 
 pub mod http;
+pub mod livekit;
 pub mod ping;
 pub mod vapi;
 pub mod webhook;

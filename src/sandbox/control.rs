@@ -151,6 +151,7 @@ async fn calls(State(sandbox): State<Sandbox>) -> Response {
     sandbox.control(|inner| {
         let mut report = inner.calls.ledger.to_json();
         report["requests"] = inner.requests.counts();
+        report["agents_started"] = inner.rooms.agents_started();
         Ok(report)
     })
 }

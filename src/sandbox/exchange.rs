@@ -38,6 +38,10 @@ pub(super) trait Dialect {
     fn organisation(&self, headers: &HeaderMap, keys: &HashMap<String, String>) -> Option<String>;
     /// The phone that a body asks to call.
     fn phone<'b>(&self, body: &'b Value) -> Option<&'b str>;
+    /// Whether a request is for a call: faults are for those, unless a rule says otherwise.
+    fn places(&self, method: &Method, _path: &str) -> bool {
+        method == Method::POST
+    }
     /// What a path is counted as.
     fn kind(&self, path: &str) -> String;
     /// How it says no.
@@ -75,7 +79,7 @@ impl Sandbox {
             });
             let phone = body.as_ref().and_then(|body| dialect.phone(body));
             let (method, path) = (incoming.method, incoming.uri.path());
-            let picked = inner.faults.pick(method.as_str(), path, phone);
+            let picked = inner.faults.pick(method.as_str(), path, phone, dialect.places(method, path));
             let kind = dialect.kind(path);
             let noted = inner.requests.note(now, &kind, (method, incoming.uri), org.as_deref(), body, &picked);
             let reply = match (org, &picked.fault) {

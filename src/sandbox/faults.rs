@@ -147,10 +147,10 @@ impl Faults {
     }
 
     /// Counts a request in every rule; the first that fires decides what happens, a lag comes on top.
-    pub(super) fn pick(&mut self, method: &str, path: &str, phone: Option<&str>) -> Picked {
+    pub(super) fn pick(&mut self, method: &str, path: &str, phone: Option<&str>, places: bool) -> Picked {
         let mut picked = Picked::default();
         for rule in &mut self.rules {
-            if !rule.meets(method, path, phone) {
+            if !rule.meets(method, path, phone, places) {
                 continue;
             }
             rule.matched += 1;
@@ -205,13 +205,13 @@ impl Rule {
         Ok(Self { spec, fault, matched: 0, applied: 0 })
     }
 
-    fn meets(&self, method: &str, path: &str, phone: Option<&str>) -> bool {
+    fn meets(&self, method: &str, path: &str, phone: Option<&str>, places: bool) -> bool {
         let matching = &self.spec.matching;
         let everywhere = matches!(self.fault, Fault::Unauthorized);
         let method_is = match &matching.method {
             Some(wanted) => wanted.eq_ignore_ascii_case(method),
             // A fault is for placing calls unless the rule says otherwise.
-            None => everywhere || matching.path.is_some() || method == "POST",
+            None => everywhere || matching.path.is_some() || places,
         };
         method_is
             && matching.path.as_deref().is_none_or(|prefix| path.starts_with(prefix))
@@ -255,7 +255,7 @@ mod tests {
     fn fired(rule: Value, requests: usize) -> Vec<usize> {
         let mut faults = Faults::new(7);
         faults.add(rule).unwrap();
-        (1..=requests).filter(|_| faults.pick("POST", "/call", Some("+14155550100")).fault.is_some()).collect()
+        (1..=requests).filter(|_| faults.pick("POST", "/call", Some("+14155550100"), true).fault.is_some()).collect()
     }
 
     #[test]
@@ -273,8 +273,8 @@ mod tests {
     fn only_a_refusal_of_the_key_is_for_every_request_by_itself() {
         let mut faults = Faults::new(7);
         faults.add(json!([{"kind": "no_id"}, {"kind": "unauthorized_all"}])).unwrap();
-        assert_eq!(faults.pick("GET", "/call", None).fault, Some(Fault::Unauthorized));
-        assert_eq!(faults.pick("POST", "/call", None).fault, Some(Fault::NoId));
+        assert_eq!(faults.pick("GET", "/call", None, false).fault, Some(Fault::Unauthorized));
+        assert_eq!(faults.pick("POST", "/call", None, true).fault, Some(Fault::NoId));
     }
 
     #[test]

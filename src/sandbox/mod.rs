@@ -1,4 +1,4 @@
-//! A local stand-in for Vapi: as strict as the service, with its own time, faults on demand, and a ledger of every
+//! A local stand-in for Vapi and LiveKit: as strict as the services, with its own time, faults on demand, and a ledger of every
 //! phone that it would have rung.
 //!
 //! The ledger is the judge of tests: a ring is written before anything can go wrong with the answer, and nothing is
@@ -7,11 +7,13 @@
 //! line, or until its `earliestAt`) enters when it rings, and never if it is deleted before.
 //!
 //! Every assistant and every line is there (`GET /assistant/{id}`, `GET /phone-number/{id}`); an assistant's `server` is
-//! whom the stand-in tells. Besides Vapi's own paths there are, without a key:
+//! whom the stand-in tells. So is every trunk of LiveKit's. Its methods are `CreateRoom`, `ListRooms`, `ListParticipants`,
+//! `CreateSIPParticipant` and `ListSIPOutboundTrunk` below `/twirp/livekit.`; an API key's secret is the key itself, and
+//! outcomes are scripted in Vapi's words, or as `sip-603`. Besides there are, without a key:
 //!
 //! | path | |
 //! |---|---|
-//! | `GET /_sandbox/calls` | the ledger: `rings`, `rings_by_phone`, `rings_by_phone_and_day` (UTC), `most_live_by_org`, and counts of `requests` |
+//! | `GET /_sandbox/calls` | the ledger: `rings`, `rings_by_phone`, `rings_by_phone_and_day` (UTC), `most_live_by_org`, `agents_started` by name, and counts of `requests` |
 //! | `GET /_sandbox/requests` | every request with its body, the fault that met it and the status it got |
 //! | `GET`, `POST /_sandbox/clock` | `{"now": T}`, `{"advance_seconds": N}`, `{"frozen": true}`; the `Date` header follows |
 //! | `GET`, `POST`, `DELETE /_sandbox/faults` | a rule `{"kind", "match": {"nth", "every", "percent", "phone_prefix", "method", "path"}, "times", ...}`, or a list |
@@ -24,13 +26,14 @@
 //! (`ms`), `too_many_requests` (`retry_after`: a header's text, `date+SECONDS`, `absurd` or `absent`), `server_error`,
 //! `unauthorized_all`, `payment_required`, `number_invalid`, `assistant_missing`, and `over_concurrency` (`mode`:
 //! `queued_blocked`, which rings `seconds` later when a line is free, `ended` or `http_400`). A rule is for placing
-//! calls unless it names a method or path; `unauthorized_all` is for everything.
+//! calls (with LiveKit, for `CreateSIPParticipant`) unless it names a method or path; `unauthorized_all` is for everything.
 
 mod clock;
 mod control;
 mod exchange;
 mod faults;
 mod ledger;
+mod livekit;
 mod reply;
 mod requests;
 mod script;
@@ -137,6 +140,7 @@ struct Inner {
     calls: state::Calls,
     faults: faults::Faults,
     requests: requests::Requests,
+    rooms: livekit::Rooms,
     keys: HashMap<String, String>,
     latency: Duration,
     over: Over,
@@ -149,7 +153,9 @@ impl Inner {
         self.calls.tells = self.outbox.webhook.is_some();
         self.calls.advance(now);
         for (at, message) in self.calls.take_messages() {
-            self.outbox.push(at, &message);
+            // Of several keys any will do; the same one each time.
+            let of_org = self.keys.iter().filter(|(_, org)| **org == message.org).map(|(key, _)| key);
+            self.outbox.push(at, &message, of_org.min());
         }
     }
 
@@ -172,6 +178,7 @@ impl Sandbox {
             calls: state::Calls::new(ledger, plans, settings.seed),
             faults: faults::Faults::new(settings.seed),
             requests: requests::Requests::default(),
+            rooms: livekit::Rooms::default(),
             keys: HashMap::new(),
             latency: settings.latency,
             over: settings.over_concurrency,
@@ -279,7 +286,7 @@ pub fn serve(settings: Settings, listener: TcpListener) -> io::Result<Running> {
 }
 
 async fn accept(sandbox: Sandbox, listener: TcpListener) {
-    let router = vapi::routes().merge(control::routes()).with_state(sandbox.clone());
+    let router = vapi::routes().merge(livekit::routes()).merge(control::routes()).with_state(sandbox.clone());
     let mut connections = JoinSet::new();
     let mut tick = tokio::time::interval(TICK);
     loop {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::ledger::{Ledger, Ring};
 use super::script::{Plan, Plans, Stuck};
-use super::vapi;
+use super::{livekit, vapi};
 
 /// From taking a call to its phone ringing, as its status shows it; the ledger has the ring at once.
 const QUEUED_SECONDS: f64 = 1.0;
@@ -39,6 +39,16 @@ impl Status {
 pub(super) enum Service {
     #[default]
     Vapi,
+    LiveKit,
+}
+
+/// What a service tells by webhook.
+#[derive(Clone, Debug)]
+pub(super) struct Message {
+    pub(super) service: Service,
+    /// Of whose call.
+    pub(super) org: String,
+    pub(super) body: Value,
 }
 
 /// What a valid request asks for.
@@ -50,6 +60,8 @@ pub(super) struct Wanted {
     pub(super) assistant: Option<String>,
     pub(super) line: Option<String>,
     pub(super) earliest_at: Option<DateTime<Utc>>,
+    /// Whoever asks waits for the call to be answered or over: that takes no time.
+    pub(super) at_once: bool,
     /// The request's own properties, which the record repeats.
     pub(super) echo: Value,
 }
@@ -110,6 +122,7 @@ pub(super) struct Calls {
     pub(super) plans: Plans,
     all: Vec<Call>,
     by_id: HashMap<String, usize>,
+    by_room: HashMap<String, Vec<usize>>,
     by_creation: BTreeSet<(DateTime<Utc>, usize)>,
     orgs: HashMap<String, Org>,
     timeline: BinaryHeap<Reverse<Planned>>,
@@ -120,7 +133,9 @@ pub(super) struct Calls {
     /// Whether somebody is to be told what happens.
     pub(super) tells: bool,
     /// What was not told yet: when it happened, and the message.
-    messages: Vec<(DateTime<Utc>, Value)>,
+    messages: Vec<(DateTime<Utc>, Message)>,
+    /// How many messages have got an id.
+    numbered: u64,
 }
 
 /// Which calls a listing shows.
@@ -159,6 +174,7 @@ impl Calls {
             plans,
             all: Vec::new(),
             by_id: HashMap::new(),
+            by_room: HashMap::new(),
             by_creation: BTreeSet::new(),
             orgs: HashMap::new(),
             timeline: BinaryHeap::new(),
@@ -167,11 +183,12 @@ impl Calls {
             analysis_seconds: 0.0,
             tells: false,
             messages: Vec::new(),
+            numbered: 0,
         }
     }
 
     /// What happened since this was last asked, as the service tells it.
-    pub(super) fn take_messages(&mut self) -> Vec<(DateTime<Utc>, Value)> {
+    pub(super) fn take_messages(&mut self) -> Vec<(DateTime<Utc>, Message)> {
         std::mem::take(&mut self.messages)
     }
 
@@ -180,10 +197,47 @@ impl Calls {
         if !self.tells {
             return;
         }
-        let messages = match self.all[index].wanted.service {
-            Service::Vapi => vapi::record::messages(&self.all[index], self.analysis_seconds, now),
-        };
-        self.messages.extend(messages);
+        let call = &self.all[index];
+        let (service, org) = (call.wanted.service, call.org.clone());
+        match service {
+            Service::Vapi => {
+                let messages = vapi::record::messages(call, self.analysis_seconds, now);
+                self.messages
+                    .extend(messages.into_iter().map(|(at, body)| (at, Message { service, org: org.clone(), body })));
+            }
+            Service::LiveKit => {
+                for (at, body) in livekit::record::messages(call, now) {
+                    self.say(&org, at, body);
+                }
+            }
+        }
+    }
+
+    /// Tells an event of LiveKit's, which gets an id.
+    pub(super) fn say(&mut self, org: &str, at: DateTime<Utc>, mut body: Value) {
+        self.numbered += 1;
+        body["id"] = json!(format!("EV_{:012}", self.numbered));
+        self.messages.push((at, Message { service: Service::LiveKit, org: org.to_owned(), body }));
+    }
+
+    /// The calls that go on in a room, as far as they are shown by now.
+    pub(super) fn in_room(&self, org: &str, room: &str, now: DateTime<Utc>) -> Vec<&Call> {
+        self.of_room(org, room).filter(|call| call.status != Status::Ended && call.visible_at <= now).collect()
+    }
+
+    /// When the calls of a room ended that was made since then; none of a call that goes on.
+    pub(super) fn ends_in_room(
+        &self,
+        org: &str,
+        room: &str,
+        since: DateTime<Utc>,
+    ) -> impl Iterator<Item = Option<DateTime<Utc>>> {
+        self.of_room(org, room).filter(move |call| call.updated_at >= since).map(|call| call.ended_at)
+    }
+
+    fn of_room(&self, org: &str, room: &str) -> impl Iterator<Item = &Call> {
+        let calls = self.by_room.get(room).map_or(&[][..], Vec::as_slice);
+        calls.iter().map(|index| &self.all[*index]).filter(move |call| call.org == org)
     }
 
     /// Gives an organisation so many lines; calls that wait for one ring now.
@@ -236,6 +290,9 @@ impl Calls {
                 summary: None,
                 ..plan
             };
+        }
+        if let (Service::LiveKit, Some(room)) = (wanted.service, &wanted.name) {
+            self.by_room.entry(room.clone()).or_default().push(index);
         }
         self.all.push(Call {
             id: id.clone(),
@@ -317,6 +374,7 @@ impl Calls {
             .map(|(_, index)| &self.all[*index])
             .filter(|call| {
                 call.org == org
+                    && call.wanted.service == Service::Vapi
                     && !call.erased
                     && call.visible_at <= now
                     && same(&filter.id, Some(&call.id))
@@ -383,7 +441,7 @@ impl Calls {
         self.ledger.record(ring, live);
         self.tell(index, now);
         if !is_stuck {
-            let wait = QUEUED_SECONDS * self.plans.pace;
+            let wait = if self.all[index].wanted.at_once { 0.0 } else { QUEUED_SECONDS * self.plans.pace };
             self.later(now, wait, index, Step::Ringing);
         }
     }
@@ -406,7 +464,7 @@ impl Calls {
             Step::Ringing => {
                 call.status = Status::Ringing;
                 let next = if call.plan.talk_seconds.is_some() { Step::Answered } else { Step::Ended };
-                let wait = call.plan.ring_seconds;
+                let wait = if call.wanted.at_once { 0.0 } else { call.plan.ring_seconds };
                 self.tell(index, now);
                 if stuck != Some(Stuck::Ringing) {
                     self.later(now, wait, index, next);

@@ -3,8 +3,7 @@
 //! Like the service, it sends each message once and minds no answer. Messages say no more than the service's do: there is
 //! no id and no number, and nothing promises an order.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +23,10 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use super::{Sandbox, TICK, state::new_id};
+use super::state::{Message, Service, new_id};
+use super::{Sandbox, TICK};
+use crate::domain::secret::Secret;
+use crate::domain::signature::livekit;
 
 /// How long a receiver may take, as the service has it.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
@@ -108,11 +110,19 @@ impl Webhook {
     }
 }
 
+/// A message that is ready to be sent. LiveKit signs with the organisation's own key, whatever the secret.
+#[derive(Debug)]
+struct Envelope {
+    key: Option<Secret>,
+    body: String,
+}
+
 /// Messages that are yet to be sent.
 #[derive(Debug)]
 pub(super) struct Outbox {
     pub(super) webhook: Option<Webhook>,
-    waiting: BinaryHeap<Reverse<(DateTime<Utc>, u64, String)>>,
+    /// By when they are due, and in which order they came.
+    waiting: BTreeMap<(DateTime<Utc>, u64), Envelope>,
     random: fastrand::Rng,
     queued: u64,
     lost: u64,
@@ -125,7 +135,7 @@ impl Outbox {
     pub(super) fn new(webhook: Option<Webhook>, seed: u64) -> Self {
         Self {
             webhook,
-            waiting: BinaryHeap::new(),
+            waiting: BTreeMap::new(),
             random: fastrand::Rng::with_seed(seed ^ 0x3eb_00c5),
             queued: 0,
             lost: 0,
@@ -136,29 +146,29 @@ impl Outbox {
     }
 
     pub(super) fn to_json(&self, now: DateTime<Utc>) -> Value {
-        let is_due = |Reverse((due, _, _)): &&Reverse<(DateTime<Utc>, u64, String)>| *due <= now;
+        let is_due = |(due, _): &&(DateTime<Utc>, u64)| *due <= now;
         json!({
             "webhook": self.webhook, "queued": self.queued, "lost": self.lost, "sent": self.sent,
-            "refused": self.refused, "waiting": self.waiting.len(), "due": self.waiting.iter().filter(is_due).count(),
+            "refused": self.refused, "waiting": self.waiting.len(), "due": self.waiting.keys().filter(is_due).count(),
         })
     }
 
     /// Takes a message about something that happened at `at`; nobody is told where nobody listens.
-    pub(super) fn push(&mut self, at: DateTime<Utc>, message: &Value) {
+    pub(super) fn push(&mut self, at: DateTime<Utc>, message: &Message, key: Option<&String>) {
         let Some(webhook) = self.webhook.clone() else { return };
+        let key = key.filter(|_| message.service == Service::LiveKit).map(|key| Secret::new(key.as_str()));
+        let sealed = |body: &Value| Envelope { key: key.clone(), body: body.to_string() };
         let copies = if self.happens(webhook.double_percent) { 2 } else { 1 };
         for _ in 0..copies {
             if self.happens(webhook.lose_percent) {
                 self.lost += 1;
             } else {
-                self.enqueue(at, &webhook, message);
+                self.enqueue(at, &webhook, sealed(&message.body));
             }
         }
         if self.happens(webhook.unknown_percent) {
-            let mut other = message.clone();
-            other["message"]["call"]["id"] = json!(new_id(&mut self.random));
-            other["message"]["call"]["name"] = Value::Null;
-            self.enqueue(at, &webhook, &other);
+            let other = of_nobody(message, &new_id(&mut self.random));
+            self.enqueue(at, &webhook, sealed(&other));
         }
         self.wake.notify_one();
     }
@@ -167,23 +177,38 @@ impl Outbox {
         self.random.f64() * 100.0 < percent
     }
 
-    fn enqueue(&mut self, at: DateTime<Utc>, webhook: &Webhook, message: &Value) {
+    fn enqueue(&mut self, at: DateTime<Utc>, webhook: &Webhook, envelope: Envelope) {
         let delayed = self.happens(webhook.delay_percent);
         let delay = if delayed { self.random.f64() * webhook.delay_seconds } else { 0.0 };
         let due = at + super::seconds(delay).unwrap_or(TimeDelta::zero());
         self.queued += 1;
-        self.waiting.push(Reverse((due, self.queued, message.to_string())));
+        self.waiting.insert((due, self.queued), envelope);
     }
 
-    fn next(&mut self, now: DateTime<Utc>) -> Option<(Webhook, String)> {
+    fn next(&mut self, now: DateTime<Utc>) -> Option<(Webhook, Envelope)> {
         let webhook = self.webhook.clone()?;
-        let Reverse((due, _, _)) = self.waiting.peek()?;
-        if *due > now {
-            return None;
-        }
-        let Reverse((_, _, body)) = self.waiting.pop()?;
-        Some((webhook, body))
+        let first = self.waiting.first_entry().filter(|first| first.key().0 <= now)?;
+        Some((webhook, first.remove()))
     }
+}
+
+/// The same message about a call that nobody placed.
+fn of_nobody(message: &Message, id: &str) -> Value {
+    let mut other = message.body.clone();
+    match message.service {
+        Service::Vapi => {
+            other["message"]["call"]["id"] = json!(id);
+            other["message"]["call"]["name"] = Value::Null;
+        }
+        Service::LiveKit => {
+            if other.get("participant").is_some() {
+                other["participant"]["identity"] = json!(format!("callee-{id}"));
+            }
+            other["id"] = json!(format!("EV_{id}"));
+            other["room"]["name"] = json!(id);
+        }
+    }
+    other
 }
 
 /// Sends what is due, for as long as the sandbox runs.
@@ -197,10 +222,10 @@ pub(super) async fn send(sandbox: Sandbox) {
                 let now = inner.now();
                 inner.outbox.next(now).map(|message| (message, now))
             };
-            let Some(((webhook, body), now)) = next else { break };
+            let Some(((webhook, envelope), now)) = next else { break };
             let sandbox = sandbox.clone();
             under_way.spawn(async move {
-                let status = tokio::time::timeout(ANSWER_TIMEOUT, post(&webhook, body, now)).await.ok().flatten();
+                let status = tokio::time::timeout(ANSWER_TIMEOUT, post(&webhook, envelope, now)).await.ok().flatten();
                 let mut inner = sandbox.lock();
                 inner.outbox.sent += 1;
                 inner.outbox.refused += u64::from(!status.is_some_and(|status| (200..300).contains(&status)));
@@ -215,18 +240,22 @@ pub(super) async fn send(sandbox: Sandbox) {
 }
 
 /// The status of the answer; none where none came.
-async fn post(webhook: &Webhook, body: String, now: DateTime<Utc>) -> Option<u16> {
+async fn post(webhook: &Webhook, Envelope { key, body }: Envelope, now: DateTime<Utc>) -> Option<u16> {
     let uri: Uri = webhook.url.parse().ok()?;
     let authority = uri.authority()?.clone();
     let address = (authority.host().trim_matches(['[', ']']), authority.port_u16().unwrap_or(80));
     let stream = TcpStream::connect(address).await.ok()?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
     let connection = tokio::spawn(connection);
+    let kind = if key.is_some() { "application/webhook+json" } else { "application/json" };
     let mut request = Request::post(uri.path_and_query().map_or("/", |path| path.as_str()))
         .header(HOST, authority.as_str())
-        .header(CONTENT_TYPE, "application/json");
+        .header(CONTENT_TYPE, kind);
     let secret = webhook.secret.as_str();
     request = match webhook.auth {
+        _ if let Some(key) = &key => {
+            request.header(AUTHORIZATION, livekit::sign(key.expose(), key, body.as_bytes(), now).expose())
+        }
         Auth::Secret => request.header("x-vapi-secret", secret),
         Auth::Bearer => request.header(AUTHORIZATION, format!("Bearer {secret}")),
         Auth::Hmac => {

@@ -13,7 +13,7 @@ use crate::config::Environment;
 use crate::domain::event::Scope;
 use crate::domain::secret::Secret;
 use crate::domain::secret_ref::SecretRef;
-use crate::domain::signature::{callops, same, vapi};
+use crate::domain::signature::{callops, livekit, same, vapi};
 use crate::error::message;
 use crate::store::setup;
 
@@ -30,6 +30,7 @@ pub(super) struct Keys {
     /// The tokens by which applications tell of sessions, and whose they are.
     tokens: Vec<(String, Secret)>,
     accounts: Vec<Account>,
+    pairs: Vec<Pair>,
 }
 
 #[derive(Debug)]
@@ -37,6 +38,14 @@ struct Account {
     name: String,
     secret: Secret,
     plan: Option<vapi::HmacPlan>,
+}
+
+/// The key of a LiveKit account and its secret, with which webhooks are signed.
+#[derive(Debug)]
+struct Pair {
+    account: String,
+    key: Secret,
+    secret: Secret,
 }
 
 /// The secrets as they were read last.
@@ -102,11 +111,20 @@ async fn read(app: &App) -> anyhow::Result<Keys> {
         keys.tenants.extend(of("webhook_secret", settings.webhook_secret));
         keys.tokens.extend(of("api_token", settings.api_token));
     }
-    for account in accounts.into_iter().filter(|account| account.provider == "vapi") {
+    for account in accounts {
         let Ok(settings) = account.settings() else { continue };
-        let Some(reference) = settings.webhook_secret else { continue };
-        if let Some(secret) = resolve("account", &account.name, "webhook_secret", &reference, environment) {
-            keys.accounts.push(Account { name: account.name, secret, plan: settings.webhook_signature });
+        let read = |setting, reference: &str| resolve("account", &account.name, setting, reference, environment);
+        match account.provider.as_str() {
+            "vapi" => {
+                let Some(secret) = settings.webhook_secret.and_then(|it| read("webhook_secret", &it)) else { continue };
+                keys.accounts.push(Account { name: account.name, secret, plan: settings.webhook_signature });
+            }
+            "livekit" => {
+                let secret = settings.api_secret.and_then(|reference| read("api_secret", &reference));
+                let Some((key, secret)) = read("api_key", &settings.api_key).zip(secret) else { continue };
+                keys.pairs.push(Pair { account: account.name, key, secret });
+            }
+            _ => {}
         }
     }
     Ok(keys)
@@ -166,6 +184,24 @@ impl Keys {
             .filter(|account| named.is_none_or(|name| account.name == name))
             .filter(|account| vapi::verify(&account.secret, account.plan.as_ref(), delivery, now).is_ok())
             .map(|account| account.name.clone())
+            .collect();
+        (!fitting.is_empty()).then_some(Scope::Of(fitting))
+    }
+
+    /// Which accounts, or which of them if one is named, a webhook of LiveKit's speaks for: those whose key signed it.
+    pub(super) fn livekit(
+        &self,
+        named: Option<&str>,
+        token: Option<&str>,
+        body: &[u8],
+        now: DateTime<Utc>,
+    ) -> Option<Scope> {
+        let fitting: Vec<String> = self
+            .pairs
+            .iter()
+            .filter(|pair| named.is_none_or(|name| pair.account == name))
+            .filter(|pair| livekit::verify(pair.key.expose(), &pair.secret, token, body, now).is_ok())
+            .map(|pair| pair.account.clone())
             .collect();
         (!fitting.is_empty()).then_some(Scope::Of(fitting))
     }

@@ -44,6 +44,8 @@ const fn route(path: &'static str, methods: &'static [&'static str], audience: A
 /// Every path there is.
 pub const ROUTES: &[Route] = &[
     route("/api/webhooks/call-status", &["post"], Audience::Senders),
+    route("/api/webhooks/livekit", &["post"], Audience::Senders),
+    route("/api/webhooks/livekit/{account}", &["post"], Audience::Senders),
     route("/api/vapi/webhook", &["get", "post"], Audience::Senders),
     route("/api/vapi/webhook/{account}", &["get", "post"], Audience::Senders),
     route("/api/cron/process-calls", &["get", "post"], Audience::Senders),
@@ -62,6 +64,8 @@ pub const ROUTES: &[Route] = &[
 fn handler(path: &str) -> MethodRouter<Arc<Server>> {
     match path {
         "/api/webhooks/call-status" => post(webhooks::call_status),
+        "/api/webhooks/livekit" => post(webhooks::livekit),
+        "/api/webhooks/livekit/{account}" => post(webhooks::livekit_of),
         "/api/vapi/webhook" => post(webhooks::vapi).get(webhooks::vapi_hello),
         "/api/vapi/webhook/{account}" => post(webhooks::vapi_of).get(webhooks::vapi_hello),
         "/api/cron/process-calls" => get(cron::process_calls).post(cron::process_calls),

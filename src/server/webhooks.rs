@@ -13,7 +13,7 @@ use super::keyring::Keys;
 use super::{Server, body, reply};
 use crate::commands::calling::inbox::{self, Incoming};
 use crate::domain::event::{EventSource, Scope};
-use crate::domain::signature::{callops, vapi};
+use crate::domain::signature::{callops, livekit, vapi};
 use crate::error::message;
 
 /// Bodies beyond this are hashed on a thread of their own.
@@ -50,6 +50,20 @@ pub(super) async fn vapi_of(
 /// `GET /api/vapi/webhook[/{account}]`: a line for whoever tries the address in a browser.
 pub(super) async fn vapi_hello() -> &'static str {
     "callops takes Vapi's server messages here, by POST.\n"
+}
+
+/// `POST /api/webhooks/livekit`.
+pub(super) async fn livekit(State(server): State<Arc<Server>>, request: Request) -> Response {
+    take(&server, request, EventSource::LiveKit, None).await
+}
+
+/// `POST /api/webhooks/livekit/{account}`.
+pub(super) async fn livekit_of(
+    State(server): State<Arc<Server>>,
+    Path(account): Path<String>,
+    request: Request,
+) -> Response {
+    take(&server, request, EventSource::LiveKit, Some(account)).await
 }
 
 async fn take(server: &Arc<Server>, request: Request, source: EventSource, named: Option<String>) -> Response {
@@ -145,5 +159,6 @@ fn scope_of(keys: &Keys, shown: &Shown, body: &[u8], now: DateTime<Utc>) -> Opti
             let delivery = vapi::Delivery { header: &header, method: "POST", url: &shown.url, body };
             keys.vapi(shown.named.as_deref(), &delivery, now)
         }
+        EventSource::LiveKit => keys.livekit(shown.named.as_deref(), header(livekit::TOKEN_HEADER), body, now),
     }
 }

@@ -319,7 +319,10 @@ fn replaces_end(attempt: &Attempt, observation: &Observation) -> bool {
     if attempt.state != AttemptState::Ended || !saw_it(attempt.evidence) || !saw_it(Some(observation.by)) {
         return false;
     }
-    says_more(ending.outcome, attempt.outcome)
+    // The answer to our own request says why a call ended; a message of the provider's may only say that it did.
+    let is_own_answer = observation.by == Evidence::Owner && attempt.evidence == Some(Evidence::Provider);
+    let is_reached = attempt.outcome.is_some_and(Outcome::reached_person);
+    says_more(ending.outcome, attempt.outcome) || is_own_answer && ending.outcome != Outcome::Unknown && !is_reached
 }
 
 /// Takes note that the provider still sees an attempt live: its word counts more than our deadline.

@@ -20,6 +20,7 @@ mod export;
 mod import_contacts;
 mod layers;
 mod listing;
+mod livekit;
 mod migrations;
 mod operators;
 mod process_calls;

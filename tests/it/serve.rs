@@ -60,6 +60,13 @@ impl Serving {
         Self::of(story.spawn_with(VARIABLES, &args))
     }
 
+    /// A server whose clock is ahead of the story's: for six minutes to come it takes tokens that are made by the latter.
+    pub(crate) fn ahead(story: &Story) -> Self {
+        let now = (story.now() + chrono::TimeDelta::minutes(5)).to_rfc3339();
+        let args = ["serve", "--listen", "127.0.0.1:0", "--admin-bind", "127.0.0.1:0", "--now", &now];
+        Self::of(story.spawn_today(VARIABLES, &args))
+    }
+
     /// A server that goes by the machine's clock.
     fn start_today(story: &Story) -> Self {
         Self::of(story.spawn_today(VARIABLES, &["serve", "--listen", "127.0.0.1:0", "--admin-bind", "127.0.0.1:0"]))
@@ -116,6 +123,7 @@ pub(crate) async fn begin(db: TestDatabase, phones: &[&str]) -> Story {
     let story = Story::begin(db, MONDAY_TEN).await;
     let settings = AccountSettings {
         api_key: "env:ACME_KEY".to_owned(),
+        api_secret: None,
         webhook_secret: Some("env:ACME_WEBHOOK".to_owned()),
         webhook_signature: None,
         base_url: Some(story.sandbox.url()),
@@ -177,7 +185,7 @@ pub(crate) fn events(story: &Story) -> Vec<Value> {
 }
 
 /// Waits until something is so, which another process brings about.
-async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
+pub(crate) async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
     for _ in 0..3000 {
         if is_so().await {
             return;

@@ -1,5 +1,6 @@
 //! `apply`: accounts, tenants and campaigns from TOML files.
 
+mod account;
 mod agent;
 mod check;
 pub(super) mod plan;

@@ -162,11 +162,13 @@ type Fields = Vec<(&'static str, Value)>;
 
 fn account_fields(account: &Account) -> Fields {
     let settings = account.settings().ok();
-    let AccountSettings { api_key, webhook_secret, webhook_signature, base_url } = settings.clone().unwrap_or_default();
+    let AccountSettings { api_key, api_secret, webhook_secret, webhook_signature, base_url } =
+        settings.clone().unwrap_or_default();
     vec![
         ("provider", json!(account.provider)),
         // References only; what they lead to is never read here.
         ("api_key", settings.map_or(Value::Null, |_| json!(api_key))),
+        ("api_secret", json!(api_secret)),
         ("webhook_secret", json!(webhook_secret)),
         ("webhook_signature", json!(webhook_signature)),
         ("base_url", json!(base_url)),

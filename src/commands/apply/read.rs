@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use chrono::NaiveDate;
 
+use super::account::{base_url_of, check_provider, secret};
 use super::problems::Problems;
 use super::{agent, records, signature};
 use crate::commands::calling::provider::PROVIDERS;
@@ -18,13 +19,20 @@ use crate::domain::outcome::Outcome;
 use crate::domain::phone::{CallAlso, Costly, parse_phone};
 use crate::domain::region::{Region, RegionProblem};
 use crate::domain::schedule::Schedule;
-use crate::domain::secret_ref::SecretRef;
 use crate::domain::slot::Frequency;
 use crate::domain::window::{Days, Window};
 use crate::domain::zone::Zone;
 
-const ACCOUNT_KEYS: &[&str] =
-    &["provider", "api_key", "webhook_secret", "webhook_signature", "max_concurrency", "calls_per_minute", "base_url"];
+const ACCOUNT_KEYS: &[&str] = &[
+    "provider",
+    "api_key",
+    "api_secret",
+    "webhook_secret",
+    "webhook_signature",
+    "max_concurrency",
+    "calls_per_minute",
+    "base_url",
+];
 const TENANT_KEYS: &[&str] = &[
     "name",
     "region",
@@ -193,9 +201,14 @@ fn read_account<'d>(
     let webhook_secret = problems.take(section.string("webhook_secret"));
     let webhook_secret = problems.convert(webhook_secret, |text| secret(&text));
     let webhook_signature = signature::read(section, problems);
+    let api_secret = problems.take(section.string("api_secret"));
+    let api_secret = problems.convert(api_secret, |text| secret(&text));
     let base_url = problems.take(section.string("base_url"));
-    let base_url =
-        base_url.and_then(|url| problems.take(url.try_map(|text| base_url_of(&text)).map(Some).map_err(Into::into)));
+    let is_livekit = provider.as_deref() == Some("livekit");
+    let base_url = base_url.and_then(|url| {
+        problems.take(url.try_map(|text| base_url_of(&text, is_livekit)).map(Some).map_err(Into::into))
+    });
+    check_provider(&at, section, provider.as_deref(), problems);
     let max_concurrency = integer(section, "max_concurrency", 1..=10_000, problems);
     let calls_per_minute = integer(section, "calls_per_minute", 1..=100_000, problems);
     Some(WantedAccount {
@@ -203,6 +216,7 @@ fn read_account<'d>(
         provider: provider?,
         settings: AccountSettings {
             api_key: api_key?,
+            api_secret,
             webhook_secret,
             webhook_signature,
             base_url: base_url.as_ref().map(|url| url.value.clone()),
@@ -211,25 +225,6 @@ fn read_account<'d>(
         max_concurrency: max_concurrency.unwrap_or(DEFAULT_MAX_CONCURRENCY),
         calls_per_minute,
     })
-}
-
-fn secret(text: &str) -> Result<String, crate::domain::secret_ref::SecretRefError> {
-    text.parse::<SecretRef>().map(|reference| reference.to_string())
-}
-
-fn base_url_of(text: &str) -> Result<String, String> {
-    // The text is not repeated: it may carry a password.
-    let url = reqwest::Url::parse(text).map_err(|_| "no web address; write https://host".to_owned())?;
-    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
-        return Err("a base address has no user, password, query or fragment".to_owned());
-    }
-    let safe = match url.scheme() {
-        "https" => true,
-        // The key is sent along.
-        "http" => crate::commands::calling::provider::is_loopback(text),
-        _ => false,
-    };
-    if safe { Ok(text.trim_end_matches('/').to_owned()) } else { Err(format!("{text:?} must begin with https://")) }
 }
 
 fn read_tenant<'d>(at: Located<'d, String>, section: &Section<'d>, problems: &mut Problems) -> WantedTenant<'d> {

@@ -63,7 +63,9 @@ pub(super) async fn ask(
             Silence::AskAgain => directory.client(app, &account, counts).await?,
             Silence::TimeOut => directory.probed(app, &account, stop_at, counts).await?,
         };
-        asked.extend(client.map(|client| (account, client, due)));
+        let Some(client) = client else { continue };
+        let due = if client.keeps_records() { due } else { only_live(app, due, counts).await? };
+        asked.push((account, client, due));
     }
     let directory = &*directory;
     // A provider that is slow keeps only its own accounts waiting.
@@ -144,6 +146,26 @@ async fn ask_one(
         Err(_) if app.clock.monotonic() >= stop_at => Ok(()),
         Err(error) => directory.read_failed(app, account, &error, counts).await,
     }
+}
+
+/// Those that go on. The others are with a provider that keeps no records: there is nothing to ask for.
+async fn only_live(app: &App, due: Vec<Attempt>, counts: &mut Counts) -> anyhow::Result<Vec<Attempt>> {
+    let (live, over): (Vec<_>, Vec<_>) = due.into_iter().partition(|attempt| attempt.state.is_live());
+    for batch in over.chunks(BATCH) {
+        let now = app.clock.now();
+        let ids: Vec<&str> = batch.iter().map(|attempt| attempt.id.as_str()).collect();
+        let settled = app.db().await?.write(async |tx| {
+            evidence::lock(tx, &ids).await?;
+            let mut settled = 0;
+            for attempt in batch {
+                let asked = conversations::unfinished(tx, &attempt.id, Unfinished::NoneKept, now).await?;
+                settled += u64::from(asked.is_some());
+            }
+            Ok(settled)
+        });
+        counts.add("conversations_completed", settled.await?);
+    }
+    Ok(live)
 }
 
 /// The provider's record of an attempt, by the provider's id of the call, or by our name of one that is over.

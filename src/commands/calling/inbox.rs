@@ -1,5 +1,7 @@
 //! The inbox: a webhook is stored, then applied as any other evidence, and matched later where nothing fits it yet.
 
+#[cfg(test)]
+mod fuzz;
 mod judge;
 
 use chrono::TimeDelta;
@@ -17,7 +19,7 @@ use crate::domain::event::{EventSource, EventState, Scope};
 use crate::domain::signature::to_hex;
 use crate::error::{Exit, message};
 use crate::fail_point;
-use crate::providers::vapi::webhook::read_message;
+use crate::providers::{livekit, vapi};
 use crate::store::events::{self, Event};
 use crate::store::{self, Tx};
 
@@ -62,14 +64,14 @@ pub struct Receipt {
 
 impl Content {
     fn read(source: EventSource, body: &Value) -> Result<Self, Vec<FieldProblem>> {
-        match source {
-            EventSource::CallStatus => CallStatusEvent::read(body).map(Self::CallStatus),
-            EventSource::Vapi => {
-                read_message(body).map(|message| Self::Provider(Box::new(message))).map_err(|(field, problem)| {
-                    vec![FieldProblem { field: field.to_owned(), problem: problem.to_owned() }]
-                })
-            }
-        }
+        let message = match source {
+            EventSource::CallStatus => return CallStatusEvent::read(body).map(Self::CallStatus),
+            EventSource::Vapi => vapi::webhook::read_message(body),
+            EventSource::LiveKit => livekit::webhook::read_message(body),
+        };
+        message
+            .map(|message| Self::Provider(Box::new(message)))
+            .map_err(|(field, problem)| vec![FieldProblem { field: field.to_owned(), problem: problem.to_owned() }])
     }
 }
 
@@ -226,6 +228,9 @@ async fn to_store(
             let call = report.call_id.as_deref().or(report.correlation.as_deref());
             let is_telling = report.report.is_some();
             event.dedupe_key = match call {
+                _ if report.event_id.is_some() => {
+                    hash(&[source.as_str(), &scope, "id", report.event_id.as_deref().unwrap_or_default()])
+                }
                 Some(call) if is_telling => hash(&[source.as_str(), &scope, call, &kind]),
                 _ => hash(&[source.as_str(), &scope, call.unwrap_or_default(), &kind, &incoming.payload]),
             };

@@ -9,9 +9,11 @@ use crate::clock::Clock;
 use crate::domain::agent::AgentReport;
 use crate::domain::campaign::Rules;
 use crate::domain::dial::{CallReport, DialRequest, DialResult};
+use crate::domain::secret::Secret;
 use crate::domain::secret_ref::SecretRef;
 use crate::error::Failure;
 use crate::providers::http::{LastLook, ReadError};
+use crate::providers::livekit::{self, LiveKit};
 use crate::providers::vapi::{self, ListFilter, RangeLimits, RangeListing, Vapi};
 use crate::store::setup::Account;
 
@@ -20,6 +22,8 @@ use crate::store::setup::Account;
 pub enum Provider {
     /// Vapi.
     Vapi(Vapi),
+    /// LiveKit.
+    LiveKit(LiveKit),
 }
 
 /// What a first harmless question to a provider shows.
@@ -32,7 +36,7 @@ pub struct Probe {
 }
 
 /// The provider words that `apply` takes.
-pub const PROVIDERS: &[&str] = &["vapi"];
+pub const PROVIDERS: &[&str] = &["vapi", "livekit"];
 
 impl Provider {
     /// A client for an account, with its key.
@@ -44,13 +48,22 @@ impl Provider {
         let settings = account.settings().map_err(|error| {
             Failure::configuration(error.to_string()).hint("put the account in again with `callops apply`")
         })?;
-        let reference: SecretRef = settings
-            .api_key
-            .parse()
-            .map_err(|error| Failure::configuration(format!("account {name}: api_key: {error}")))?;
-        let key =
-            reference.resolve(&app.config.environment).map_err(|error| error.context(format!("account {name}")))?;
-        let base_url = settings.base_url.as_deref().unwrap_or(vapi::BASE_URL);
+        let resolve = |setting: &str, reference: &str| -> anyhow::Result<Secret> {
+            let reference: SecretRef = reference
+                .parse()
+                .map_err(|error| Failure::configuration(format!("account {name}: {setting}: {error}")))?;
+            reference.resolve(&app.config.environment).map_err(|error| error.context(format!("account {name}")))
+        };
+        let missing = |setting: &str| {
+            Failure::configuration(format!("account {name}: {setting} is missing"))
+                .hint("put the account in again with `callops apply`")
+        };
+        let key = resolve("api_key", &settings.api_key)?;
+        let base_url = match (settings.base_url.as_deref(), account.provider.as_str()) {
+            (Some(base_url), _) => base_url,
+            (None, "livekit") => return Err(missing("base_url").into()),
+            (None, _) => vapi::BASE_URL,
+        };
         if is_rehearsal && !is_loopback(base_url) {
             return Err(Failure::configuration(format!(
                 "account {name}: this is a rehearsal database, and {base_url} is not on this machine"
@@ -60,7 +73,30 @@ impl Provider {
         }
         match account.provider.as_str() {
             "vapi" => Ok(Self::Vapi(Vapi::new(app.http().await.clone(), key, base_url))),
+            "livekit" => {
+                let secret = settings.api_secret.as_deref().ok_or_else(|| missing("api_secret"))?;
+                let (secret, clock) = (resolve("api_secret", secret)?, app.clock.clone());
+                let http = app.http().await.clone();
+                Ok(Self::LiveKit(LiveKit::new(http, key.expose(), secret, base_url, move || clock.now())))
+            }
             other => Err(Failure::configuration(format!("account {name}: there is no provider {other:?}")).into()),
+        }
+    }
+
+    /// Whether the provider can show that it never had a call. Where it cannot, an unknown is settled by what it does show,
+    /// and else given up, never dialled again.
+    pub const fn proves_absence(&self) -> bool {
+        match self {
+            Self::Vapi(_) => true,
+            Self::LiveKit(_) => false,
+        }
+    }
+
+    /// Whether the provider keeps records of calls that are over.
+    pub const fn keeps_records(&self) -> bool {
+        match self {
+            Self::Vapi(_) => true,
+            Self::LiveKit(_) => false,
         }
     }
 
@@ -74,6 +110,8 @@ impl Provider {
                 let page = vapi.list(&ListFilter { limit: Some(1), ..ListFilter::default() }).await?;
                 Ok(Probe { date: page.provider_date, org_id: page.calls.into_iter().find_map(|call| call.org_id) })
             }
+            // Its answers name no project.
+            Self::LiveKit(livekit) => Ok(Probe { date: livekit.probe().await?, org_id: None }),
         }
     }
 
@@ -81,6 +119,7 @@ impl Provider {
     pub async fn place(&self, request: &DialRequest, last_look: &LastLook) -> DialResult {
         match self {
             Self::Vapi(vapi) => vapi.place_if(request, last_look).await,
+            Self::LiveKit(livekit) => livekit.place_if(request, last_look).await,
         }
     }
 
@@ -91,6 +130,7 @@ impl Provider {
     pub async fn fetch(&self, provider_call_id: &str) -> Result<Option<CallReport>, ReadError> {
         match self {
             Self::Vapi(vapi) => vapi.get(provider_call_id).await,
+            Self::LiveKit(livekit) => livekit.get(provider_call_id).await,
         }
     }
 
@@ -107,6 +147,10 @@ impl Provider {
         from: DateTime<Utc>,
         to: DateTime<Utc>,
     ) -> Result<Option<CallReport>, ReadError> {
+        if let Self::LiveKit(livekit) = self {
+            // Rooms bear our names.
+            return livekit.get(name).await;
+        }
         let listing = self.list(line, agent, from, to).await;
         let found = listing.calls.into_iter().find(|call| call.correlation.as_deref() == Some(name));
         match (found, listing.gap) {
@@ -122,6 +166,8 @@ impl Provider {
     pub async fn take_back(&self, provider_call_id: &str) -> Result<Option<CallReport>, ReadError> {
         match self {
             Self::Vapi(vapi) => vapi.delete(provider_call_id).await,
+            // It holds nothing back: what it takes rings at once. A room is never deleted, since somebody may be in it.
+            Self::LiveKit(_) => Ok(None),
         }
     }
 
@@ -134,6 +180,7 @@ impl Provider {
             Self::Vapi(vapi) => {
                 vapi.agent(rules.agent_id().unwrap_or_default(), rules.line().unwrap_or_default()).await
             }
+            Self::LiveKit(livekit) => livekit.trunk(rules.line().unwrap_or_default()).await,
         }
     }
 
@@ -154,7 +201,22 @@ impl Provider {
                 };
                 vapi.list_range(&filter, from, to, RangeLimits::default()).await
             }
+            Self::LiveKit(_) => RangeListing {
+                calls: Vec::new(),
+                gap: Some(ReadError::Incomplete { reason: "the provider keeps no records of calls".to_owned() }),
+                provider_date: None,
+                requests: 0,
+            },
         }
+    }
+}
+
+/// How long after its commit a request of an account with this provider may still be under way.
+pub fn longest_dial(provider: &str, request_timeout: Duration) -> Duration {
+    match provider {
+        // It answers when the phone has rung.
+        "livekit" => livekit::longest_dial(request_timeout),
+        _ => request_timeout,
     }
 }
 

@@ -11,7 +11,7 @@ use super::ask::{BATCH, Silence, ask, learn, learn_all};
 use super::counts::Counts;
 use super::dial::LEASE_SECONDS;
 use super::directory::Directory;
-use super::provider::in_time;
+use super::provider::{in_time, longest_dial};
 use crate::app::{App, clock_step};
 use crate::domain::call::Evidence;
 use crate::domain::evidence::{Ending, Observation, Seen};
@@ -39,7 +39,7 @@ pub async fn sweep(app: &App, directory: &mut Directory, stop_at: Duration, coun
     fail_point::hit("sweep.void_abandoned");
     void_abandoned(app, counts).await?;
     fail_point::hit("sweep.doubt_silent");
-    doubt_silent(app, counts).await?;
+    doubt_silent(app, directory, counts).await?;
     // Before the unknown ones, whose listings take longer: what a provider holds back could ring any moment.
     fail_point::hit("sweep.settle_overdue");
     settle_overdue(app, directory, stop_at, counts).await?;
@@ -128,16 +128,25 @@ async fn void_abandoned(app: &App, counts: &mut Counts) -> anyhow::Result<()> {
 }
 
 /// Attempts whose owner fell silent in the middle of sending: they may have rung.
-async fn doubt_silent(app: &App, counts: &mut Counts) -> anyhow::Result<()> {
+async fn doubt_silent(app: &App, directory: &Directory, counts: &mut Counts) -> anyhow::Result<()> {
     let now = app.clock.now();
     let mut tx = app.db().await?.read().await?;
     let silent = attempts::silent(&mut tx, now - patience(app)).await?;
     drop(tx);
+    // Some providers answer when the phone has rung.
+    let longest = |attempt: &Attempt| {
+        let provider = directory.account(&attempt.account).map_or("", |account| account.provider.as_str());
+        let longest = longest_dial(provider, app.config.request_timeout.to_std());
+        TimeDelta::from_std(longest).unwrap_or(TimeDelta::MAX)
+    };
     let observations: Vec<Observation> = silent
         .into_iter()
+        .filter(|attempt| {
+            attempt.placing_at.is_none_or(|sent| now - sent >= longest(attempt) + TimeDelta::seconds(LEASE_SECONDS))
+        })
         .map(|attempt| Observation {
             // The request was over at the latest when its time was up.
-            at: attempt.placing_at.map_or(now, |sent| sent + app.config.request_timeout.to_delta()),
+            at: attempt.placing_at.map_or(now, |sent| sent + longest(&attempt)),
             attempt_id: attempt.id,
             by: Evidence::Timer,
             seen: Seen::Unknown { reason: "its run ended before the answer was recorded".to_owned() },

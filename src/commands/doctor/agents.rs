@@ -71,6 +71,9 @@ fn telling(
     report: &mut Report,
 ) {
     const HAS: &str = "the provider has its agent and line";
+    if account.provider == "livekit" {
+        return report.ok(check, "the provider has its trunk; it lists neither agents nor where webhooks go");
+    }
     let expected = account.settings().is_ok_and(|settings| settings.webhook_secret.is_some());
     let Some(base) = app.config.public_url.as_deref().filter(|_| expected) else { return report.ok(check, HAS) };
     let ours = [format!("{base}/api/vapi/webhook/{}", account.name), format!("{base}/api/vapi/webhook")];

@@ -53,14 +53,20 @@ pub(super) fn outcomes(app: &App, accounts: &[Account], seen: &HashMap<String, S
         };
         let check = format!("webhooks:{}", account.name);
         let counted = format!("{by_webhook} of {ended} outcomes came by webhook in {COUNTED_HOURS} h");
+        let (not_set_up, without) = match account.provider.as_str() {
+            // They are signed with the account's key, so that nothing here says whether there are any.
+            "livekit" => ("none came in 7 days", "its agents' reports and the answers to dials tell how calls ended"),
+            _ => ("none are set up (webhook_secret)", "outcomes are learned by polling alone"),
+        };
         if *by_webhook > 0 {
             report.ok(&check, counted);
         } else if !is_expected {
-            report.ok(&check, "none are set up (webhook_secret): outcomes are learned by polling alone");
+            report.ok(&check, format!("{not_set_up}: {without}"));
         } else if *ended == 0 {
             report.ok(&check, format!("no call ended in {COUNTED_HOURS} h"));
         } else {
-            report.warning(&check, format!("{counted}: they are learned by polling alone"), address_hint(app, account));
+            let without = without.replace("outcomes are", "they are");
+            report.warning(&check, format!("{counted}: {without}"), address_hint(app, account));
         }
     }
 }
@@ -69,6 +75,14 @@ pub(super) fn outcomes(app: &App, accounts: &[Account], seen: &HashMap<String, S
 fn address_hint(app: &App, account: &Account) -> String {
     let base = app.config.public_url.as_deref();
     let first = if base.is_some() { "" } else { "set public_url in callops.toml; " };
+    if account.provider == "livekit" {
+        return format!(
+            "{first}add {}/api/webhooks/livekit/{} to the webhooks of the project at livekit, signed with the account's \
+             api_key; see that `callops serve` runs",
+            base.unwrap_or("PUBLIC_URL"),
+            account.name
+        );
+    }
     format!(
         "{first}give the assistants at {} the server URL {}/api/vapi/webhook/{}, with the account's webhook_secret, and \
          the messages status-update and end-of-call-report; see that `callops serve` runs",

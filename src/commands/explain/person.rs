@@ -238,6 +238,10 @@ pub(crate) fn credentials(app: &App, context: &Context) -> Result<String, String
     let settings = context.account.settings().map_err(|error| error.to_string())?;
     let reference: SecretRef = settings.api_key.parse().map_err(|error| format!("api_key: {error}"))?;
     reference.resolve(&app.config.environment).map_err(|error| format!("{error:#}"))?;
+    if let Some(secret) = &settings.api_secret {
+        let secret: SecretRef = secret.parse().map_err(|error| format!("api_secret: {error}"))?;
+        secret.resolve(&app.config.environment).map_err(|error| format!("{error:#}"))?;
+    }
     Ok(reference.to_string())
 }
 

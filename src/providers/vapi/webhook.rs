@@ -42,7 +42,7 @@ pub fn read_message(body: &Value) -> Result<ProviderMessage, (&'static str, &'st
     let report = if TELLING.contains(&kind.as_str()) { report_of(record) } else { None };
     // That it is over without a word on why is half of the truth.
     let is_half = report.as_ref().is_some_and(|report| report.state == ProviderState::Ended && lacks_reason(report));
-    Ok(ProviderMessage { kind, status, call_id, correlation, report, is_half })
+    Ok(ProviderMessage { event_id: None, kind, status, call_id, correlation, report, is_half })
 }
 
 /// The record of the call as a read of it would show it: what stands beside the call in a message belongs to it.

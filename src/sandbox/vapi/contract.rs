@@ -129,6 +129,7 @@ pub(super) fn parse_create(body: &[u8]) -> Result<Wanted, Vec<String>> {
         assistant: text("assistantId"),
         line: text("phoneNumberId"),
         earliest_at,
+        at_once: false,
         echo: Value::Object(body),
     })
 }

@@ -165,15 +165,21 @@ impl Story {
     }
 
     pub(crate) async fn put_account(&self, name: &str, api_key: &str, max_concurrency: i64) {
+        self.put_account_with("vapi", name, api_key, max_concurrency).await;
+    }
+
+    /// The same, with another provider. A key that is half of a pair is the other half as well.
+    pub(crate) async fn put_account_with(&self, provider: &str, name: &str, api_key: &str, max_concurrency: i64) {
         let settings = AccountSettings {
             api_key: api_key.to_owned(),
+            api_secret: (provider == "livekit").then(|| api_key.to_owned()),
             webhook_secret: None,
             webhook_signature: None,
             base_url: Some(self.sandbox.url()),
         };
         let account = Account {
             name: name.to_owned(),
-            provider: "vapi".to_owned(),
+            provider: provider.to_owned(),
             settings: serde_json::to_string(&settings).expect("JSON"),
             max_concurrency,
             calls_per_minute: None,
@@ -195,13 +201,18 @@ impl Story {
     }
 
     pub(crate) async fn campaign_for(&self, name: &str, purpose: &str, rules: &Rules) {
+        self.campaign_with("acme-vapi", name, purpose, rules).await;
+    }
+
+    /// The same, of which another account places the calls.
+    pub(crate) async fn campaign_with(&self, account: &str, name: &str, purpose: &str, rules: &Rules) {
         let now = self.now();
         let campaign = Campaign {
             id: self.app.new_id(),
             tenant: "acme".to_owned(),
             name: name.to_owned(),
             purpose: purpose.to_owned(),
-            account: "acme-vapi".to_owned(),
+            account: account.to_owned(),
             active: false,
             priority: 0,
             rules: serde_json::to_string(rules).expect("JSON"),

@@ -319,6 +319,7 @@ impl Stage {
     fn point_account_here(&self, max_concurrency: i64) {
         let settings = AccountSettings {
             api_key: "env:ACME_KEY".to_owned(),
+            api_secret: None,
             webhook_secret: None,
             webhook_signature: None,
             base_url: Some(self.sandbox.url()),

@@ -91,6 +91,7 @@ on_both_databases! {
         let story = begin(db, &[ADA, BOB]).await;
         let settings = |secret: Option<&str>| AccountSettings {
             api_key: "env:ACME_KEY".to_owned(),
+            api_secret: None,
             webhook_secret: secret.map(str::to_owned),
             webhook_signature: None,
             base_url: Some(story.sandbox.url()),
@@ -288,6 +289,7 @@ on_both_databases! {
         ] {
             let settings = AccountSettings {
                 api_key: "env:ACME_KEY".to_owned(),
+                api_secret: None,
                 webhook_secret: Some("env:ACME_WEBHOOK".to_owned()),
                 webhook_signature: None,
                 base_url: Some(provider(assistant, line).await),

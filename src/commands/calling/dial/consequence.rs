@@ -9,7 +9,8 @@ use super::record::{Halted, Outcome};
 use crate::commands::calling::counts::Counts;
 use crate::commands::calling::directory::{Directory, held_until};
 use crate::domain::dial::RefusalClass;
-use crate::domain::evidence::Seen;
+use crate::domain::evidence::{Ending, Seen};
+use crate::domain::outcome::Outcome as DialOutcome;
 use crate::error::Exit;
 use crate::store::{self, Tx, runs, setup};
 
@@ -104,9 +105,23 @@ impl<'a> Judge<'a> {
             let refusals = self.directory.account(&outcome.account).map_or(0, |account| account.refusals);
             let streak = self.silent.entry(account()).or_default();
             match &outcome.seen {
-                Seen::Accepted { queued, .. } => {
+                Seen::Ended(Ending { outcome: DialOutcome::AccountError, reason, .. }) => {
                     *streak = 0;
-                    counts.add(if *queued { "queued" } else { "placed" }, 1);
+                    counts.add("placed", 1);
+                    let reason = reason.clone().unwrap_or_default();
+                    counts.problem(Exit::Configuration, format!("account {}: {reason}", outcome.account));
+                    consequences.push(Consequence::HoldAccount {
+                        account: account(),
+                        until: held_until(outcome.at, refusals),
+                        reason,
+                        refusals: refusals + 1,
+                    });
+                }
+                // A provider that waits until the call is answered, or over, has taken it as well.
+                Seen::Accepted { .. } | Seen::Live { .. } | Seen::Ended(_) => {
+                    *streak = 0;
+                    let queued = matches!(outcome.seen, Seen::Accepted { queued: true, .. });
+                    counts.add(if queued { "queued" } else { "placed" }, 1);
                     let release = Consequence::Release { account: account(), campaign_id: outcome.campaign_id.clone() };
                     // What was sent before a refusal and is taken after it does not show that its cause is gone.
                     let is_held = halted.lock().is_ok_and(|h| h.holds(&outcome.account, &outcome.campaign_id));

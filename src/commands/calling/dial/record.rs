@@ -136,6 +136,8 @@ impl Dialler<'_> {
 fn accepted_as(observation: &Observation) -> Option<&str> {
     match &observation.seen {
         Seen::Accepted { provider_call_id, .. } => Some(provider_call_id),
+        Seen::Live { provider_call_id, .. } => provider_call_id.as_deref(),
+        Seen::Ended(ending) => ending.provider_call_id.as_deref(),
         _ => None,
     }
 }

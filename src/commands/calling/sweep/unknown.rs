@@ -42,6 +42,10 @@ pub(super) async fn settle_unknown(
             break;
         }
         let Some(client) = directory.probed(app, &account, stop_at, counts).await? else { continue };
+        if !client.proves_absence() {
+            look_for(app, directory, &client, group, stop_at, counts).await?;
+            continue;
+        }
         for cluster in clusters(group) {
             if app.clock.monotonic() >= stop_at {
                 return Ok(());
@@ -49,6 +53,40 @@ pub(super) async fn settle_unknown(
             let whose = (account.as_str(), line.as_deref(), agent.as_deref());
             settle_group(app, directory, &client, whose, cluster, stop_at, counts).await?;
         }
+    }
+    Ok(())
+}
+
+/// Looks for attempts one by one, by our name for each. What is not shown proves nothing: it is looked for again, less and
+/// less often, until it is given up.
+async fn look_for(
+    app: &App,
+    directory: &Directory,
+    client: &Provider,
+    group: Vec<Attempt>,
+    stop_at: Duration,
+    counts: &mut Counts,
+) -> anyhow::Result<()> {
+    for attempt in group {
+        if app.clock.monotonic() >= stop_at {
+            return Ok(());
+        }
+        let sent = attempt.placing_at.unwrap_or(attempt.claimed_at);
+        let (from, to) = settle::range(sent, sent, app.config.request_timeout.to_delta());
+        let looked = client.find(&attempt.id, attempt.line.as_deref(), attempt.agent.as_deref(), from, to);
+        let found = match in_time(&app.clock, stop_at, looked).await {
+            Ok(found) => found,
+            Err(error) => return directory.read_failed(app, &attempt.account, &error, counts).await,
+        };
+        let now = app.clock.now();
+        if let Some(report) = found.filter(|report| Seen::from_report(report, now).is_some()) {
+            learn(app, directory, &attempt, report, counts).await?;
+            counts.add("found", 1);
+            continue;
+        }
+        let ask_again_at = now + settle::poll_after(attempt.polls);
+        let step = settle::Step::Wait { counts_as_absent: None, forget: false, ask_again_at };
+        take_step(app, &attempt, step, counts).await?;
     }
     Ok(())
 }
