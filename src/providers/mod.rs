@@ -1,7 +1,9 @@
 //! Clients of outside services. Each turns its provider's shapes into the domain's; none knows the store.
 
+pub mod elevenlabs;
 pub mod http;
 pub mod ping;
+mod record;
 pub mod vapi;
 pub mod webhook;
 

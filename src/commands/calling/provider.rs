@@ -11,6 +11,7 @@ use crate::domain::campaign::Rules;
 use crate::domain::dial::{CallReport, DialRequest, DialResult};
 use crate::domain::secret_ref::SecretRef;
 use crate::error::Failure;
+use crate::providers::elevenlabs::{self, ElevenLabs};
 use crate::providers::http::{LastLook, ReadError};
 use crate::providers::vapi::{self, ListFilter, RangeLimits, RangeListing, Vapi};
 use crate::store::setup::Account;
@@ -20,6 +21,8 @@ use crate::store::setup::Account;
 pub enum Provider {
     /// Vapi.
     Vapi(Vapi),
+    /// ElevenLabs.
+    ElevenLabs(ElevenLabs),
 }
 
 /// What a first harmless question to a provider shows.
@@ -32,7 +35,16 @@ pub struct Probe {
 }
 
 /// The provider words that `apply` takes.
-pub const PROVIDERS: &[&str] = &["vapi"];
+pub const PROVIDERS: &[&str] = &["vapi", "elevenlabs"];
+
+/// Where the real service of a provider answers.
+fn usual_address(provider: &str) -> Option<&'static str> {
+    match provider {
+        "vapi" => Some(vapi::BASE_URL),
+        "elevenlabs" => Some(elevenlabs::BASE_URL),
+        _ => None,
+    }
+}
 
 impl Provider {
     /// A client for an account, with its key.
@@ -50,7 +62,11 @@ impl Provider {
             .map_err(|error| Failure::configuration(format!("account {name}: api_key: {error}")))?;
         let key =
             reference.resolve(&app.config.environment).map_err(|error| error.context(format!("account {name}")))?;
-        let base_url = settings.base_url.as_deref().unwrap_or(vapi::BASE_URL);
+        let Some(usual) = usual_address(&account.provider) else {
+            let problem = format!("account {name}: there is no provider {:?}", account.provider);
+            return Err(Failure::configuration(problem).into());
+        };
+        let base_url = settings.base_url.as_deref().unwrap_or(usual);
         if is_rehearsal && !is_loopback(base_url) {
             return Err(Failure::configuration(format!(
                 "account {name}: this is a rehearsal database, and {base_url} is not on this machine"
@@ -58,9 +74,28 @@ impl Provider {
             .hint("give the account a base_url such as http://127.0.0.1:8899, where `callops sandbox` listens")
             .into());
         }
-        match account.provider.as_str() {
-            "vapi" => Ok(Self::Vapi(Vapi::new(app.http().await.clone(), key, base_url))),
-            other => Err(Failure::configuration(format!("account {name}: there is no provider {other:?}")).into()),
+        let http = app.http().await.clone();
+        Ok(match account.provider.as_str() {
+            "elevenlabs" => Self::ElevenLabs(ElevenLabs::new(http, key, base_url)),
+            _ => Self::Vapi(Vapi::new(http, key, base_url)),
+        })
+    }
+
+    /// Whether a listing that does not show a call can prove that it was never placed. Where it cannot, an unknown
+    /// attempt is looked for by its name, and never dialled again because it was not found.
+    pub fn proves_absence(&self) -> bool {
+        match self {
+            Self::Vapi(_) => true,
+            // A call that is dialled may be listed only when somebody picks up; nothing says when.
+            Self::ElevenLabs(_) => false,
+        }
+    }
+
+    /// Whether its answers show which organisation a key belongs to.
+    pub fn shows_organisation(&self) -> bool {
+        match self {
+            Self::Vapi(_) => true,
+            Self::ElevenLabs(_) => false,
         }
     }
 
@@ -74,6 +109,7 @@ impl Provider {
                 let page = vapi.list(&ListFilter { limit: Some(1), ..ListFilter::default() }).await?;
                 Ok(Probe { date: page.provider_date, org_id: page.calls.into_iter().find_map(|call| call.org_id) })
             }
+            Self::ElevenLabs(elevenlabs) => Ok(Probe { date: elevenlabs.probe().await?, org_id: None }),
         }
     }
 
@@ -81,6 +117,7 @@ impl Provider {
     pub async fn place(&self, request: &DialRequest, last_look: &LastLook) -> DialResult {
         match self {
             Self::Vapi(vapi) => vapi.place_if(request, last_look).await,
+            Self::ElevenLabs(elevenlabs) => elevenlabs.place_if(request, last_look).await,
         }
     }
 
@@ -91,14 +128,15 @@ impl Provider {
     pub async fn fetch(&self, provider_call_id: &str) -> Result<Option<CallReport>, ReadError> {
         match self {
             Self::Vapi(vapi) => vapi.get(provider_call_id).await,
+            Self::ElevenLabs(elevenlabs) => elevenlabs.get(provider_call_id).await,
         }
     }
 
     /// The provider's record of a call whose id is not known, by the name that it was given when it was placed; none when
-    /// the range was read to its end and does not show it.
+    /// the range was read to its end and does not show it. Where the provider can list by name, the range is not needed.
     ///
     /// # Errors
-    /// When the range could not be read to its end.
+    /// When the listing could not be read to its end.
     pub async fn find(
         &self,
         name: &str,
@@ -107,6 +145,9 @@ impl Provider {
         from: DateTime<Utc>,
         to: DateTime<Utc>,
     ) -> Result<Option<CallReport>, ReadError> {
+        if let Self::ElevenLabs(elevenlabs) = self {
+            return elevenlabs.find(name).await;
+        }
         let listing = self.list(line, agent, from, to).await;
         let found = listing.calls.into_iter().find(|call| call.correlation.as_deref() == Some(name));
         match (found, listing.gap) {
@@ -116,12 +157,14 @@ impl Provider {
     }
 
     /// Asks the provider to take back a call that it holds. Read the call afterwards to learn what became of it.
+    /// ElevenLabs holds none: it dials at once or refuses, and no call of it is ever `queued`.
     ///
     /// # Errors
-    /// When there is no usable answer: the call may be taken back nevertheless.
+    /// When there is no usable answer: the call may be taken back nevertheless. When the provider takes none back.
     pub async fn take_back(&self, provider_call_id: &str) -> Result<Option<CallReport>, ReadError> {
         match self {
             Self::Vapi(vapi) => vapi.delete(provider_call_id).await,
+            Self::ElevenLabs(_) => Err(ReadError::NotOffered { what: "take a call back" }),
         }
     }
 
@@ -130,14 +173,16 @@ impl Provider {
     /// # Errors
     /// When there is no usable answer.
     pub async fn agent(&self, rules: &Rules) -> Result<AgentReport, ReadError> {
+        let (agent, line) = (rules.agent_id().unwrap_or_default(), rules.line().unwrap_or_default());
         match self {
-            Self::Vapi(vapi) => {
-                vapi.agent(rules.agent_id().unwrap_or_default(), rules.line().unwrap_or_default()).await
-            }
+            Self::Vapi(vapi) => vapi.agent(agent, line).await,
+            Self::ElevenLabs(elevenlabs) => elevenlabs.agent(agent, line).await,
         }
     }
 
-    /// Every call of one line and agent that the provider took in a range.
+    /// Every call of one line and agent that the provider took in a range, where it [`proves_absence`].
+    ///
+    /// [`proves_absence`]: Self::proves_absence
     pub async fn list(
         &self,
         line: Option<&str>,
@@ -154,6 +199,12 @@ impl Provider {
                 };
                 vapi.list_range(&filter, from, to, RangeLimits::default()).await
             }
+            Self::ElevenLabs(_) => RangeListing {
+                calls: Vec::new(),
+                gap: Some(ReadError::NotOffered { what: "list calls so that what is missing proves something" }),
+                provider_date: None,
+                requests: 0,
+            },
         }
     }
 }
