@@ -75,6 +75,8 @@ pub enum Auth {
     Bearer,
     /// HMAC-SHA256 of `TIMESTAMP.BODY` in `x-signature`, in hexadecimal digits, with `x-timestamp` in seconds.
     Hmac,
+    /// The same in `ElevenLabs-Signature: t=TIMESTAMP,v0=DIGITS`.
+    ElevenLabs,
 }
 
 impl Webhook {
@@ -156,8 +158,13 @@ impl Outbox {
         }
         if self.happens(webhook.unknown_percent) {
             let mut other = message.clone();
-            other["message"]["call"]["id"] = json!(new_id(&mut self.random));
-            other["message"]["call"]["name"] = Value::Null;
+            let (call, id, name) = match other.get("data") {
+                Some(_) => (&mut other["data"], "conversation_id", "user_id"),
+                None => (&mut other["message"]["call"], "id", "name"),
+            };
+            call[id] = json!(new_id(&mut self.random));
+            call[name] = Value::Null;
+            call.as_object_mut().map(|call| call.remove("conversation_initiation_client_data"));
             self.enqueue(at, &webhook, &other);
         }
         self.wake.notify_one();
@@ -229,7 +236,7 @@ async fn post(webhook: &Webhook, body: String, now: DateTime<Utc>) -> Option<u16
     request = match webhook.auth {
         Auth::Secret => request.header("x-vapi-secret", secret),
         Auth::Bearer => request.header(AUTHORIZATION, format!("Bearer {secret}")),
-        Auth::Hmac => {
+        Auth::Hmac | Auth::ElevenLabs => {
             let timestamp = now.timestamp().to_string();
             let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).ok()?;
             mac.update(format!("{timestamp}.{body}").as_bytes());
@@ -237,8 +244,12 @@ async fn post(webhook: &Webhook, body: String, now: DateTime<Utc>) -> Option<u16
             for byte in mac.finalize().into_bytes() {
                 write!(signature, "{byte:02x}").ok()?;
             }
-            let timestamp = HeaderValue::from_str(&timestamp).ok()?;
-            request.header(HeaderName::from_static("x-timestamp"), timestamp).header("x-signature", signature)
+            if webhook.auth == Auth::ElevenLabs {
+                request.header("elevenlabs-signature", format!("t={timestamp},v0={signature}"))
+            } else {
+                let timestamp = HeaderValue::from_str(&timestamp).ok()?;
+                request.header(HeaderName::from_static("x-timestamp"), timestamp).header("x-signature", signature)
+            }
         }
     };
     let response = sender.send_request(request.body(Full::new(Bytes::from(body))).ok()?).await.ok()?;

@@ -22,7 +22,8 @@ pub(super) fn report_of(raw: Value) -> Option<CallReport> {
     let seconds = |pointer| raw.pointer(pointer).and_then(Value::as_i64);
     let time = |pointer| seconds(pointer).filter(|at| *at > 0).and_then(|at| DateTime::<Utc>::from_timestamp(at, 0));
     let created_at = time("/metadata/start_time_unix_secs");
-    let picked_up = matches!(outcome, Some(Outcome::Answered | Outcome::Voicemail)) || !is_over;
+    let picked_up =
+        state == ProviderState::InProgress || matches!(outcome, Some(Outcome::Answered | Outcome::Voicemail));
     let began_at = time("/metadata/accepted_time_unix_secs").or(created_at);
     let started_at = began_at.filter(|_| picked_up);
     let length = seconds("/metadata/call_duration_secs").filter(|length| *length >= 0).and_then(TimeDelta::try_seconds);
