@@ -12,9 +12,11 @@ pub enum EventSource {
     CallStatus,
     /// Vapi.
     Vapi,
+    /// ElevenLabs.
+    ElevenLabs,
 }
 
-words!(EventSource, "source of events", { CallStatus => "call-status", Vapi => "vapi" });
+words!(EventSource, "source of events", { CallStatus => "call-status", Vapi => "vapi", ElevenLabs => "elevenlabs" });
 
 /// What became of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

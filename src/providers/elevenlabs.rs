@@ -13,8 +13,7 @@ use serde_json::{Map, Value, json};
 
 use self::conversation::report_of;
 use self::refusal::judge;
-use super::http::{Answer, Http, LastLook, ReadError, dial, found, read, unbuilt};
-use super::record::{id_path, text};
+use super::http::{Answer, Http, LastLook, ReadError, dial, found, id_path, read, text, unbuilt};
 use crate::domain::agent::ringing_seconds;
 use crate::domain::dial::{CallReport, DialAnswer, DialRequest, DialResult, RefusalClass};
 use crate::domain::secret::Secret;

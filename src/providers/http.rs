@@ -2,6 +2,7 @@
 
 mod dial;
 mod last_look;
+mod record;
 
 use std::fmt;
 use std::sync::{Arc, Once, OnceLock};
@@ -13,6 +14,7 @@ use reqwest::{Client, RequestBuilder};
 
 pub(super) use self::dial::dial;
 pub use self::last_look::LastLook;
+pub(super) use self::record::{id_path, text};
 
 /// No answer of a provider is read beyond this; a page of a thousand calls with transcripts stays far below.
 const MAX_BODY_BYTES: usize = 256 * 1024 * 1024;

@@ -3,7 +3,6 @@
 pub mod elevenlabs;
 pub mod http;
 pub mod ping;
-mod record;
 pub mod vapi;
 pub mod webhook;
 

@@ -12,8 +12,7 @@ use serde_json::{Value, json};
 
 use self::ended_reason::ended_before_dialling;
 pub use self::ended_reason::outcome_of;
-use super::http::{Answer, Http, LastLook, ReadError, dial, found, once, read, unbuilt};
-use super::record::{id_path, text};
+use super::http::{Answer, Http, LastLook, ReadError, dial, found, id_path, once, read, text, unbuilt};
 use crate::domain::dial::{CallReport, DialAnswer, DialRequest, DialResult, ProviderState, RefusalClass};
 use crate::domain::outcome::Outcome;
 use crate::domain::secret::Secret;

@@ -174,7 +174,7 @@ pub(crate) fn events(story: &Story) -> Vec<Value> {
 }
 
 /// Waits until something is so, which another process brings about.
-async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
+pub(crate) async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
     for _ in 0..3000 {
         if is_so().await {
             return;

@@ -180,13 +180,17 @@ fn read_account<'d>(
         if PROVIDERS.contains(&word.as_str()) {
             return Ok(word);
         }
-        Err(format!("{word:?} is no provider; there is {}", PROVIDERS.join(", ")))
+        Err(format!("{word:?} is no provider; there are {}", PROVIDERS.join(" and ")))
     });
     let api_key = required(&at, section, "api_key", "such as api_key = \"env:ACME_VAPI_KEY\"", problems);
     let api_key = problems.convert(api_key, |text| secret(&text));
     let webhook_secret = problems.take(section.string("webhook_secret"));
     let webhook_secret = problems.convert(webhook_secret, |text| secret(&text));
     let webhook_signature = signature::read(section, problems);
+    if webhook_signature.is_some() && provider.as_deref().is_some_and(|provider| provider != "vapi") {
+        let failure = at.failure("webhook_signature says how Vapi signs; this provider signs in its own way");
+        problems.add(failure.hint("leave it out: webhook_secret is enough"));
+    }
     let base_url = problems.take(section.string("base_url"));
     let base_url =
         base_url.and_then(|url| problems.take(url.try_map(|text| base_url_of(&text)).map(Some).map_err(Into::into)));

@@ -5,8 +5,7 @@ use serde_json::Value;
 
 use super::{ElevenLabs, broken};
 use crate::domain::agent::AgentReport;
-use crate::providers::http::{ReadError, read, unbuilt};
-use crate::providers::record::text;
+use crate::providers::http::{ReadError, read, text, unbuilt};
 
 /// The event that tells how a conversation went.
 const TRANSCRIPT: &str = "transcript";

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::domain::dial::{CallReport, ProviderState};
 use crate::domain::outcome::Outcome;
-use crate::providers::record::text;
+use crate::providers::http::text;
 
 /// A record of a call; none when it has no id.
 pub(super) fn report_of(raw: Value) -> Option<CallReport> {

@@ -8,8 +8,7 @@
 use serde_json::Value;
 
 use crate::domain::dial::{DialAnswer, RefusalClass};
-use crate::providers::http::Answer;
-use crate::providers::record::text;
+use crate::providers::http::{Answer, text};
 
 /// What a message of the carrier's proves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use super::conversation::{correlation_of, outcome_of_sip, outcome_of_words, repo
 use crate::domain::call_status::is_id;
 use crate::domain::dial::{CallReport, ProviderMessage, ProviderState};
 use crate::domain::outcome::Outcome;
-use crate::providers::record::text;
+use crate::providers::http::text;
 
 /// The message that holds the record of a conversation.
 const TRANSCRIPTION: &str = "post_call_transcription";

@@ -5,8 +5,7 @@ use serde_json::Value;
 
 use super::Vapi;
 use crate::domain::agent::AgentReport;
-use crate::providers::http::{ReadError, found, read, unbuilt};
-use crate::providers::record::{id_path, text};
+use crate::providers::http::{ReadError, found, id_path, read, text, unbuilt};
 
 /// The message that tells how a call ended.
 const LAST_MESSAGE: &str = "end-of-call-report";

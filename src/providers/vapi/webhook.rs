@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::report_of;
 use crate::domain::call_status::is_id;
 use crate::domain::dial::{CallReport, ProviderMessage, ProviderState};
-use crate::providers::record::text;
+use crate::providers::http::text;
 
 /// The types that say where a call stands.
 const TELLING: [&str; 2] = ["status-update", "end-of-call-report"];
