@@ -1,4 +1,4 @@
-//! `callops sandbox`: a local stand-in for the voice provider, to try and test without phones.
+//! `callops sandbox`: a local stand-in for the voice providers, to try and test without phones.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,9 +15,9 @@ use crate::error::{Exit, Failure};
 use crate::output::Printer;
 use crate::sandbox::{Organisation, Settings, Webhook, serve};
 
-/// Runs a local stand-in for Vapi until it is interrupted
+/// Runs a local stand-in for Vapi and ElevenLabs until it is interrupted
 ///
-/// It refuses what Vapi refuses, lets calls take their course by its own clock, and keeps a ledger of every phone it
+/// It refuses what they refuse, lets calls take their course by its own clock, and keeps a ledger of every phone it
 /// would have rung. Once it answers it prints one line: {"url":"http://127.0.0.1:PORT"}.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
@@ -47,15 +47,16 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub concurrency: usize,
 
-    /// A key and the organisation it belongs to; may be repeated [default: sandbox-key=org-sandbox]
+    /// A key, for either provider, and the organisation it belongs to; may be repeated [default:
+    /// sandbox-key=org-sandbox]
     #[arg(long = "key", value_name = "KEY=ORG", action = ArgAction::Append, value_parser = key)]
     pub keys: Vec<(String, String)>,
 
-    /// Tell this http:// address on this machine what becomes of calls, as Vapi's webhooks do
+    /// Tell this http:// address on this machine what becomes of calls, as the providers' webhooks do
     #[arg(long, value_name = "URL", requires = "webhook_secret")]
     pub webhook: Option<String>,
 
-    /// What the webhooks show in X-Vapi-Secret
+    /// What Vapi's webhooks show in X-Vapi-Secret, and ElevenLabs' are signed with
     #[arg(long, value_name = "SECRET", requires = "webhook")]
     pub webhook_secret: Option<String>,
 

@@ -65,7 +65,7 @@ fn usual_delay() -> f64 {
 }
 
 /// How a message shows who sends it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Auth {
     /// The secret in `X-Vapi-Secret`.
@@ -75,7 +75,8 @@ pub enum Auth {
     Bearer,
     /// HMAC-SHA256 of `TIMESTAMP.BODY` in `x-signature`, in hexadecimal digits, with `x-timestamp` in seconds.
     Hmac,
-    /// The same in `ElevenLabs-Signature: t=TIMESTAMP,v0=DIGITS`.
+    /// The same in `ElevenLabs-Signature: t=TIMESTAMP,v0=DIGITS`, which that service's messages are always shown by.
+    #[serde(skip)]
     ElevenLabs,
 }
 
@@ -110,11 +111,14 @@ impl Webhook {
     }
 }
 
+/// When a message is due, its turn, its body, and how it is shown who sends it.
+type Waiting = (DateTime<Utc>, u64, String, Auth);
+
 /// Messages that are yet to be sent.
 #[derive(Debug)]
 pub(super) struct Outbox {
     pub(super) webhook: Option<Webhook>,
-    waiting: BinaryHeap<Reverse<(DateTime<Utc>, u64, String)>>,
+    waiting: BinaryHeap<Reverse<Waiting>>,
     random: fastrand::Rng,
     queued: u64,
     lost: u64,
@@ -138,7 +142,7 @@ impl Outbox {
     }
 
     pub(super) fn to_json(&self, now: DateTime<Utc>) -> Value {
-        let is_due = |Reverse((due, _, _)): &&Reverse<(DateTime<Utc>, u64, String)>| *due <= now;
+        let is_due = |Reverse((due, ..)): &&Reverse<Waiting>| *due <= now;
         json!({
             "webhook": self.webhook, "queued": self.queued, "lost": self.lost, "sent": self.sent,
             "refused": self.refused, "waiting": self.waiting.len(), "due": self.waiting.iter().filter(is_due).count(),
@@ -179,17 +183,18 @@ impl Outbox {
         let delay = if delayed { self.random.f64() * webhook.delay_seconds } else { 0.0 };
         let due = at + super::seconds(delay).unwrap_or(TimeDelta::zero());
         self.queued += 1;
-        self.waiting.push(Reverse((due, self.queued, message.to_string())));
+        let auth = if message.get("data").is_some() { Auth::ElevenLabs } else { webhook.auth };
+        self.waiting.push(Reverse((due, self.queued, message.to_string(), auth)));
     }
 
     fn next(&mut self, now: DateTime<Utc>) -> Option<(Webhook, String)> {
         let webhook = self.webhook.clone()?;
-        let Reverse((due, _, _)) = self.waiting.peek()?;
+        let Reverse((due, ..)) = self.waiting.peek()?;
         if *due > now {
             return None;
         }
-        let Reverse((_, _, body)) = self.waiting.pop()?;
-        Some((webhook, body))
+        let Reverse((_, _, body, auth)) = self.waiting.pop()?;
+        Some((Webhook { auth, ..webhook }, body))
     }
 }
 

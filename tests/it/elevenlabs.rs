@@ -1,5 +1,6 @@
 //! ElevenLabs: its client against the stand-in, and whole campaigns that call by its agents.
 
+mod doctor;
 mod schema;
 mod stories;
 mod webhooks;

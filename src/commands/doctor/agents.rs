@@ -99,6 +99,11 @@ fn telling(
     match url {
         // That of the organisation cannot be read; what came speaks for it.
         None if told => report.ok(check, format!("{HAS}; neither names a server URL, but webhooks come")),
+        None if account.provider == "elevenlabs" => report.warning(
+            check,
+            format!("neither its agent nor the workspace names a post-call webhook that the key may see: {polled}"),
+            hint,
+        ),
         None => report.warning(
             check,
             format!("neither its agent nor its line has a server URL; unless the organisation has one, {polled}"),

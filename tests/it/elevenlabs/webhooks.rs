@@ -8,7 +8,7 @@ use callops::domain::conversation::ConversationStatus;
 use callops::domain::evidence::{Observation, RetryPolicy, Seen};
 use callops::domain::outcome::Outcome;
 use callops::domain::signature::to_hex;
-use callops::sandbox::{Auth, Webhook};
+use callops::sandbox::Webhook;
 use callops::store::attempts::Attempt;
 use callops::store::setup;
 use chrono::TimeDelta;
@@ -341,7 +341,6 @@ async fn end_with_webhooks(db: TestDatabase, percent: Option<f64>) -> BTreeMap<S
     let serving = Serving::start(&story);
     if let Some(percent) = percent {
         let webhook = Webhook {
-            auth: Auth::ElevenLabs,
             lose_percent: percent,
             double_percent: percent,
             delay_percent: percent,
