@@ -11,7 +11,7 @@ pub mod webhook;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Map, Value, json};
 
-use self::conversation::report_of;
+pub use self::conversation::report_of;
 use self::refusal::judge;
 use super::http::{Answer, Http, LastLook, ReadError, dial, found, id_path, read, text, unbuilt};
 use crate::domain::agent::ringing_seconds;
@@ -136,6 +136,11 @@ impl ElevenLabs {
         let client = self.http.client(&self.base_url)?;
         Ok(client.request(method, format!("{}{path}", self.base_url)).header("xi-api-key", self.key.expose()))
     }
+}
+
+/// What a complete answer to the request for a call proves.
+pub fn verdict(status: u16, body: &[u8]) -> DialAnswer {
+    judge(&Answer { status, date: None, retry_after: None, location: None, body: body.to_vec() })
 }
 
 fn broken(answer: &Answer) -> ReadError {

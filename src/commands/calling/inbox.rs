@@ -1,5 +1,7 @@
 //! The inbox: a webhook is stored, then applied as any other evidence, and matched later where nothing fits it yet.
 
+#[cfg(test)]
+mod fuzz;
 mod judge;
 
 use chrono::TimeDelta;

@@ -8,7 +8,7 @@ use crate::domain::outcome::Outcome;
 use crate::providers::http::text;
 
 /// A record of a call; none when it has no id.
-pub(super) fn report_of(raw: Value) -> Option<CallReport> {
+pub fn report_of(raw: Value) -> Option<CallReport> {
     let status = text(&raw, "/status").unwrap_or_default();
     let state = match status.as_str() {
         "initiated" => ProviderState::Announced,

@@ -185,8 +185,7 @@ mod tests {
     use super::*;
 
     fn judged(status: u16, body: &Value) -> DialAnswer {
-        let body = body.to_string().into_bytes();
-        judge(&Answer { status, date: None, retry_after: None, location: None, body })
+        crate::providers::elevenlabs::verdict(status, body.to_string().as_bytes())
     }
 
     fn class(status: u16, body: &Value) -> Option<RefusalClass> {
