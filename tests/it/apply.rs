@@ -385,5 +385,5 @@ fn the_examples_are_right() {
     let rows: Value = Callops::new(&scratch).run(args).success().json();
     let names: std::collections::BTreeSet<&str> =
         rows.as_array().expect("rows").iter().filter_map(|row| row["name"].as_str()).collect();
-    assert_eq!(names, ["acme", "acme-vapi", "acme/checkup", "acme/survey"].into());
+    assert_eq!(names, ["acme", "acme-elevenlabs", "acme-vapi", "acme/checkup", "acme/survey"].into());
 }
