@@ -245,6 +245,40 @@ on_both_databases! {
         assert_eq!(story.rings_of(ADA), 1);
     }
 
+    async fn a_webhook_says_why_nobody_picked_up_where_the_record_never_does(db) {
+        let phones = [ADA, "+12025550102"];
+        let story = begin(db, &phones).await;
+        story.control("settings", json!({"tells_unanswered": false})).await;
+        for phone in phones {
+            story.script(phone, json!(["customer-did-not-answer", "customer-ended-call"])).await;
+        }
+        story.process(&[]).await;
+        let serving = Serving::start(&story);
+        // Of one it comes at once, of the other after the deadline.
+        let [told_at_once, told_late] = [attempt_to(&story, phones[0]).await, attempt_to(&story, phones[1]).await];
+        story.wait(TimeDelta::minutes(1));
+        tell(&story, &serving, &failure(&told_at_once, "no-answer", story.now().timestamp())).await;
+        for _ in 0..12 {
+            story.wait(TimeDelta::minutes(1));
+            story.sweep().await;
+            story.collect().await;
+        }
+        assert_eq!(attempt_to(&story, phones[1]).await.outcome, Some(Outcome::Timeout));
+        tell(&story, &serving, &failure(&told_late, "no-answer", story.now().timestamp())).await;
+        for phone in phones {
+            let (attempt, conversation) = story.conversation_with(phone).await;
+            assert_eq!((attempt.outcome, attempt.evidence), (Some(Outcome::NoAnswer), Some(Evidence::Provider)), "{phone}");
+            assert_eq!((conversation.status, conversation.transcript), (ConversationStatus::Completed, None));
+        }
+        let asked = story.request_count().await;
+        story.wait(TimeDelta::minutes(60));
+        story.collect().await;
+        assert_eq!(story.request_count().await, asked, "there is nothing more to ask for");
+        story.wait(TimeDelta::minutes(90));
+        story.process(&[]).await;
+        assert_eq!(phones.map(|phone| story.rings_of(phone)), [2, 2], "it is known now that nobody was reached");
+    }
+
     async fn sound_is_hashed_as_it_comes_and_nothing_of_it_is_kept(db) {
         let story = begin(db, &[ADA]).await;
         story.process(&[]).await;
