@@ -80,6 +80,11 @@ pub fn silent_seconds(agent: &Value) -> Option<i64> {
 pub enum AgentReport {
     /// It does not have the one that this key of the campaign's settings names.
     Missing(&'static str),
+    /// It has both, and this line does not call in the way that the campaign's settings say.
+    OtherWay {
+        /// The way in which it calls, in the words of those settings.
+        via: String,
+    },
     /// It has both.
     Present {
         /// Where their webhooks go, as far as agent or line say so.

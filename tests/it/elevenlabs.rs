@@ -112,7 +112,10 @@ async fn the_line_decides_the_way_and_both_are_asked_as_the_contract_says() {
         let carrier = if via == "twilio" { "twilio" } else { "sip_trunking" };
         assert_eq!(call.raw["metadata"]["phone_call"]["type"], carrier);
     }
-    assert_eq!(client.agent("agent", "line").await, Ok(AgentReport::Present { webhook_url: None, tells_ends: true }));
+    assert_eq!(
+        client.agent("agent", "line", "twilio").await,
+        Ok(AgentReport::Present { webhook_url: None, tells_ends: true })
+    );
     let requests = check_requests(&sandbox, 7).await;
     let bodies: Vec<&Value> = requests.iter().filter(|request| request["method"] == "POST").collect();
     assert!(bodies.iter().all(|request| request["body"]["telephony_call_config"]["ringing_timeout_secs"] == 25));
@@ -239,19 +242,24 @@ async fn unfiltered_proxy(url: &str) -> String {
 async fn agents_and_lines_may_be_missing_and_the_workspace_says_whom_it_tells() {
     let sandbox = start(settings()).await;
     let client = client(&sandbox.url());
-    assert_eq!(client.agent("missing-1", "line").await, Ok(AgentReport::Missing("agent_id")));
-    assert_eq!(client.agent("agent", "missing-1").await, Ok(AgentReport::Missing("agent_phone_number_id")));
+    assert_eq!(client.agent("missing-1", "line", "twilio").await, Ok(AgentReport::Missing("agent_id")));
+    assert_eq!(client.agent("agent", "missing-1", "twilio").await, Ok(AgentReport::Missing("agent_phone_number_id")));
     let hook = Webhook::new("http://127.0.0.1:1/api/voice/post_call", "s");
     sandbox.set_webhook(Some(hook)).unwrap();
     let told = AgentReport::Present {
         webhook_url: Some("http://127.0.0.1:1/api/voice/post_call".to_owned()),
         tells_ends: true,
     };
-    assert_eq!(client.agent("agent", "line").await, Ok(told));
+    assert_eq!(client.agent("agent", "line", "twilio").await, Ok(told));
+    let other = AgentReport::OtherWay { via: "twilio".to_owned() };
+    assert_eq!(client.agent("agent", "line", "sip_trunk").await, Ok(other));
     // A key that may not see the workspace's settings can call all the same.
     let path = "/v1/workspace/webhooks";
     sandbox.add_faults(json!({"kind": "coded", "status": 403, "code": "x", "match": {"path": path}})).unwrap();
-    assert_eq!(client.agent("agent", "line").await, Ok(AgentReport::Present { webhook_url: None, tells_ends: true }));
+    assert_eq!(
+        client.agent("agent", "line", "twilio").await,
+        Ok(AgentReport::Present { webhook_url: None, tells_ends: true })
+    );
 }
 
 async fn requests_of(sandbox: &Running) -> Vec<Value> {

@@ -176,7 +176,10 @@ impl Provider {
         let (agent, line) = (rules.agent_id().unwrap_or_default(), rules.line().unwrap_or_default());
         match self {
             Self::Vapi(vapi) => vapi.agent(agent, line).await,
-            Self::ElevenLabs(elevenlabs) => elevenlabs.agent(agent, line).await,
+            Self::ElevenLabs(elevenlabs) => {
+                let via = rules.agent.get("via").and_then(serde_json::Value::as_str).unwrap_or("twilio");
+                elevenlabs.agent(agent, line, via).await
+            }
         }
     }
 

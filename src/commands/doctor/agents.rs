@@ -49,6 +49,14 @@ pub(super) async fn check(
                 format!("cannot call: {} does not have its {key}", account.provider),
                 "copy the id from the provider's dashboard into the campaign, and put it in with `callops apply`",
             ),
+            Ok(AgentReport::OtherWay { via }) => report.problem(
+                Exit::Findings,
+                &check,
+                format!("cannot call: its line is one of {via} at {}", account.provider),
+                format!(
+                    "say via = \"{via}\" in the campaign, or name another line, and put it in with `callops apply`"
+                ),
+            ),
             Ok(AgentReport::Unheard { webhook_url, by_itself, last_failure, failed_at }) => {
                 let (how, why) = if by_itself {
                     let status = last_failure.map_or("no answer".to_owned(), |status| format!("status {status}"));

@@ -11,17 +11,21 @@ use crate::providers::http::{ReadError, read, text, unbuilt};
 const TRANSCRIPT: &str = "transcript";
 
 impl ElevenLabs {
-    /// What the service has of an agent and of the line that it calls from, and of the webhook of the workspace, or of
+    /// What the service has of an agent and of the line that it calls from, by `twilio` or a `sip_trunk`, and of the webhook of the workspace, or of
     /// the agent where that has one of its own.
     ///
     /// # Errors
     /// When an answer is no record, or there is none.
-    pub async fn agent(&self, agent_id: &str, phone_number_id: &str) -> Result<AgentReport, ReadError> {
+    pub async fn agent(&self, agent_id: &str, phone_number_id: &str, via: &str) -> Result<AgentReport, ReadError> {
         let Some(agent) = self.one("/v1/convai/agents", agent_id).await? else {
             return Ok(AgentReport::Missing("agent_id"));
         };
-        if self.one("/v1/convai/phone-numbers", phone_number_id).await?.is_none() {
+        let Some(line) = self.one("/v1/convai/phone-numbers", phone_number_id).await? else {
             return Ok(AgentReport::Missing("agent_phone_number_id"));
+        };
+        let line: Value = serde_json::from_slice(&line.body).map_err(|_| broken(&line))?;
+        if let Some(own) = text(&line, "/provider").filter(|own| own != via) {
+            return Ok(AgentReport::OtherWay { via: own });
         }
         let agent: Value = serde_json::from_slice(&agent.body).map_err(|_| broken(&agent))?;
         let settings = self.setting("/v1/convai/settings").await?;

@@ -89,6 +89,11 @@ on_both_databases! {
             assert!(hint.contains("turn the webhook on again"), "{hint}");
             assert!(!said(&story, "agent:acme/checkup").1.contains("hunter2"));
         }
+        put(&story, story.sandbox.url()).await;
+        let by_trunk = json!({"agent_id": "agent-1", "agent_phone_number_id": "line-1", "via": "sip_trunk"});
+        story.campaign("checkup", &callops::domain::campaign::Rules { agent: by_trunk, ..by_agent() }).await;
+        let hint = is("problem", "cannot call: its line is one of twilio at elevenlabs");
+        assert!(hint.contains("via = \"twilio\""), "{hint}");
         let gone = json!({"agent_id": "missing-1", "agent_phone_number_id": "line-1"});
         put(&story, story.sandbox.url()).await;
         story.campaign("checkup", &callops::domain::campaign::Rules { agent: gone, ..by_agent() }).await;
