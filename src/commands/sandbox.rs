@@ -1,4 +1,4 @@
-//! `callops sandbox`: a local stand-in for the voice provider, to try and test without phones.
+//! `callops sandbox`: a local stand-in for the voice providers, to try and test without phones.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use crate::error::{Exit, Failure};
 use crate::output::Printer;
 use crate::sandbox::{Organisation, Settings, Webhook, serve};
 
-/// Runs a local stand-in for Vapi and LiveKit until it is interrupted
+/// Runs a local stand-in for Vapi, ElevenLabs and LiveKit until it is interrupted
 ///
 /// It refuses what they refuse, lets calls take their course by its own clock, and keeps a ledger of every phone it
 /// would have rung. Once it answers it prints one line: {"url":"http://127.0.0.1:PORT"}.
@@ -56,7 +56,7 @@ pub struct Args {
     #[arg(long, value_name = "URL", requires = "webhook_secret")]
     pub webhook: Option<String>,
 
-    /// What Vapi's webhooks show in X-Vapi-Secret; LiveKit's are signed with the organisation's key
+    /// What Vapi's webhooks show in X-Vapi-Secret, and ElevenLabs' are signed with; LiveKit's with the organisation's key
     #[arg(long, value_name = "SECRET", requires = "webhook")]
     pub webhook_secret: Option<String>,
 

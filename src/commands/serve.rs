@@ -16,6 +16,7 @@ Examples:
 
 POST /api/webhooks/call-status: an agent's report, signed with WEBHOOK_SECRET or the tenant's.
 POST /api/vapi/webhook[/ACCOUNT]: Vapi's server messages, by the account's webhook_secret.
+POST /api/voice/post_call[/ACCOUNT]: ElevenLabs' post-call webhooks; also at /voice/post_call.
 POST /api/webhooks/livekit[/ACCOUNT]: LiveKit's events, signed with the account's own key.
 GET /api/cron/process-calls: a run, by bearer CRON_SECRET; also sweep-timeouts, collect-outcomes.
 GET /healthz, /metrics, /openapi.json: on the admin address, which asks nobody for a secret.

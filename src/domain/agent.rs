@@ -1,5 +1,6 @@
 //! Which agent calls from which line, in each provider's own words, and what the provider has of them.
 
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 /// What a key of a campaign's agent may hold.
@@ -57,16 +58,49 @@ impl AgentKeys {
     }
 }
 
+/// How long ElevenLabs rings unless it is told otherwise.
+const USUAL_RINGING_SECONDS: i64 = 60;
+/// From the last ring to the news that nobody picked up, at the most.
+const RINGING_MARGIN_SECONDS: i64 = 60;
+
+/// For how many seconds an agent of ElevenLabs lets a phone ring.
+pub fn ringing_seconds(agent: &Value) -> i64 {
+    agent.get("ringing_timeout").and_then(Value::as_i64).unwrap_or(USUAL_RINGING_SECONDS)
+}
+
+/// Seconds after a call was placed before which its phone may ring on with nothing said of it; none where the provider
+/// says how far a call is.
+pub fn silent_seconds(agent: &Value) -> Option<i64> {
+    let is_silent = AgentKeys::of_agent(agent).is_some_and(|keys| keys.provider == "elevenlabs");
+    is_silent.then(|| ringing_seconds(agent) + RINGING_MARGIN_SECONDS)
+}
+
 /// Whether a provider has a campaign's agent and line, and where it sends what becomes of their calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AgentReport {
     /// It does not have the one that this key of the campaign's settings names.
     Missing(&'static str),
+    /// It has both, and this line does not call in the way that the campaign's settings say.
+    OtherWay {
+        /// The way in which it calls, in the words of those settings.
+        via: String,
+    },
     /// It has both.
     Present {
         /// Where their webhooks go, as far as agent or line say so.
         webhook_url: Option<String>,
         /// Whether the end of a call is among what webhooks tell.
         tells_ends: bool,
+    },
+    /// It has both, and sends nothing: their webhook is turned off.
+    Unheard {
+        /// Where it went.
+        webhook_url: String,
+        /// The provider turned it off after failures, and nobody did by hand.
+        by_itself: bool,
+        /// The status of its last failure.
+        last_failure: Option<i64>,
+        /// When that was.
+        failed_at: Option<DateTime<Utc>>,
     },
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::agent::AgentKeys;
+use super::agent::{AgentKeys, silent_seconds};
 use super::call::{UnknownWord, words};
 use super::evidence::RetryPolicy;
 use super::phone::CallAlso;
@@ -96,9 +96,15 @@ impl Rules {
         self.min_gap_seconds.or(tenant.min_gap_seconds).unwrap_or(DEFAULT_MIN_GAP_SECONDS)
     }
 
-    /// Seconds after being placed by which something should have been heard, and who says so.
+    /// Seconds after being placed by which something should have been heard, and who says so. Never less than the phone
+    /// may ring without a word from the provider.
     pub fn answer_timeout(&self, tenant: &TenantSettings) -> InForce {
-        InForce::of(self.answer_timeout_seconds, tenant.answer_timeout_seconds, DEFAULT_ANSWER_TIMEOUT_SECONDS)
+        let set =
+            InForce::of(self.answer_timeout_seconds, tenant.answer_timeout_seconds, DEFAULT_ANSWER_TIMEOUT_SECONDS);
+        match silent_seconds(&self.agent) {
+            Some(least) if least > set.seconds => InForce { seconds: least, whose: Whose::Agent },
+            _ => set,
+        }
     }
 
     /// Seconds after being answered by which a call should be over, and who says so.
@@ -150,9 +156,13 @@ pub enum Whose {
     Tenant,
     /// Nobody.
     Default,
+    /// The time for which its agent lets a phone ring.
+    Agent,
 }
 
-words!(Whose, "setter", { Campaign => "campaign", Tenant => "tenant", Default => "default" });
+words!(Whose, "setter", {
+    Campaign => "campaign", Tenant => "tenant", Default => "default", Agent => "ringing_timeout",
+});
 
 /// Limits that hold for all of a tenant's campaigns. Stored as JSON.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -242,6 +252,29 @@ mod tests {
             // As it is written now, it reads back.
             let written = serde_json::to_value(&rules).unwrap();
             assert_eq!(serde_json::from_value::<Rules>(written).unwrap(), rules);
+        }
+    }
+
+    #[test]
+    fn nobody_is_given_up_while_the_phone_may_ring() {
+        let rules = |agent: Value, answer_timeout: i64| -> Rules {
+            let stored = json!({
+                "frequency": "daily", "schedule": {"window": "09:00-17:00"}, "zone_policy": "callee", "agent": agent,
+                "retry": RetryPolicy::default(), "look_back_seconds": 900, "answer_timeout_seconds": answer_timeout,
+            });
+            serde_json::from_value(stored).unwrap()
+        };
+        let elevenlabs =
+            |ringing: Value| json!({"agent_id": "a", "agent_phone_number_id": "p", "ringing_timeout": ringing});
+        let vapi = json!({"assistant_id": "a", "phone_number_id": "p"});
+        for (agent, set, seconds, whose) in [
+            (elevenlabs(json!(300)), 120, 360, Whose::Agent),
+            (elevenlabs(json!(null)), 60, 120, Whose::Agent),
+            (elevenlabs(json!(30)), 120, 120, Whose::Campaign),
+            (vapi, 60, 60, Whose::Campaign),
+        ] {
+            let in_force = rules(agent.clone(), set).answer_timeout(&TenantSettings::default());
+            assert_eq!(in_force, InForce { seconds, whose }, "{agent}");
         }
     }
 }

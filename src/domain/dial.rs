@@ -143,6 +143,8 @@ impl FromStr for RefusalClass {
 pub enum ProviderState {
     /// Held back; has not rung.
     Scheduled,
+    /// There is a record of it, which goes on saying no more than that where nobody picks up.
+    Announced,
     /// About to be dialled.
     Queued,
     /// The phone rings.
@@ -162,6 +164,7 @@ impl ProviderState {
     pub fn as_str(&self) -> &str {
         match self {
             Self::Scheduled => "scheduled",
+            Self::Announced => "announced",
             Self::Queued => "queued",
             Self::Ringing => "ringing",
             Self::InProgress => "in_progress",
@@ -224,6 +227,8 @@ pub struct ProviderMessage {
     pub kind: String,
     /// The status that it tells, where the type alone does not say what it tells.
     pub status: Option<String>,
+    /// What tells it from another message of its type about the same call, where the provider gives it such a thing.
+    pub stamp: Option<String>,
     /// The provider's id of the call that it is about.
     pub call_id: Option<String>,
     /// The name that the call was given when it was placed.

@@ -12,15 +12,25 @@ pub enum EventSource {
     CallStatus,
     /// Vapi.
     Vapi,
+    /// ElevenLabs.
+    ElevenLabs,
     /// LiveKit.
     LiveKit,
 }
 
-words!(EventSource, "source of events", { CallStatus => "call-status", Vapi => "vapi", LiveKit => "livekit" });
+words!(EventSource, "source of events", {
+    CallStatus => "call-status", Vapi => "vapi", ElevenLabs => "elevenlabs", LiveKit => "livekit",
+});
 
 /// The kinds of provider's events that tell the end of a call.
-pub const ENDING_KINDS: &[&str] =
-    &["end-of-call-report", "status-update ended", "participant_left", "participant_connection_aborted"];
+pub const ENDING_KINDS: &[&str] = &[
+    "end-of-call-report",
+    "status-update ended",
+    "post_call_transcription",
+    "call_initiation_failure",
+    "participant_left",
+    "participant_connection_aborted",
+];
 
 /// What became of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -147,12 +147,14 @@ impl Seen {
     pub fn from_report(report: &CallReport, now: DateTime<Utc>) -> Option<Self> {
         match report.state {
             ProviderState::Missing | ProviderState::Other(_) => None,
-            ProviderState::Scheduled | ProviderState::Queued | ProviderState::Ringing => Some(Self::Live {
-                provider_call_id: Some(report.provider_call_id.clone()),
-                org_id: report.org_id.clone(),
-                queued: report.state == ProviderState::Scheduled,
-                answered_at: None,
-            }),
+            ProviderState::Scheduled | ProviderState::Announced | ProviderState::Queued | ProviderState::Ringing => {
+                Some(Self::Live {
+                    provider_call_id: Some(report.provider_call_id.clone()),
+                    org_id: report.org_id.clone(),
+                    queued: report.state == ProviderState::Scheduled,
+                    answered_at: None,
+                })
+            }
             ProviderState::InProgress => Some(Self::Live {
                 provider_call_id: Some(report.provider_call_id.clone()),
                 org_id: report.org_id.clone(),

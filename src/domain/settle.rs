@@ -10,6 +10,8 @@ const SETTLE_SECONDS: i64 = 15 * 60;
 const BETWEEN_SECONDS: i64 = 5 * 60;
 /// How often an unknown attempt is looked for before its first reading can count.
 const LOOK_SECONDS: i64 = 60;
+/// The longest time between two looks for an unknown attempt whose absence nothing proves.
+const MAX_LOOK_SECONDS: i64 = 3600;
 /// The longest time between two questions about a call that goes on.
 const MAX_POLL_SECONDS: i64 = 600;
 /// The first time between two questions.
@@ -91,6 +93,13 @@ pub fn step(absence: &Absence, reading: &Reading, now: DateTime<Utc>) -> Step {
     }
 }
 
+/// When to look again for an attempt whose absence nothing proves: soon after it was sent, then less and less often, for
+/// as long as it is unknown.
+pub fn look_again_at(request_ended_at: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
+    let (shortest, longest) = (TimeDelta::seconds(LOOK_SECONDS), TimeDelta::seconds(MAX_LOOK_SECONDS));
+    now + (now - request_ended_at).clamp(shortest, longest)
+}
+
 /// How long to wait before asking again about a call that goes on, after it was asked about `polls` times.
 pub fn poll_after(polls: i64) -> TimeDelta {
     let doublings = u32::try_from(polls.clamp(0, 5)).unwrap_or(0);
@@ -165,6 +174,10 @@ mod tests {
                     assert!(ask_again_at > at(minutes), "{minutes} {absence:?}");
                 }
             }
+        }
+        for minutes in [-5, 0, 1, 5, 59, 61, 600] {
+            let again = look_again_at(at(0), at(minutes));
+            assert!(again > at(minutes) && again <= at(minutes) + TimeDelta::hours(1), "{minutes}");
         }
         assert_eq!(poll_after(0), TimeDelta::seconds(30));
         assert_eq!(poll_after(100), TimeDelta::seconds(600));

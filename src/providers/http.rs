@@ -1,6 +1,8 @@
 //! The one HTTP client, and what its failures mean.
 
+mod dial;
 mod last_look;
+mod record;
 
 use std::fmt;
 use std::sync::{Arc, Once, OnceLock};
@@ -10,7 +12,9 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 use reqwest::header::{DATE, HeaderMap, HeaderName, LOCATION, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder};
 
+pub(super) use self::dial::dial;
 pub use self::last_look::LastLook;
+pub(super) use self::record::{id_path, text};
 
 /// No answer of a provider is read beyond this; a page of a thousand calls with transcripts stays far below.
 const MAX_BODY_BYTES: usize = 256 * 1024 * 1024;
@@ -203,6 +207,12 @@ pub enum ReadError {
         /// What is wrong with it, or its beginning.
         body: String,
     },
+    /// The provider has nothing that could be asked.
+    #[error("the provider offers no way to {what}")]
+    NotOffered {
+        /// What it should do.
+        what: &'static str,
+    },
     /// A listing that could not be read to the end, so that what it lacks proves nothing.
     #[error("the listing is incomplete: {reason}")]
     Incomplete {
@@ -260,6 +270,19 @@ pub(super) async fn read(request: RequestBuilder) -> Result<Answer, ReadError> {
         pause *= 2;
     }
     once(request).await
+}
+
+/// An answer, or none where the provider does not know what it was asked about.
+pub(super) fn found(answer: Result<Answer, ReadError>) -> Result<Option<Answer>, ReadError> {
+    match answer {
+        Err(ReadError::NotFound { .. }) => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+/// What it means for a read that its request cannot be made.
+pub(super) fn unbuilt(error: &reqwest::Error) -> ReadError {
+    ReadError::Unreachable { status: None, reason: chain(error) }
 }
 
 /// An error and its causes on one line; the address is left out because it can carry a phone number.

@@ -7,13 +7,12 @@ pub mod webhook;
 use std::collections::HashSet;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Map, Value, json};
 
 use self::ended_reason::ended_before_dialling;
 pub use self::ended_reason::outcome_of;
-use super::http::{Answer, Http, LastLook, NoAnswer, ReadError, exchange, once, read};
+use super::http::{Answer, Http, LastLook, ReadError, dial, found, id_path, once, read, text, unbuilt};
 use crate::domain::dial::{CallReport, DialAnswer, DialRequest, DialResult, ProviderState, RefusalClass};
 use crate::domain::outcome::Outcome;
 use crate::domain::secret::Secret;
@@ -103,27 +102,7 @@ impl Vapi {
                 return DialResult { answer, provider_date: None };
             }
         };
-        let request = match self.send(Method::POST, "/call") {
-            Ok(builder) => builder.header(CONTENT_TYPE, "application/json").body(last_look.body(body.to_string())),
-            Err(error) => {
-                let answer = DialAnswer::NotSent { reason: super::http::chain(&error) };
-                return DialResult { answer, provider_date: None };
-            }
-        };
-        let result = exchange(request).await;
-        if let Some(reason) = last_look.withheld() {
-            let answer = DialAnswer::NotSent { reason: reason.to_owned() };
-            return DialResult { answer, provider_date: None };
-        }
-        match result {
-            Ok(answer) => DialResult { provider_date: answer.date, answer: judge(&answer) },
-            Err(NoAnswer::NotConnected { reason }) => {
-                DialResult { answer: DialAnswer::NotSent { reason }, provider_date: None }
-            }
-            Err(NoAnswer::Lost { reason, date, .. }) => {
-                DialResult { answer: DialAnswer::Unknown { reason }, provider_date: date }
-            }
-        }
+        dial(self.send(Method::POST, "/call"), body.to_string(), last_look, judge).await
     }
 
     /// The record of one call; none when the service does not know it, which may only mean not yet.
@@ -395,30 +374,8 @@ fn one_report(answer: &Answer) -> Result<CallReport, ReadError> {
         .ok_or_else(|| ReadError::Broken { status: answer.status, body: answer.excerpt() })
 }
 
-fn found(answer: Result<Answer, ReadError>) -> Result<Option<Answer>, ReadError> {
-    match answer {
-        Err(ReadError::NotFound { .. }) => Ok(None),
-        other => other.map(Some),
-    }
-}
-
-fn unbuilt(error: &reqwest::Error) -> ReadError {
-    ReadError::Unreachable { status: None, reason: super::http::chain(error) }
-}
-
-fn text(raw: &Value, pointer: &str) -> Option<String> {
-    // PostgreSQL keeps no NUL in a text.
-    raw.pointer(pointer).and_then(Value::as_str).map(|text| text.replace('\0', "")).filter(|text| !text.is_empty())
-}
-
 fn instant(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Millis, true)
-}
-
-/// The path of one thing; none for what cannot be an id, so that nothing else is ever reached through one.
-fn id_path(kind: &str, id: &str) -> Option<String> {
-    let is_id = !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
-    is_id.then(|| format!("{kind}/{id}"))
 }
 
 #[cfg(test)]

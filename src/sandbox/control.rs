@@ -36,6 +36,8 @@ struct Settings {
     /// How long after its end a call has a cost, a transcript and an analysis.
     analysis_seconds: Option<f64>,
     over_concurrency: Option<Over>,
+    /// Whether ElevenLabs' record of a call that nobody picked up says so, or stays as it was when it was dialled.
+    tells_unanswered: Option<bool>,
     /// Lines by organisation.
     concurrency: Option<BTreeMap<String, usize>>,
     /// Keys to add.
@@ -114,6 +116,7 @@ async fn settings(State(sandbox): State<Sandbox>, body: Bytes) -> Response {
         }
         let now = inner.now();
         inner.calls.analysis_seconds = settings.analysis_seconds.unwrap_or(inner.calls.analysis_seconds);
+        inner.calls.tells_unanswered = settings.tells_unanswered.unwrap_or(inner.calls.tells_unanswered);
         inner.latency = settings.latency_ms.map_or(inner.latency, Duration::from_millis);
         inner.calls.plans.pace = settings.pace.unwrap_or(inner.calls.plans.pace);
         inner.over = settings.over_concurrency.unwrap_or(inner.over);

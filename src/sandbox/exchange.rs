@@ -48,6 +48,14 @@ pub(super) trait Dialect {
     fn refuse(&self, refusal: Refusal) -> Reply;
     /// The key of an answer that holds the id of the call.
     fn id_key(&self) -> &'static str;
+    /// How it says no with a code, where its errors have codes.
+    fn refuse_by_code(&self, status: u16, _code: &str) -> Reply {
+        self.refuse(Refusal::Failure(status))
+    }
+    /// How it says in an answer that the call was not made, where it does such a thing.
+    fn say_failed(&self, _message: &str) -> Reply {
+        self.refuse(Refusal::Unavailable)
+    }
 }
 
 /// A request that came in, as far as everything that can go wrong needs to know it.
@@ -115,6 +123,8 @@ fn refused(dialect: &impl Dialect, fault: &Fault, now: DateTime<Utc>) -> Option<
         Fault::PaymentRequired => dialect.refuse(Refusal::NoCredits),
         Fault::NumberInvalid => dialect.refuse(Refusal::Number),
         Fault::AssistantMissing => dialect.refuse(Refusal::Agent),
+        Fault::Coded { status, code } => dialect.refuse_by_code(*status, code),
+        Fault::SuccessFalse { message, rings: false } => dialect.say_failed(message),
         Fault::OverConcurrency(Over::Http400, _) => dialect.refuse(Refusal::Concurrency),
         _ => return None,
     })
@@ -126,6 +136,7 @@ fn spoil(dialect: &impl Dialect, reply: Reply, fault: Option<&Fault>) -> Reply {
         Some(Fault::AcceptAndDrop) => Reply::hang_up(),
         Some(Fault::DelayAnswer(delay)) => reply.after(*delay),
         Some(Fault::ServerError { status, rings: true }) => dialect.refuse(Refusal::Failure(*status)),
+        Some(Fault::SuccessFalse { message, rings: true }) => dialect.say_failed(message),
         Some(Fault::BrokenJson) => reply.with(Manner::Garbage),
         Some(Fault::CutBody) => reply.with(Manner::Cut),
         Some(Fault::NoId) => reply.without(dialect.id_key()),

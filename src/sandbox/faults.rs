@@ -14,12 +14,25 @@ pub(super) enum Fault {
     RefuseAndDrop,
     SlowRefuse(Duration),
     TooManyRequests(RetryAfter),
-    ServerError { status: u16, rings: bool },
+    ServerError {
+        status: u16,
+        rings: bool,
+    },
     Unauthorized,
     PaymentRequired,
     NumberInvalid,
     AssistantMissing,
     OverConcurrency(Over, TimeDelta),
+    /// An error with this code, for services whose errors have codes.
+    Coded {
+        status: u16,
+        code: String,
+    },
+    /// An answer that says of itself that it is none.
+    SuccessFalse {
+        message: String,
+        rings: bool,
+    },
 
     AcceptAndDrop,
     DelayAnswer(Duration),
@@ -93,6 +106,8 @@ struct Spec {
     rings: Option<bool>,
     retry_after: Option<String>,
     mode: Option<Over>,
+    code: Option<String>,
+    message: Option<String>,
 }
 
 #[derive(Debug)]
@@ -191,6 +206,14 @@ impl Rule {
             "number_invalid" => Fault::NumberInvalid,
             "assistant_missing" => Fault::AssistantMissing,
             "over_concurrency" => Fault::OverConcurrency(spec.mode.unwrap_or_default(), seconds(60.0)?),
+            "coded" => Fault::Coded {
+                status: server_status(Some(spec.status.unwrap_or(429)))?,
+                code: spec.code.clone().ok_or("coded needs `code`")?,
+            },
+            "success_false" => Fault::SuccessFalse {
+                message: spec.message.clone().ok_or("success_false needs `message`")?,
+                rings: spec.rings == Some(true),
+            },
             "accept_and_drop" => Fault::AcceptAndDrop,
             "delay_answer" => Fault::DelayAnswer(ms()?),
             "broken_json" => Fault::BrokenJson,

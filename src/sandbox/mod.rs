@@ -1,5 +1,6 @@
-//! A local stand-in for Vapi and LiveKit: as strict as the services, with its own time, faults on demand, and a ledger of every
-//! phone that it would have rung.
+//! A local stand-in for Vapi, ElevenLabs and LiveKit: as strict as the services, with its own time, faults on demand, and a
+//! ledger of every phone that it would have rung. Keys, organisations and the ledger are the same for all; ElevenLabs wants
+//! the key in `xi-api-key`.
 //!
 //! The ledger is the judge of tests: a ring is written before anything can go wrong with the answer, and nothing is
 //! ever taken out. A call that is taken rings at that moment, though its status says `queued` for another second, so
@@ -7,9 +8,11 @@
 //! line, or until its `earliestAt`) enters when it rings, and never if it is deleted before.
 //!
 //! Every assistant and every line is there (`GET /assistant/{id}`, `GET /phone-number/{id}`); an assistant's `server` is
-//! whom the stand-in tells. So is every trunk of LiveKit's. Its methods are `CreateRoom`, `ListRooms`, `ListParticipants`,
-//! `CreateSIPParticipant` and `ListSIPOutboundTrunk` below `/twirp/livekit.`; an API key's secret is the key itself, and
-//! outcomes are scripted in Vapi's words, or as `sip-603`. Besides there are, without a key:
+//! whom the stand-in tells, and so is ElevenLabs' workspace's webhook. So is every trunk of LiveKit's. Its methods are
+//! `CreateRoom`, `ListRooms`, `ListParticipants`, `CreateSIPParticipant` and `ListSIPOutboundTrunk` below
+//! `/twirp/livekit.`; an API key's secret is the key itself, and outcomes are scripted in Vapi's words, or as `sip-603`.
+//! What nobody is known to do it does so: a call of ElevenLabs' that nobody picks up is shown as `failed`, with the reason
+//! (setting `tells_unanswered`; else it stays `initiated`). Besides the services' own paths there are, without a key:
 //!
 //! | path | |
 //! |---|---|
@@ -18,18 +21,20 @@
 //! | `GET`, `POST /_sandbox/clock` | `{"now": T}`, `{"advance_seconds": N}`, `{"frozen": true}`; the `Date` header follows |
 //! | `GET`, `POST`, `DELETE /_sandbox/faults` | a rule `{"kind", "match": {"nth", "every", "percent", "phone_prefix", "method", "path"}, "times", ...}`, or a list |
 //! | `POST`, `DELETE /_sandbox/script` | `{"phone", "outcomes": ["customer-busy", {"ended_reason", "ring_seconds", "talk_seconds", "stuck"}]}` |
-//! | `GET`, `POST`, `DELETE /_sandbox/webhook` | whom it tells: `{"url", "secret", "auth": "secret", "bearer" or "hmac"}`, with `lose_percent`, `double_percent`, `delay_percent` (up to `delay_seconds`), `unknown_percent`; and counts |
-//! | `POST /_sandbox/settings` | `latency_ms`, `pace`, `over_concurrency`, `concurrency` by organisation, `organisations` to add |
+//! | `GET`, `POST`, `DELETE /_sandbox/webhook` | whom it tells: `{"url", "secret", "auth": "secret", "bearer" or "hmac"}` for Vapi's messages, with `lose_percent`, `double_percent`, `delay_percent` (up to `delay_seconds`), `unknown_percent`; and counts |
+//! | `POST /_sandbox/settings` | `latency_ms`, `pace`, `over_concurrency`, `concurrency` by organisation, `organisations` to add, `analysis_seconds`, `tells_unanswered` |
 //!
 //! Faults that ring: `accept_and_drop`, `delay_answer` (`ms`), `broken_json`, `cut_body`, `no_id`, `list_lag`
 //! (`seconds`), `server_error` with `"rings": true` (`status`). Faults that do not: `refuse_and_drop`, `slow_refuse`
 //! (`ms`), `too_many_requests` (`retry_after`: a header's text, `date+SECONDS`, `absurd` or `absent`), `server_error`,
 //! `unauthorized_all`, `payment_required`, `number_invalid`, `assistant_missing`, and `over_concurrency` (`mode`:
-//! `queued_blocked`, which rings `seconds` later when a line is free, `ended` or `http_400`). A rule is for placing
+//! `queued_blocked`, which rings `seconds` later when a line is free, `ended` or `http_400`; ElevenLabs refuses). For
+//! ElevenLabs alone: `coded` (`code`, `status`: 429) and `success_false` (`message`, `rings`). A rule is for placing
 //! calls (with LiveKit, for `CreateSIPParticipant`) unless it names a method or path; `unauthorized_all` is for everything.
 
 mod clock;
 mod control;
+mod elevenlabs;
 mod exchange;
 mod faults;
 mod ledger;
@@ -286,7 +291,11 @@ pub fn serve(settings: Settings, listener: TcpListener) -> io::Result<Running> {
 }
 
 async fn accept(sandbox: Sandbox, listener: TcpListener) {
-    let router = vapi::routes().merge(livekit::routes()).merge(control::routes()).with_state(sandbox.clone());
+    let router = vapi::routes()
+        .merge(elevenlabs::routes())
+        .merge(livekit::routes())
+        .merge(control::routes())
+        .with_state(sandbox.clone());
     let mut connections = JoinSet::new();
     let mut tick = tokio::time::interval(TICK);
     loop {

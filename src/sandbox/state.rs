@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::ledger::{Ledger, Ring};
 use super::script::{Plan, Plans, Stuck};
-use super::{livekit, vapi};
+use super::{elevenlabs, livekit, vapi};
 
 /// From taking a call to its phone ringing, as its status shows it; the ledger has the ring at once.
 const QUEUED_SECONDS: f64 = 1.0;
@@ -39,6 +39,7 @@ impl Status {
 pub(super) enum Service {
     #[default]
     Vapi,
+    ElevenLabs,
     LiveKit,
 }
 
@@ -130,6 +131,8 @@ pub(super) struct Calls {
     ids: fastrand::Rng,
     /// How long after its end a call has a cost, a transcript and an analysis.
     pub(super) analysis_seconds: f64,
+    /// Whether a service that can say why nobody picked up does.
+    pub(super) tells_unanswered: bool,
     /// Whether somebody is to be told what happens.
     pub(super) tells: bool,
     /// What was not told yet: when it happened, and the message.
@@ -141,7 +144,9 @@ pub(super) struct Calls {
 /// Which calls a listing shows.
 #[derive(Debug, Default)]
 pub(super) struct Filter {
+    pub(super) service: Service,
     pub(super) id: Option<String>,
+    pub(super) name: Option<String>,
     pub(super) assistant: Option<String>,
     pub(super) line: Option<String>,
     pub(super) created: Between,
@@ -181,6 +186,7 @@ impl Calls {
             steps: 0,
             ids: fastrand::Rng::with_seed(seed),
             analysis_seconds: 0.0,
+            tells_unanswered: true,
             tells: false,
             messages: Vec::new(),
             numbered: 0,
@@ -200,8 +206,12 @@ impl Calls {
         let call = &self.all[index];
         let (service, org) = (call.wanted.service, call.org.clone());
         match service {
-            Service::Vapi => {
-                let messages = vapi::record::messages(call, self.analysis_seconds, now);
+            Service::Vapi | Service::ElevenLabs => {
+                let messages = if service == Service::Vapi {
+                    vapi::record::messages(call, self.analysis_seconds, now)
+                } else {
+                    elevenlabs::record::messages(call, self.analysis_seconds, now)
+                };
                 self.messages
                     .extend(messages.into_iter().map(|(at, body)| (at, Message { service, org: org.clone(), body })));
             }
@@ -276,7 +286,10 @@ impl Calls {
         lag: TimeDelta,
         now: DateTime<Utc>,
     ) -> String {
-        let id = new_id(&mut self.ids);
+        let id = match wanted.service {
+            Service::Vapi | Service::LiveKit => new_id(&mut self.ids),
+            Service::ElevenLabs => format!("conv_{}", new_id(&mut self.ids).replace('-', "")),
+        };
         let index = self.all.len();
         let created_at = now.duration_trunc(TimeDelta::milliseconds(1)).unwrap_or(now);
         let mut plan = self.plans.next(&wanted.phone);
@@ -374,10 +387,11 @@ impl Calls {
             .map(|(_, index)| &self.all[*index])
             .filter(|call| {
                 call.org == org
-                    && call.wanted.service == Service::Vapi
+                    && call.wanted.service == filter.service
                     && !call.erased
                     && call.visible_at <= now
                     && same(&filter.id, Some(&call.id))
+                    && same(&filter.name, call.wanted.name.as_ref())
                     && same(&filter.assistant, call.wanted.assistant.as_ref())
                     && same(&filter.line, call.wanted.line.as_ref())
                     && filter.created.holds(call.created_at)

@@ -67,7 +67,7 @@ fn usual_delay() -> f64 {
 }
 
 /// How a message shows who sends it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Auth {
     /// The secret in `X-Vapi-Secret`.
@@ -77,6 +77,9 @@ pub enum Auth {
     Bearer,
     /// HMAC-SHA256 of `TIMESTAMP.BODY` in `x-signature`, in hexadecimal digits, with `x-timestamp` in seconds.
     Hmac,
+    /// The same in `ElevenLabs-Signature: t=TIMESTAMP,v0=DIGITS`, which that service's messages are always shown by.
+    #[serde(skip)]
+    ElevenLabs,
 }
 
 impl Webhook {
@@ -114,6 +117,8 @@ impl Webhook {
 #[derive(Debug)]
 struct Envelope {
     key: Option<Secret>,
+    /// ElevenLabs shows who sends it in its own way.
+    auth: Option<Auth>,
     body: String,
 }
 
@@ -157,7 +162,8 @@ impl Outbox {
     pub(super) fn push(&mut self, at: DateTime<Utc>, message: &Message, key: Option<&String>) {
         let Some(webhook) = self.webhook.clone() else { return };
         let key = key.filter(|_| message.service == Service::LiveKit).map(|key| Secret::new(key.as_str()));
-        let sealed = |body: &Value| Envelope { key: key.clone(), body: body.to_string() };
+        let auth = (message.service == Service::ElevenLabs).then_some(Auth::ElevenLabs);
+        let sealed = |body: &Value| Envelope { key: key.clone(), auth, body: body.to_string() };
         let copies = if self.happens(webhook.double_percent) { 2 } else { 1 };
         for _ in 0..copies {
             if self.happens(webhook.lose_percent) {
@@ -200,6 +206,12 @@ fn of_nobody(message: &Message, id: &str) -> Value {
             other["message"]["call"]["id"] = json!(id);
             other["message"]["call"]["name"] = Value::Null;
         }
+        Service::ElevenLabs => {
+            let data = &mut other["data"];
+            data["conversation_id"] = json!(id);
+            data["user_id"] = Value::Null;
+            data.as_object_mut().map(|data| data.remove("conversation_initiation_client_data"));
+        }
         Service::LiveKit => {
             if other.get("participant").is_some() {
                 other["participant"]["identity"] = json!(format!("callee-{id}"));
@@ -240,7 +252,7 @@ pub(super) async fn send(sandbox: Sandbox) {
 }
 
 /// The status of the answer; none where none came.
-async fn post(webhook: &Webhook, Envelope { key, body }: Envelope, now: DateTime<Utc>) -> Option<u16> {
+async fn post(webhook: &Webhook, Envelope { key, auth, body }: Envelope, now: DateTime<Utc>) -> Option<u16> {
     let uri: Uri = webhook.url.parse().ok()?;
     let authority = uri.authority()?.clone();
     let address = (authority.host().trim_matches(['[', ']']), authority.port_u16().unwrap_or(80));
@@ -252,13 +264,13 @@ async fn post(webhook: &Webhook, Envelope { key, body }: Envelope, now: DateTime
         .header(HOST, authority.as_str())
         .header(CONTENT_TYPE, kind);
     let secret = webhook.secret.as_str();
-    request = match webhook.auth {
+    request = match auth.unwrap_or(webhook.auth) {
         _ if let Some(key) = &key => {
             request.header(AUTHORIZATION, livekit::sign(key.expose(), key, body.as_bytes(), now).expose())
         }
         Auth::Secret => request.header("x-vapi-secret", secret),
         Auth::Bearer => request.header(AUTHORIZATION, format!("Bearer {secret}")),
-        Auth::Hmac => {
+        Auth::Hmac | Auth::ElevenLabs => {
             let timestamp = now.timestamp().to_string();
             let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).ok()?;
             mac.update(format!("{timestamp}.{body}").as_bytes());
@@ -266,8 +278,12 @@ async fn post(webhook: &Webhook, Envelope { key, body }: Envelope, now: DateTime
             for byte in mac.finalize().into_bytes() {
                 write!(signature, "{byte:02x}").ok()?;
             }
-            let timestamp = HeaderValue::from_str(&timestamp).ok()?;
-            request.header(HeaderName::from_static("x-timestamp"), timestamp).header("x-signature", signature)
+            if auth == Some(Auth::ElevenLabs) {
+                request.header("elevenlabs-signature", format!("t={timestamp},v0={signature}"))
+            } else {
+                let timestamp = HeaderValue::from_str(&timestamp).ok()?;
+                request.header(HeaderName::from_static("x-timestamp"), timestamp).header("x-signature", signature)
+            }
         }
     };
     let response = sender.send_request(request.body(Full::new(Bytes::from(body))).ok()?).await.ok()?;

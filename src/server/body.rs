@@ -16,6 +16,10 @@ use super::reply;
 
 /// The longest body.
 pub(super) const MAX_BYTES: usize = 16 * 1024 * 1024;
+/// The longest body of which nothing is kept.
+const MAX_SHOWN_BYTES: u64 = 256 * 1024 * 1024;
+/// How long such a body may take.
+const SHOWN_WITHIN: Duration = Duration::from_secs(100);
 /// How long a body may be silent.
 const NEXT_PART_WITHIN: Duration = Duration::from_secs(10);
 /// How long a body may take in all, not counting the time for which it waits for its turn.
@@ -69,6 +73,64 @@ pub(super) async fn read(server: &Server, body: Body) -> Result<Held, Response> 
             drop((whole, turn));
             Err(too_long(Body::from_stream(parts), read).await)
         }
+    }
+}
+
+/// What became of a body that may be longer than is kept.
+#[derive(Debug)]
+pub(super) enum Taken {
+    /// It is here.
+    Whole(Held),
+    /// It was shown piece by piece, and is gone.
+    Shown,
+}
+
+/// Reads a body whole, or shows it to `see` piece by piece and keeps nothing of it: where `is_passed_over` says so of
+/// its beginning, and where it is longer than what is kept.
+///
+/// # Errors
+/// As [`read`]; 413 to what is longer than [`MAX_SHOWN_BYTES`].
+pub(super) async fn read_or_show(
+    server: &Server,
+    body: Body,
+    is_passed_over: impl Fn(&[u8]) -> bool,
+    mut see: impl FnMut(&[u8]),
+) -> Result<Taken, Response> {
+    if body.size_hint().lower() > MAX_SHOWN_BYTES {
+        return Err(too_long(body, 0).await);
+    }
+    let mut whole = Vec::new();
+    let mut parts = body.into_data_stream();
+    if read_up_to(&mut parts, &mut whole, SHORT_BYTES).await? == Reading::Whole {
+        return Ok(Taken::Whole(Held { bytes: whole.into(), _turn: None }));
+    }
+    let turn = tokio::time::timeout(TURN_WITHIN, Arc::clone(&server.long_bodies.0).acquire_owned()).await;
+    let Ok(Ok(turn)) = turn else { return Err(too_slow()) };
+    if !is_passed_over(&whole) && read_up_to(&mut parts, &mut whole, MAX_BYTES).await? == Reading::Whole {
+        return Ok(Taken::Whole(Held { bytes: whole.into(), _turn: Some(turn) }));
+    }
+    let mut shown = whole.len() as u64;
+    see(&whole);
+    drop(whole);
+    let show = async {
+        loop {
+            match tokio::time::timeout(NEXT_PART_WITHIN, parts.next()).await {
+                Err(_) => return Err(too_slow()),
+                Ok(None) => return Ok(Taken::Shown),
+                Ok(Some(Err(_))) => return Err(reply::refusal(StatusCode::BAD_REQUEST, "the body breaks off")),
+                Ok(Some(Ok(part))) => {
+                    shown += part.len() as u64;
+                    if shown > MAX_SHOWN_BYTES {
+                        return Err(reply::refusal(StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than 256 MiB"));
+                    }
+                    see(&part);
+                }
+            }
+        }
+    };
+    match tokio::time::timeout(SHOWN_WITHIN, show).await {
+        Ok(taken) => taken,
+        Err(_) => Err(too_slow()),
     }
 }
 

@@ -10,10 +10,11 @@ use tokio::sync::Mutex;
 use super::Server;
 use crate::app::App;
 use crate::config::Environment;
-use crate::domain::event::Scope;
+use crate::domain::event::{EventSource, Scope};
 use crate::domain::secret::Secret;
 use crate::domain::secret_ref::SecretRef;
-use crate::domain::signature::{callops, livekit, same, vapi};
+use crate::domain::signature::elevenlabs::Verifying;
+use crate::domain::signature::{Mismatch, callops, livekit, same, vapi};
 use crate::error::message;
 use crate::store::setup;
 
@@ -36,6 +37,7 @@ pub(super) struct Keys {
 #[derive(Debug)]
 struct Account {
     name: String,
+    provider: EventSource,
     secret: Secret,
     plan: Option<vapi::HmacPlan>,
 }
@@ -115,9 +117,11 @@ async fn read(app: &App) -> anyhow::Result<Keys> {
         let Ok(settings) = account.settings() else { continue };
         let read = |setting, reference: &str| resolve("account", &account.name, setting, reference, environment);
         match account.provider.as_str() {
-            "vapi" => {
+            "vapi" | "elevenlabs" => {
+                let is_vapi = account.provider == "vapi";
+                let provider = if is_vapi { EventSource::Vapi } else { EventSource::ElevenLabs };
                 let Some(secret) = settings.webhook_secret.and_then(|it| read("webhook_secret", &it)) else { continue };
-                keys.accounts.push(Account { name: account.name, secret, plan: settings.webhook_signature });
+                keys.accounts.push(Account { name: account.name, provider, secret, plan: settings.webhook_signature });
             }
             "livekit" => {
                 let secret = settings.api_secret.and_then(|reference| read("api_secret", &reference));
@@ -179,9 +183,7 @@ impl Keys {
     /// Which accounts, or which of them if one is named, a delivery of Vapi's speaks for.
     pub(super) fn vapi(&self, named: Option<&str>, delivery: &vapi::Delivery<'_>, now: DateTime<Utc>) -> Option<Scope> {
         let fitting: Vec<String> = self
-            .accounts
-            .iter()
-            .filter(|account| named.is_none_or(|name| account.name == name))
+            .accounts_of(EventSource::Vapi, named)
             .filter(|account| vapi::verify(&account.secret, account.plan.as_ref(), delivery, now).is_ok())
             .map(|account| account.name.clone())
             .collect();
@@ -204,5 +206,51 @@ impl Keys {
             .map(|pair| pair.account.clone())
             .collect();
         (!fitting.is_empty()).then_some(Scope::Of(fitting))
+    }
+
+    fn accounts_of(&self, provider: EventSource, named: Option<&str>) -> impl Iterator<Item = &Account> {
+        let is_meant = move |account: &&Account| named.is_none_or(|name| account.name == name);
+        self.accounts.iter().filter(move |account| account.provider == provider).filter(is_meant)
+    }
+
+    /// Looks at a delivery of ElevenLabs' with the secret of every account, or of the one that is named.
+    pub(super) fn elevenlabs(&self, named: Option<&str>, header: Option<&str>) -> Looking {
+        let accounts = self.accounts_of(EventSource::ElevenLabs, named);
+        let begin = |account: &Account| Some((account.name.clone(), Verifying::begin(&account.secret, header).ok()?));
+        Looking(accounts.filter_map(begin).collect())
+    }
+}
+
+/// Whose secret a body is signed with, looked for while it comes.
+#[derive(Debug)]
+pub(super) struct Looking(Vec<(String, Verifying)>);
+
+impl Looking {
+    /// Whether it can be anybody's.
+    pub(super) fn is_nobodys(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Takes the next piece of the body.
+    pub(super) fn update(&mut self, piece: &[u8]) {
+        for (_, verifying) in &mut self.0 {
+            verifying.update(piece);
+        }
+    }
+
+    /// Whom the delivery speaks for, and whether it was signed too long ago; nobody, if no secret fits.
+    pub(super) fn finish(self, now: DateTime<Utc>) -> Option<(Scope, bool)> {
+        let (mut fresh, mut old) = (Vec::new(), Vec::new());
+        for (name, verifying) in self.0 {
+            match verifying.finish(now) {
+                Ok(()) => fresh.push(name),
+                // This comes last: whatever else is right.
+                Err(Mismatch::Stale { .. }) => old.push(name),
+                Err(_) => {}
+            }
+        }
+        let is_old = fresh.is_empty();
+        let names = if is_old { old } else { fresh };
+        (!names.is_empty()).then_some((Scope::Of(names), is_old))
     }
 }

@@ -1,5 +1,7 @@
 //! Webhooks: verified, stored, applied, answered, in this order.
 
+pub(super) mod elevenlabs;
+
 use std::sync::Arc;
 
 use axum::extract::{Path, Request, State};
@@ -81,10 +83,15 @@ async fn take(server: &Arc<Server>, request: Request, source: EventSource, named
             return reply::failed();
         }
     };
-    let incoming = match Incoming::read(source, scope, &body.bytes) {
-        Ok(incoming) => incoming,
-        Err(problems) => return reply::wrong_shape(&problems),
-    };
+    match Incoming::read(source, scope, &body.bytes) {
+        Ok(incoming) => store(server, incoming, body).await,
+        Err(problems) => reply::wrong_shape(&problems),
+    }
+}
+
+/// Stores and applies a webhook, and answers its sender.
+async fn store(server: &Arc<Server>, incoming: Incoming, body: body::Held) -> Response {
+    let source = incoming.source();
     // Its turn goes with the work, which goes on if the client does not wait for it.
     let work = move |app: std::rc::Rc<crate::app::App>| -> futures_util::future::LocalBoxFuture<'static, _> {
         Box::pin(async move {
@@ -155,6 +162,8 @@ fn scope_of(keys: &Keys, shown: &Shown, body: &[u8], now: DateTime<Utc>) -> Opti
             };
             keys.call_status(&delivery, now)
         }
+        // Its own path reads bodies in its own way.
+        EventSource::ElevenLabs => None,
         EventSource::Vapi => {
             let delivery = vapi::Delivery { header: &header, method: "POST", url: &shown.url, body };
             keys.vapi(shown.named.as_deref(), &delivery, now)

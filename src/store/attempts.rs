@@ -397,7 +397,7 @@ pub async fn ask_soon(tx: &mut Tx, id: &str, now: DateTime<Utc>) -> Result<()> {
     execute!(
         tx,
         "UPDATE attempts SET next_poll_at = $2, updated_at = $2
-         WHERE id = $1 AND state IN ('placed', 'answered') AND (next_poll_at IS NULL OR next_poll_at > $2)",
+         WHERE id = $1 AND state IN ('placed', 'answered', 'unknown') AND (next_poll_at IS NULL OR next_poll_at > $2)",
         id,
         now
     )?;

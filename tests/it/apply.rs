@@ -172,7 +172,7 @@ on_both_databases! {
         --- stderr
         error: 2 problems, so nothing was changed:
           cannot read missing.toml: No such file or directory (os error 2)
-          bad.toml:2:12: account.other.provider: "vpai" is no provider; there is vapi, livekit
+          bad.toml:2:12: account.other.provider: "vpai" is no provider; there are vapi, elevenlabs, livekit
         "#);
         assert_eq!(db.callops().run(["list", "accounts", "--format", "json"]).json(), json!([]));
     }
@@ -269,6 +269,14 @@ fn a_signature_that_proves_nothing_is_refused() {
 }
 
 #[test]
+fn only_vapi_signs_in_more_than_one_way() {
+    let elevenlabs = ACME.replace("provider = \"vapi\"", "provider = \"elevenlabs\"\nwebhook_signature = {}");
+    let said = refusal(&elevenlabs);
+    assert!(said.contains("this provider signs in its own way"), "{said}");
+    assert!(said.contains("is an account of elevenlabs"), "its campaign has an agent of Vapi's: {said}");
+}
+
+#[test]
 fn every_problem_of_a_file_is_told_with_its_place() {
     let text = ACME
         .replace("provider = \"vapi\"", "provider = \"vapid\"\nmax_concurency = 3\nmax_concurrency = 0")
@@ -288,7 +296,7 @@ fn every_problem_of_a_file_is_told_with_its_place() {
     insta::assert_snapshot!(told, @r#"
     error: 14 problems, so nothing was changed:
       acme.toml:4:1: unknown key account.acme-vapi.max_concurency (did you mean account.acme-vapi.max_concurrency?)
-      acme.toml:3:12: account.acme-vapi.provider: "vapid" is no provider; there is vapi, livekit
+      acme.toml:3:12: account.acme-vapi.provider: "vapid" is no provider; there are vapi, elevenlabs, livekit
       acme.toml:6:11: account.acme-vapi.api_key: not a reference to a secret: write env:NAME or file:/path, never the value (it is not shown here)
       acme.toml:5:19: account.acme-vapi.max_concurrency: 0 is not from 1 to 10000
       acme.toml:10:10: tenant.acme.region: unknown region `USA`: expected a two-letter ISO 3166 country code such as US, GB or DE; did you mean US?
@@ -383,5 +391,5 @@ fn the_examples_are_right() {
     let rows: Value = Callops::new(&scratch).run(args).success().json();
     let names: std::collections::BTreeSet<&str> =
         rows.as_array().expect("rows").iter().filter_map(|row| row["name"].as_str()).collect();
-    assert_eq!(names, ["acme", "acme-vapi", "acme/checkup", "acme/survey"].into());
+    assert_eq!(names, ["acme", "acme-elevenlabs", "acme-vapi", "acme/checkup", "acme/survey"].into());
 }

@@ -13,6 +13,7 @@ mod costly_numbers;
 mod demo;
 mod doctor;
 mod durability;
+mod elevenlabs;
 mod evidence;
 mod exit_codes;
 mod explain;

@@ -194,7 +194,7 @@ fn read_account<'d>(
         if PROVIDERS.contains(&word.as_str()) {
             return Ok(word);
         }
-        Err(format!("{word:?} is no provider; there is {}", PROVIDERS.join(", ")))
+        Err(format!("{word:?} is no provider; there are {}", PROVIDERS.join(", ")))
     });
     let api_key = required(&at, section, "api_key", "such as api_key = \"env:ACME_VAPI_KEY\"", problems);
     let api_key = problems.convert(api_key, |text| secret(&text));
@@ -203,6 +203,11 @@ fn read_account<'d>(
     let webhook_signature = signature::read(section, problems);
     let api_secret = problems.take(section.string("api_secret"));
     let api_secret = problems.convert(api_secret, |text| secret(&text));
+
+    if webhook_signature.is_some() && provider.as_deref().is_some_and(|provider| provider != "vapi") {
+        let failure = at.failure("webhook_signature says how Vapi signs; this provider signs in its own way");
+        problems.add(failure.hint("leave it out: webhook_secret is enough"));
+    }
     let base_url = problems.take(section.string("base_url"));
     let is_livekit = provider.as_deref() == Some("livekit");
     let base_url = base_url.and_then(|url| {

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{StreamExt as _, stream};
 
 use super::counts::Counts;
 use super::directory::{Directory, held_until};
 use super::provider::{Provider, in_time};
 use crate::app::App;
-use crate::domain::call::Evidence;
+use crate::domain::call::{AttemptState, Evidence};
 use crate::domain::conversation::{Asked, ConversationStatus, Unfinished};
 use crate::domain::dial::{CallReport, ProviderState};
 use crate::domain::evidence::{Ending, Observation, Seen};
@@ -223,7 +223,8 @@ pub(super) async fn learn_all(
     let mut silent = Vec::new();
     for (attempt, report) in &answers {
         let observation = |by, seen| Observation { attempt_id: attempt.id.clone(), by, at: now, seen };
-        match report.as_ref().and_then(|report| Seen::from_report(report, now)) {
+        let telling = report.as_ref().filter(|report| says_something(attempt, report, now));
+        match telling.and_then(|report| Seen::from_report(report, now)) {
             Some(seen) => observations.push(observation(Evidence::Provider, seen)),
             // Not found says nothing; only the deadline may.
             None if silence == Silence::TimeOut => {
@@ -273,6 +274,17 @@ pub(super) async fn learn_all(
         }
     }
     Ok(())
+}
+
+/// Whether a record says something of an attempt. One that goes on saying only that there is a call says so of a phone
+/// that nobody picks up, too: past the deadline it is as good as silence.
+fn says_something(attempt: &Attempt, report: &CallReport, now: DateTime<Utc>) -> bool {
+    match attempt.state {
+        _ if report.state != ProviderState::Announced => true,
+        AttemptState::Placing | AttemptState::Unknown => true,
+        AttemptState::Placed => attempt.deadline_at.is_some_and(|deadline| deadline > now),
+        _ => false,
+    }
 }
 
 /// What an answer leaves open of the record of an attempt that is over; none when it completes it, or the call goes on.

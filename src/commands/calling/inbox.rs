@@ -19,9 +19,9 @@ use crate::domain::event::{EventSource, EventState, Scope};
 use crate::domain::signature::to_hex;
 use crate::error::{Exit, message};
 use crate::fail_point;
-use crate::providers::{livekit, vapi};
+use crate::providers::{elevenlabs, livekit, vapi};
 use crate::store::events::{self, Event};
-use crate::store::{self, Tx};
+use crate::store::{self, Tx, attempts};
 
 /// For how long what matches nothing is tried again by itself: an attempt whose answer was lost is given up after a day.
 pub const MATCH_WITHIN: TimeDelta = TimeDelta::hours(48);
@@ -64,13 +64,16 @@ pub struct Receipt {
 
 impl Content {
     fn read(source: EventSource, body: &Value) -> Result<Self, Vec<FieldProblem>> {
-        let message = match source {
-            EventSource::CallStatus => return CallStatusEvent::read(body).map(Self::CallStatus),
-            EventSource::Vapi => vapi::webhook::read_message(body),
-            EventSource::LiveKit => livekit::webhook::read_message(body),
-        };
-        message
-            .map(|message| Self::Provider(Box::new(message)))
+        match source {
+            EventSource::CallStatus => CallStatusEvent::read(body).map(Self::CallStatus),
+            EventSource::Vapi => Self::of_provider(vapi::webhook::read_message(body)),
+            EventSource::LiveKit => Self::of_provider(livekit::webhook::read_message(body)),
+            EventSource::ElevenLabs => Self::of_provider(elevenlabs::webhook::read_message(body)),
+        }
+    }
+
+    fn of_provider(read: Result<ProviderMessage, (&str, &str)>) -> Result<Self, Vec<FieldProblem>> {
+        read.map(|message| Self::Provider(Box::new(message)))
             .map_err(|(field, problem)| vec![FieldProblem { field: field.to_owned(), problem: problem.to_owned() }])
     }
 }
@@ -87,6 +90,16 @@ impl Incoming {
             serde_json::from_str(payload).map_err(|_| wrong("the body must be JSON, nested at most 127 deep"))?;
         let content = Content::read(source, &body)?;
         Ok(Self { source, scope, content, fields: field_names(&body), payload: payload.to_owned() })
+    }
+
+    /// Who sent it.
+    pub fn source(&self) -> EventSource {
+        self.source
+    }
+
+    /// Whether it holds the sound of a conversation, which is not kept.
+    pub fn is_sound(&self) -> bool {
+        self.source == EventSource::ElevenLabs && self.kind() == elevenlabs::webhook::AUDIO
     }
 
     fn kind(&self) -> String {
@@ -143,6 +156,35 @@ pub async fn receive(app: &App, incoming: &Incoming) -> anyhow::Result<Receipt> 
         reason: verdict.reason,
         is_known: verdict.state != EventState::Unmatched,
     })
+}
+
+/// Takes a webhook whose signature is right and too old for a proof: somebody may have kept it and sent it again. What it
+/// says is not believed and not stored; the provider is asked about the call that it names, which does no harm.
+///
+/// # Errors
+/// When the database cannot be asked or written.
+pub async fn ask_instead(app: &App, incoming: &Incoming) -> anyhow::Result<bool> {
+    let Content::Provider(message) = &incoming.content else { return Ok(false) };
+    let now = app.clock.now();
+    let is_known = app
+        .db()
+        .await?
+        .write(async |tx| {
+            let attempt = judge::attempt_of(
+                tx,
+                &incoming.scope,
+                message.correlation.as_deref(),
+                message.call_id.as_deref().unwrap_or_default(),
+            )
+            .await?;
+            if let Some(attempt) = &attempt {
+                attempts::ask_soon(tx, &attempt.id, now).await?;
+            }
+            Ok(attempt.is_some())
+        })
+        .await?;
+    tracing::info!(source = %incoming.source, kind = ?incoming.kind(), is_known, "a webhook with an old signature");
+    Ok(is_known)
 }
 
 /// Says which event came, for what, with which fields; never what they held.
@@ -231,7 +273,10 @@ async fn to_store(
                 _ if report.event_id.is_some() => {
                     hash(&[source.as_str(), &scope, "id", report.event_id.as_deref().unwrap_or_default()])
                 }
-                Some(call) if is_telling => hash(&[source.as_str(), &scope, call, &kind]),
+                Some(call) if is_telling => match &report.stamp {
+                    Some(stamp) => hash(&[source.as_str(), &scope, call, &kind, stamp]),
+                    None => hash(&[source.as_str(), &scope, call, &kind]),
+                },
                 _ => hash(&[source.as_str(), &scope, call.unwrap_or_default(), &kind, &incoming.payload]),
             };
             if !is_telling {
@@ -337,7 +382,8 @@ async fn apply_each(app: &App, ids: &[String], count: Count, counts: &mut Counts
 
 /// The names of a body's fields, as far as they look like names.
 fn field_names(body: &Value) -> String {
-    let inner = body.get("message").unwrap_or(body);
+    let data = body.get("data").filter(|data| data.is_object());
+    let inner = body.get("message").or(data).unwrap_or(body);
     let mut names = Vec::new();
     for (name, value) in inner.as_object().into_iter().flatten() {
         names.push(name.clone());

@@ -12,6 +12,7 @@ use crate::domain::dial::{CallReport, DialRequest, DialResult};
 use crate::domain::secret::Secret;
 use crate::domain::secret_ref::SecretRef;
 use crate::error::Failure;
+use crate::providers::elevenlabs::{self, ElevenLabs};
 use crate::providers::http::{LastLook, ReadError};
 use crate::providers::livekit::{self, LiveKit};
 use crate::providers::vapi::{self, ListFilter, RangeLimits, RangeListing, Vapi};
@@ -24,6 +25,9 @@ pub enum Provider {
     Vapi(Vapi),
     /// LiveKit.
     LiveKit(LiveKit),
+
+    /// ElevenLabs.
+    ElevenLabs(ElevenLabs),
 }
 
 /// What a first harmless question to a provider shows.
@@ -36,7 +40,17 @@ pub struct Probe {
 }
 
 /// The provider words that `apply` takes.
-pub const PROVIDERS: &[&str] = &["vapi", "livekit"];
+pub const PROVIDERS: &[&str] = &["vapi", "elevenlabs", "livekit"];
+
+/// Where the real service of a provider answers.
+fn usual_address(provider: &str) -> Option<&'static str> {
+    match provider {
+        "vapi" => Some(vapi::BASE_URL),
+        "elevenlabs" => Some(elevenlabs::BASE_URL),
+        // Every project has an address of its own.
+        _ => None,
+    }
+}
 
 impl Provider {
     /// A client for an account, with its key.
@@ -59,11 +73,12 @@ impl Provider {
                 .hint("put the account in again with `callops apply`")
         };
         let key = resolve("api_key", &settings.api_key)?;
-        let base_url = match (settings.base_url.as_deref(), account.provider.as_str()) {
-            (Some(base_url), _) => base_url,
-            (None, "livekit") => return Err(missing("base_url").into()),
-            (None, _) => vapi::BASE_URL,
-        };
+        if !PROVIDERS.contains(&account.provider.as_str()) {
+            let problem = format!("account {name}: there is no provider {:?}", account.provider);
+            return Err(Failure::configuration(problem).into());
+        }
+        let base_url = settings.base_url.as_deref().or_else(|| usual_address(&account.provider));
+        let base_url = base_url.ok_or_else(|| missing("base_url"))?;
         if is_rehearsal && !is_loopback(base_url) {
             return Err(Failure::configuration(format!(
                 "account {name}: this is a rehearsal database, and {base_url} is not on this machine"
@@ -71,15 +86,23 @@ impl Provider {
             .hint("give the account a base_url such as http://127.0.0.1:8899, where `callops sandbox` listens")
             .into());
         }
-        match account.provider.as_str() {
-            "vapi" => Ok(Self::Vapi(Vapi::new(app.http().await.clone(), key, base_url))),
+        let http = app.http().await.clone();
+        Ok(match account.provider.as_str() {
+            "elevenlabs" => Self::ElevenLabs(ElevenLabs::new(http, key, base_url)),
             "livekit" => {
                 let secret = settings.api_secret.as_deref().ok_or_else(|| missing("api_secret"))?;
                 let (secret, clock) = (resolve("api_secret", secret)?, app.clock.clone());
-                let http = app.http().await.clone();
-                Ok(Self::LiveKit(LiveKit::new(http, key.expose(), secret, base_url, move || clock.now())))
+                Self::LiveKit(LiveKit::new(http, key.expose(), secret, base_url, move || clock.now()))
             }
-            other => Err(Failure::configuration(format!("account {name}: there is no provider {other:?}")).into()),
+            _ => Self::Vapi(Vapi::new(http, key, base_url)),
+        })
+    }
+
+    /// Whether its answers show which organisation a key belongs to.
+    pub const fn shows_organisation(&self) -> bool {
+        match self {
+            Self::Vapi(_) => true,
+            Self::ElevenLabs(_) | Self::LiveKit(_) => false,
         }
     }
 
@@ -88,14 +111,15 @@ impl Provider {
     pub const fn proves_absence(&self) -> bool {
         match self {
             Self::Vapi(_) => true,
-            Self::LiveKit(_) => false,
+            // A call that is dialled may be listed only when somebody picks up; nothing says when.
+            Self::ElevenLabs(_) | Self::LiveKit(_) => false,
         }
     }
 
     /// Whether the provider keeps records of calls that are over.
     pub const fn keeps_records(&self) -> bool {
         match self {
-            Self::Vapi(_) => true,
+            Self::Vapi(_) | Self::ElevenLabs(_) => true,
             Self::LiveKit(_) => false,
         }
     }
@@ -112,6 +136,8 @@ impl Provider {
             }
             // Its answers name no project.
             Self::LiveKit(livekit) => Ok(Probe { date: livekit.probe().await?, org_id: None }),
+
+            Self::ElevenLabs(elevenlabs) => Ok(Probe { date: elevenlabs.probe().await?, org_id: None }),
         }
     }
 
@@ -120,6 +146,8 @@ impl Provider {
         match self {
             Self::Vapi(vapi) => vapi.place_if(request, last_look).await,
             Self::LiveKit(livekit) => livekit.place_if(request, last_look).await,
+
+            Self::ElevenLabs(elevenlabs) => elevenlabs.place_if(request, last_look).await,
         }
     }
 
@@ -131,14 +159,16 @@ impl Provider {
         match self {
             Self::Vapi(vapi) => vapi.get(provider_call_id).await,
             Self::LiveKit(livekit) => livekit.get(provider_call_id).await,
+
+            Self::ElevenLabs(elevenlabs) => elevenlabs.get(provider_call_id).await,
         }
     }
 
     /// The provider's record of a call whose id is not known, by the name that it was given when it was placed; none when
-    /// the range was read to its end and does not show it.
+    /// the range was read to its end and does not show it. Where the provider can list by name, the range is not needed.
     ///
     /// # Errors
-    /// When the range could not be read to its end.
+    /// When the listing could not be read to its end.
     pub async fn find(
         &self,
         name: &str,
@@ -147,6 +177,9 @@ impl Provider {
         from: DateTime<Utc>,
         to: DateTime<Utc>,
     ) -> Result<Option<CallReport>, ReadError> {
+        if let Self::ElevenLabs(elevenlabs) = self {
+            return elevenlabs.find(name).await;
+        }
         if let Self::LiveKit(livekit) = self {
             // Rooms bear our names.
             return livekit.get(name).await;
@@ -160,14 +193,16 @@ impl Provider {
     }
 
     /// Asks the provider to take back a call that it holds. Read the call afterwards to learn what became of it.
+    /// ElevenLabs holds none: it dials at once or refuses, and no call of it is ever `queued`.
     ///
     /// # Errors
-    /// When there is no usable answer: the call may be taken back nevertheless.
+    /// When there is no usable answer: the call may be taken back nevertheless. When the provider takes none back.
     pub async fn take_back(&self, provider_call_id: &str) -> Result<Option<CallReport>, ReadError> {
         match self {
             Self::Vapi(vapi) => vapi.delete(provider_call_id).await,
             // It holds nothing back: what it takes rings at once. A room is never deleted, since somebody may be in it.
             Self::LiveKit(_) => Ok(None),
+            Self::ElevenLabs(_) => Err(ReadError::NotOffered { what: "take a call back" }),
         }
     }
 
@@ -176,15 +211,20 @@ impl Provider {
     /// # Errors
     /// When there is no usable answer.
     pub async fn agent(&self, rules: &Rules) -> Result<AgentReport, ReadError> {
+        let (agent, line) = (rules.agent_id().unwrap_or_default(), rules.line().unwrap_or_default());
         match self {
-            Self::Vapi(vapi) => {
-                vapi.agent(rules.agent_id().unwrap_or_default(), rules.line().unwrap_or_default()).await
+            Self::Vapi(vapi) => vapi.agent(agent, line).await,
+            Self::ElevenLabs(elevenlabs) => {
+                let via = rules.agent.get("via").and_then(serde_json::Value::as_str).unwrap_or("twilio");
+                elevenlabs.agent(agent, line, via).await
             }
             Self::LiveKit(livekit) => livekit.trunk(rules.line().unwrap_or_default()).await,
         }
     }
 
-    /// Every call of one line and agent that the provider took in a range.
+    /// Every call of one line and agent that the provider took in a range, where it [`proves_absence`].
+    ///
+    /// [`proves_absence`]: Self::proves_absence
     pub async fn list(
         &self,
         line: Option<&str>,
@@ -201,9 +241,9 @@ impl Provider {
                 };
                 vapi.list_range(&filter, from, to, RangeLimits::default()).await
             }
-            Self::LiveKit(_) => RangeListing {
+            Self::ElevenLabs(_) | Self::LiveKit(_) => RangeListing {
                 calls: Vec::new(),
-                gap: Some(ReadError::Incomplete { reason: "the provider keeps no records of calls".to_owned() }),
+                gap: Some(ReadError::NotOffered { what: "list calls so that what is missing proves something" }),
                 provider_date: None,
                 requests: 0,
             },

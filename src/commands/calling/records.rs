@@ -8,7 +8,7 @@ use crate::domain::conversation::ConversationStatus;
 use crate::domain::records::{Records, records_of};
 use crate::error::{Exit, message};
 use crate::fail_point;
-use crate::providers::vapi;
+use crate::providers::{elevenlabs, vapi};
 use crate::store::conversations::{self, Conversation};
 use crate::store::{attempts, records, setup};
 
@@ -127,6 +127,7 @@ fn extracted(provider: &str, conversation: &Conversation) -> Map<String, Value> 
     let analysis: Value = parse(conversation.analysis.as_deref());
     match provider {
         "vapi" => vapi::extracted(&analysis),
+        "elevenlabs" => elevenlabs::extracted(&analysis),
         _ => Map::new(),
     }
 }

@@ -49,8 +49,8 @@ pub(super) async fn check(
     }
     let organisation = match &account.org_id {
         Some(org) => format!("organisation {org}"),
-        None if account.provider == "livekit" => "the provider does not say which project it is".to_owned(),
-        None => "its organisation is not known before the first call".to_owned(),
+        None if provider.shows_organisation() => "its organisation is not known before the first call".to_owned(),
+        None => "the provider does not say whose key it is".to_owned(),
     };
     let key = format!("{}: the key can be read, {webhook}; {organisation}", account.provider);
     if !online {

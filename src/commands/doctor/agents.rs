@@ -5,12 +5,15 @@ use std::collections::{BTreeSet, HashMap};
 use reqwest::Url;
 
 use super::Report;
-use super::webhooks::Seen;
+use super::webhooks::{Seen, paths_of, set_up};
 use crate::app::App;
 use crate::commands::calling::provider::Provider;
+use crate::commands::explain::evidence::utc;
 use crate::domain::agent::AgentReport;
 use crate::error::Exit;
 use crate::store::setup::{Account, Campaign};
+
+const POLLED: &str = "outcomes are learned by polling alone";
 
 /// An account whose provider answers.
 pub(super) struct Reachable<'a> {
@@ -46,6 +49,29 @@ pub(super) async fn check(
                 format!("cannot call: {} does not have its {key}", account.provider),
                 "copy the id from the provider's dashboard into the campaign, and put it in with `callops apply`",
             ),
+            Ok(AgentReport::OtherWay { via }) => report.problem(
+                Exit::Findings,
+                &check,
+                format!("cannot call: its line is one of {via} at {}", account.provider),
+                format!(
+                    "say via = \"{via}\" in the campaign, or name another line, and put it in with `callops apply`"
+                ),
+            ),
+            Ok(AgentReport::Unheard { webhook_url, by_itself, last_failure, failed_at }) => {
+                let (how, why) = if by_itself {
+                    let status = last_failure.map_or("no answer".to_owned(), |status| format!("status {status}"));
+                    let at = failed_at.map(|at| format!(" at {}", utc(at))).unwrap_or_default();
+                    ("the provider turned it off after failures", format!(", the last one {status}{at}"))
+                } else {
+                    ("it is turned off", String::new())
+                };
+                report.warning(
+                    &check,
+                    format!("no webhooks come from {}: {how}{why}: {POLLED}", shown(&webhook_url)),
+                    "see that `callops serve` answers there with 200 (`callops doctor --online` tries public_url), then turn \
+                     the webhook on again at the provider",
+                );
+            }
             Ok(AgentReport::Present { webhook_url, tells_ends }) => {
                 let told = seen.get(&account.name).is_some_and(|seen| seen.outcomes.by_webhook > 0);
                 telling(app, account, webhook_url.as_deref(), tells_ends, told, &check, report);
@@ -76,15 +102,19 @@ fn telling(
     }
     let expected = account.settings().is_ok_and(|settings| settings.webhook_secret.is_some());
     let Some(base) = app.config.public_url.as_deref().filter(|_| expected) else { return report.ok(check, HAS) };
-    let ours = [format!("{base}/api/vapi/webhook/{}", account.name), format!("{base}/api/vapi/webhook")];
-    let hint = format!(
-        "give the assistant at {} the server URL {} and the messages status-update and end-of-call-report",
-        account.provider, ours[0]
-    );
-    let polled = "outcomes are learned by polling alone";
+    let paths = paths_of(&account.provider).iter();
+    let ours: Vec<String> =
+        paths.flat_map(|path| [format!("{base}{path}/{}", account.name), format!("{base}{path}")]).collect();
+    let hint = set_up(&account.provider, &ours[0]);
+    let polled = POLLED;
     match url {
         // That of the organisation cannot be read; what came speaks for it.
         None if told => report.ok(check, format!("{HAS}; neither names a server URL, but webhooks come")),
+        None if account.provider == "elevenlabs" => report.warning(
+            check,
+            format!("neither its agent nor the workspace names a post-call webhook that the key may see: {polled}"),
+            hint,
+        ),
         None => report.warning(
             check,
             format!("neither its agent nor its line has a server URL; unless the organisation has one, {polled}"),
@@ -94,7 +124,8 @@ fn telling(
             report.warning(check, format!("its webhooks go to {} and not to us: {polled}", shown(url)), hint);
         }
         Some(_) if !tells_ends => {
-            report.warning(check, format!("its webhooks do not tell how calls end (serverMessages): {polled}"), hint);
+            let key = if account.provider == "vapi" { "serverMessages" } else { "events" };
+            report.warning(check, format!("its webhooks do not tell how calls end ({key}): {polled}"), hint);
         }
         Some(url) => report.ok(check, format!("{HAS}; its webhooks go to {}", shown(url))),
     }

@@ -71,6 +71,28 @@ pub(super) fn outcomes(app: &App, accounts: &[Account], seen: &HashMap<String, S
     }
 }
 
+/// Where `serve` takes a provider's webhooks, the usual path first; an account's name may follow each.
+pub(super) fn paths_of(provider: &str) -> &'static [&'static str] {
+    match provider {
+        "elevenlabs" => &["/api/voice/post_call", "/voice/post_call"],
+        _ => &["/api/vapi/webhook"],
+    }
+}
+
+/// How to have a provider send webhooks to an address.
+pub(super) fn set_up(provider: &str, url: &str) -> String {
+    match provider {
+        "elevenlabs" => format!(
+            "have elevenlabs send its post-call webhook to {url}, with the events transcript and \
+             call_initiation_failure, signed with the account's webhook_secret"
+        ),
+        _ => format!(
+            "give the assistants at {provider} the server URL {url}, with the account's webhook_secret, and the messages \
+             status-update and end-of-call-report"
+        ),
+    }
+}
+
 /// Where the provider is told where to send webhooks.
 fn address_hint(app: &App, account: &Account) -> String {
     let base = app.config.public_url.as_deref();
@@ -83,13 +105,8 @@ fn address_hint(app: &App, account: &Account) -> String {
             account.name
         );
     }
-    format!(
-        "{first}give the assistants at {} the server URL {}/api/vapi/webhook/{}, with the account's webhook_secret, and \
-         the messages status-update and end-of-call-report; see that `callops serve` runs",
-        account.provider,
-        base.unwrap_or("PUBLIC_URL"),
-        account.name
-    )
+    let url = format!("{}{}/{}", base.unwrap_or("PUBLIC_URL"), paths_of(&account.provider)[0], account.name);
+    format!("{first}{}; see that `callops serve` runs", set_up(&account.provider, &url))
 }
 
 /// Looks at the webhooks that were stored and not applied.

@@ -39,27 +39,54 @@ pub(super) fn timed(
     now: DateTime<Utc>,
     tolerance_seconds: i64,
 ) -> Result<(), Mismatch> {
-    let malformed = |expected| Mismatch::Malformed { header: name.to_owned(), expected };
-    let parts = || header.split(',').filter_map(|part| part.trim().split_once('='));
-    let timestamp = parts().find(|(key, _)| *key == "t").map(|(_, value)| value);
-    let timestamp = timestamp.ok_or_else(|| malformed("time `t=SECONDS`"))?;
-    let seconds: i64 = timestamp.parse().map_err(|_| malformed("time `t=SECONDS`"))?;
-    let mut signatures = parts().filter(|(key, _)| *key == scheme).map(|(_, value)| value).peekable();
-    if signatures.peek().is_none() {
-        return Err(malformed(if scheme == "v1" { "signature `v1=HEX`" } else { "signature `v0=HEX`" }));
+    let mut timed = Timed::begin(secret, name, header, scheme)?;
+    timed.update(body);
+    timed.finish(now, tolerance_seconds)
+}
+
+/// The same, of a body that comes in pieces.
+#[derive(Clone)]
+pub(super) struct Timed {
+    mac: Hmac<Sha256>,
+    seconds: i64,
+    signatures: Vec<String>,
+}
+
+impl Timed {
+    pub(super) fn begin(secret: &Secret, name: &str, header: &str, scheme: &str) -> Result<Self, Mismatch> {
+        let malformed = |expected| Mismatch::Malformed { header: name.to_owned(), expected };
+        let parts = || header.split(',').filter_map(|part| part.trim().split_once('='));
+        let timestamp = parts().find(|(key, _)| *key == "t").map(|(_, value)| value);
+        let timestamp = timestamp.ok_or_else(|| malformed("time `t=SECONDS`"))?;
+        let seconds: i64 = timestamp.parse().map_err(|_| malformed("time `t=SECONDS`"))?;
+        let signatures: Vec<String> =
+            parts().filter(|(key, _)| *key == scheme).map(|(_, value)| value.to_owned()).collect();
+        if signatures.is_empty() {
+            return Err(malformed(if scheme == "v1" { "signature `v1=HEX`" } else { "signature `v0=HEX`" }));
+        }
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(secret.expose().as_bytes()).expect("HMAC takes a key of any length");
+        mac.update(timestamp.as_bytes());
+        mac.update(b".");
+        Ok(Self { mac, seconds, signatures })
     }
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose().as_bytes()).expect("HMAC takes a key of any length");
-    mac.update(timestamp.as_bytes());
-    mac.update(b".");
-    mac.update(body);
-    // Every one is looked at: how many there are is no secret, which of them is right may be.
-    let is_right = |signature: &&str| from_hex(signature).is_some_and(|bytes| mac.clone().verify_slice(&bytes).is_ok());
-    if signatures.filter(is_right).count() == 0 {
-        return Err(Mismatch::Wrong);
+
+    pub(super) fn update(&mut self, piece: &[u8]) {
+        self.mac.update(piece);
     }
-    let age = now.timestamp().saturating_sub(seconds);
-    if tolerance_seconds > 0 && age > tolerance_seconds {
-        return Err(Mismatch::Stale { seconds: age, tolerance_seconds });
+
+    pub(super) fn finish(self, now: DateTime<Utc>, tolerance_seconds: i64) -> Result<(), Mismatch> {
+        let mac = self.mac;
+        // Every one is looked at: how many there are is no secret, which of them is right may be.
+        let is_right =
+            |signature: &&String| from_hex(signature).is_some_and(|bytes| mac.clone().verify_slice(&bytes).is_ok());
+        if self.signatures.iter().filter(is_right).count() == 0 {
+            return Err(Mismatch::Wrong);
+        }
+        let age = now.timestamp().saturating_sub(self.seconds);
+        if tolerance_seconds > 0 && age > tolerance_seconds {
+            return Err(Mismatch::Stale { seconds: age, tolerance_seconds });
+        }
+        Ok(())
     }
-    Ok(())
 }

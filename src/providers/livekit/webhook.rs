@@ -36,6 +36,7 @@ pub fn read_message(body: &Value) -> Result<ProviderMessage, (&'static str, &'st
     });
     let report = callee.and_then(|(room, participant)| told(&kind, room, participant, body));
     Ok(ProviderMessage {
+        stamp: None,
         event_id: Some(event_id),
         kind,
         status: None,

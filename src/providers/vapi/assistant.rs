@@ -3,9 +3,9 @@
 use reqwest::Method;
 use serde_json::Value;
 
-use super::{Vapi, found, id_path, text, unbuilt};
+use super::Vapi;
 use crate::domain::agent::AgentReport;
-use crate::providers::http::{ReadError, read};
+use crate::providers::http::{ReadError, found, id_path, read, text, unbuilt};
 
 /// The message that tells how a call ended.
 const LAST_MESSAGE: &str = "end-of-call-report";

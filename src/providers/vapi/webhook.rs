@@ -2,9 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use super::{report_of, text};
+use super::report_of;
 use crate::domain::call_status::is_id;
 use crate::domain::dial::{CallReport, ProviderMessage, ProviderState};
+use crate::providers::http::text;
 
 /// The types that say where a call stands.
 const TELLING: [&str; 2] = ["status-update", "end-of-call-report"];
@@ -42,7 +43,7 @@ pub fn read_message(body: &Value) -> Result<ProviderMessage, (&'static str, &'st
     let report = if TELLING.contains(&kind.as_str()) { report_of(record) } else { None };
     // That it is over without a word on why is half of the truth.
     let is_half = report.as_ref().is_some_and(|report| report.state == ProviderState::Ended && lacks_reason(report));
-    Ok(ProviderMessage { event_id: None, kind, status, call_id, correlation, report, is_half })
+    Ok(ProviderMessage { event_id: None, kind, status, stamp: None, call_id, correlation, report, is_half })
 }
 
 /// The record of the call as a read of it would show it: what stands beside the call in a message belongs to it.

@@ -68,7 +68,7 @@ on_both_databases! {
         };
         let account = said("account:acme-livekit");
         assert_eq!(account["verdict"], "ok", "{account}");
-        let what = "livekit: the key can be read, which signs its webhooks as well; the provider does not say which project \
+        let what = "livekit: the key can be read, which signs its webhooks as well; the provider does not say whose key \
                     it is; the provider answers";
         assert_eq!(account["what"], what);
         assert_eq!(said("agent:acme/reminder")["what"], "the provider has its trunk; it lists neither agents nor where webhooks go");

@@ -5,6 +5,7 @@ use callops::domain::secret::Secret;
 use callops::domain::signature::callops::sign;
 use callops::domain::signature::to_hex;
 use callops::store::attempts::Attempt;
+use callops::store::setup;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
 
@@ -24,10 +25,11 @@ enum Scheme {
     VapiSecret,
     VapiBearer,
     VapiHmac,
+    ElevenLabs,
     Cron,
 }
 
-use Scheme::{CallStatus, CallStatusTimed, Cron, VapiBearer, VapiHmac, VapiSecret};
+use Scheme::{CallStatus, CallStatusTimed, Cron, ElevenLabs, VapiBearer, VapiHmac, VapiSecret};
 
 /// One request that must not be accepted.
 struct Forgery {
@@ -39,13 +41,14 @@ struct Forgery {
 }
 
 impl Scheme {
-    const ALL: [Self; 6] = [CallStatus, CallStatusTimed, VapiSecret, VapiBearer, VapiHmac, Cron];
+    const ALL: [Self; 7] = [CallStatus, CallStatusTimed, VapiSecret, VapiBearer, VapiHmac, ElevenLabs, Cron];
 
     fn path(self) -> &'static str {
         match self {
             CallStatus | CallStatusTimed => "/api/webhooks/call-status",
             // By name, so that another account's secret is no sender's.
             VapiSecret | VapiBearer | VapiHmac => "/api/vapi/webhook/acme-vapi",
+            ElevenLabs => "/api/voice/post_call/eleven",
             Cron => "/api/cron/process-calls",
         }
     }
@@ -54,7 +57,7 @@ impl Scheme {
     fn secrets(self) -> (&'static str, [&'static str; 3]) {
         match self {
             CallStatus | CallStatusTimed => (WEBHOOK_SECRET, [ACCOUNT_SECRET, CRON_SECRET, "wrong"]),
-            VapiSecret | VapiBearer | VapiHmac => (ACCOUNT_SECRET, [OTHER_SECRET, TENANT_SECRET, "wrong"]),
+            VapiSecret | VapiBearer | VapiHmac | ElevenLabs => (ACCOUNT_SECRET, [OTHER_SECRET, TENANT_SECRET, "wrong"]),
             Cron => (CRON_SECRET, [WEBHOOK_SECRET, OTHER_SECRET, "wrong"]),
         }
     }
@@ -65,6 +68,8 @@ impl Scheme {
             CallStatus | CallStatusTimed => json!({"reminder_id": attempt.id, "event_type": "call_completed"}),
             VapiSecret | VapiBearer | VapiHmac => json!({"message": {"type": "status-update", "status": "ended",
                 "endedReason": "customer-busy", "call": {"id": attempt.provider_call_id, "name": attempt.id}}}),
+            ElevenLabs => json!({"type": "call_initiation_failure", "event_timestamp": 1, "data":
+                {"conversation_id": attempt.provider_call_id, "failure_reason": "busy"}}),
             Cron => Value::Null,
         }
         .to_string()
@@ -88,11 +93,18 @@ impl Scheme {
                 mac.update(body);
                 vec![("X-Signature", to_hex(&mac.finalize().into_bytes())), ("X-Timestamp", at)]
             }
+            ElevenLabs => {
+                let mut mac = Hmac::<sha2::Sha256>::new_from_slice(secret.as_bytes()).expect("a key");
+                mac.update(at.as_bytes());
+                mac.update(b".");
+                mac.update(body);
+                vec![("ElevenLabs-Signature", format!("t={at},v0={}", to_hex(&mac.finalize().into_bytes())))]
+            }
         }
     }
 
     fn signs_the_body(self) -> bool {
-        matches!(self, CallStatus | CallStatusTimed | VapiHmac)
+        matches!(self, CallStatus | CallStatusTimed | VapiHmac | ElevenLabs)
     }
 
     fn forge(self, genuine: &[u8], now: i64, random: &mut fastrand::Rng) -> Forgery {
@@ -183,6 +195,15 @@ async fn send(serving: &Serving, forgeries: Vec<Forgery>, scheme: Scheme) {
     }
 }
 
+/// Another account, by whose agents nobody is called.
+async fn add_elevenlabs(story: &Story) {
+    let now = story.now();
+    let mut account = story.write(async |tx| setup::accounts(tx).await).await.remove(0);
+    "eleven".clone_into(&mut account.name);
+    "elevenlabs".clone_into(&mut account.provider);
+    story.write(async |tx| setup::put_account(tx, &account, now).await).await;
+}
+
 async fn forge_thousands(story: &Story, count: usize) {
     story.process(&[]).await;
     let attempt = attempt_to(story, ADA).await;
@@ -219,7 +240,7 @@ async fn forge_thousands(story: &Story, count: usize) {
     assert_eq!(attempt_to(story, ADA).await.state, AttemptState::Placed);
 
     // What is genuine was not taken for a forgery.
-    for scheme in [CallStatus, CallStatusTimed, VapiSecret, VapiBearer, VapiHmac] {
+    for scheme in [CallStatus, CallStatusTimed, VapiSecret, VapiBearer, VapiHmac, ElevenLabs] {
         let genuine = scheme.body(&attempt);
         let headers = scheme.headers(scheme.secrets().0, story.now().timestamp(), &genuine);
         let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
@@ -233,6 +254,7 @@ async fn forge_thousands(story: &Story, count: usize) {
 on_both_databases! {
     async fn forged_and_malformed_ones_change_nothing_and_cost_no_memory(db) {
         let story = Box::pin(begin(db, &[ADA])).await;
+        add_elevenlabs(&story).await;
         Box::pin(forge_thousands(&story, size(1000, 10_000))).await;
     }
 

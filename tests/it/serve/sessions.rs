@@ -1,6 +1,6 @@
 //! Sessions: conversations that an application tells of, and what is made of them.
 
-use callops::domain::campaign::TenantSettings;
+use callops::domain::campaign::{AccountSettings, TenantSettings};
 use callops::sandbox::Webhook;
 use callops::store::Tx;
 use callops::store::setup::{self, Tenant};
@@ -183,6 +183,48 @@ on_both_databases! {
         story.wait(TimeDelta::minutes(1));
         story.collect().await;
         assert_eq!(serving.status(&id).await, status("COMPLETED", Some("completed"), [true; 3], false));
+    }
+
+    async fn a_session_of_elevenlabs_is_found_by_its_name_and_processed_when_it_is_analysed(db) {
+        let (story, serving) = open(db).await;
+        let settings = AccountSettings {
+            api_key: "env:ACME_KEY".to_owned(),
+            base_url: Some(story.sandbox.url()),
+            ..AccountSettings::default()
+        };
+        let now = story.now();
+        story.write(async |tx| {
+            let mut account = setup::accounts(tx).await?.remove(0);
+            account.name = "acme-voice".to_owned();
+            account.provider = "elevenlabs".to_owned();
+            account.settings = serde_json::to_string(&settings).expect("JSON");
+            setup::put_account(tx, &account, now).await?;
+            let mut tenant = setup::tenant(tx, "acme").await?.expect("the tenant");
+            let mut settings = tenant.settings()?;
+            settings.voice_account = Some("acme-voice".to_owned());
+            tenant.settings = serde_json::to_string(&settings).expect("JSON");
+            setup::put_tenant(tx, &tenant, now).await
+        }).await;
+        story.control("settings", json!({"analysis_seconds": 120})).await;
+        let id = serving.session(json!({"external_id": "visit-9"})).await;
+        let outcome = json!({"ended_reason": "customer-ended-call", "talk_seconds": 60, "extracted": everything()});
+        story.control("script", json!({"phone": LINE, "outcomes": [outcome]})).await;
+        let body = json!({"agent_id": "a", "agent_phone_number_id": "line", "to_number": LINE,
+            "conversation_initiation_client_data": {"user_id": id}});
+        let url = format!("{}/v1/convai/twilio/outbound-call", story.sandbox.url());
+        let placed = reqwest_client().post(url).header("xi-api-key", "sandbox-key").json(&body).send().await.expect("an answer");
+        assert!(placed.status().is_success());
+        story.wait(TimeDelta::seconds(90));
+        // It is `processing` when the application ends it.
+        assert_eq!(serving.tell(&format!("/voice/sessions/{id}/end"), ACME, json!({})).await.0, 200);
+        assert_eq!(serving.status(&id).await, status("COMPLETED", Some("processing"), [false; 3], false));
+        assert_eq!(listed(&story, "contacts"), 0);
+        for _ in 0..5 {
+            story.wait(TimeDelta::minutes(1));
+            story.collect().await;
+        }
+        assert_eq!(serving.status(&id).await, status("COMPLETED", Some("completed"), [true; 3], false));
+        assert_eq!((listed(&story, "contacts"), listed(&story, "bookings"), listed(&story, "tickets")), (1, 1, 1));
     }
 
     async fn two_sessions_of_one_conversation_keep_nobody_waiting(db) {

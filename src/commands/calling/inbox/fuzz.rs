@@ -1,6 +1,8 @@
 //! A fuzzer of reading webhooks: it spoils described ones, in their bytes and in what they mean, and holds what is read
 //! against simple rules. It runs for seconds; `scripts/fuzz inbox` runs it for longer.
 
+mod elevenlabs;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 

@@ -136,7 +136,7 @@ async fn judge_report(tx: &mut Tx, event: &Event, report: &CallStatusEvent, now:
 async fn judge_message(tx: &mut Tx, event: &Event, message: &ProviderMessage, now: DateTime<Utc>) -> Result<Verdict> {
     let Some(report) = &message.report else { return Ok(Verdict::ignored("it says nothing of a call")) };
     let scope = Scope::from(event.scope.as_str());
-    let Some(attempt) = attempt_of(tx, &scope, report).await? else {
+    let Some(attempt) = attempt_of(tx, &scope, report.correlation.as_deref(), &report.provider_call_id).await? else {
         return match session_of(tx, &scope, report).await? {
             Some(session) => judge_session(tx, &session, report, message.is_half, now).await,
             None => Ok(Verdict::unmatched("no attempt has this call, or its name")),
@@ -228,14 +228,19 @@ async fn judge_session(
     Ok(Verdict { about: Some(about), ..verdict })
 }
 
-/// The attempt that a report is about: by the name that we gave the call, or by the provider's id.
-async fn attempt_of(tx: &mut Tx, scope: &Scope, report: &CallReport) -> Result<Option<Attempt>> {
-    if let Some(name) = &report.correlation
+/// The attempt that a message is about: by the name that we gave the call, or by the provider's id.
+pub(super) async fn attempt_of(
+    tx: &mut Tx,
+    scope: &Scope,
+    name: Option<&str>,
+    provider_call_id: &str,
+) -> Result<Option<Attempt>> {
+    if let Some(name) = name
         && let Some(attempt) = attempts::attempt(tx, name).await?.filter(|attempt| scope.holds(&attempt.account))
     {
         return Ok(Some(attempt));
     }
-    let known = attempts::of_provider_call(tx, &report.provider_call_id).await?;
+    let known = attempts::of_provider_call(tx, provider_call_id).await?;
     Ok(known.into_iter().find(|attempt| scope.holds(&attempt.account)))
 }
 

@@ -17,6 +17,7 @@ use crate::domain::evidence::Seen;
 use crate::domain::settle::{self, Absence, Reading};
 use crate::error::Exit;
 use crate::fail_point;
+use crate::providers::http::ReadError;
 use crate::store::attempts::{self, Attempt};
 
 /// Unknown attempts sent further apart than this are looked for in listings of their own.
@@ -43,7 +44,9 @@ pub(super) async fn settle_unknown(
         }
         let Some(client) = directory.probed(app, &account, stop_at, counts).await? else { continue };
         if !client.proves_absence() {
-            look_for(app, directory, &client, group, stop_at, counts).await?;
+            if !look_for_each(app, directory, &client, group, stop_at, counts).await? {
+                return Ok(());
+            }
             continue;
         }
         for cluster in clusters(group) {
@@ -57,26 +60,36 @@ pub(super) async fn settle_unknown(
     Ok(())
 }
 
-/// Looks for attempts one by one, by our name for each. What is not shown proves nothing: it is looked for again, less and
-/// less often, until it is given up.
-async fn look_for(
+/// Looks for attempts one by one, by their names, where not being found proves nothing: what is found is learned, what
+/// is not is looked for again until it is given up. Yields whether there was time for all of them.
+async fn look_for_each(
     app: &App,
     directory: &Directory,
     client: &Provider,
     group: Vec<Attempt>,
     stop_at: Duration,
     counts: &mut Counts,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<bool> {
+    let timeout = app.config.request_timeout.to_delta();
     for attempt in group {
         if app.clock.monotonic() >= stop_at {
-            return Ok(());
+            return Ok(false);
         }
         let sent = attempt.placing_at.unwrap_or(attempt.claimed_at);
-        let (from, to) = settle::range(sent, sent, app.config.request_timeout.to_delta());
-        let looked = client.find(&attempt.id, attempt.line.as_deref(), attempt.agent.as_deref(), from, to);
-        let found = match in_time(&app.clock, stop_at, looked).await {
+        let (from, to) = settle::range(sent, sent, timeout);
+        fail_point::hit("sweep.look_for");
+        let question = client.find(&attempt.id, attempt.line.as_deref(), attempt.agent.as_deref(), from, to);
+        let found = match in_time(&app.clock, stop_at, question).await {
             Ok(found) => found,
-            Err(error) => return directory.read_failed(app, &attempt.account, &error, counts).await,
+            // What it shows of this one cannot be read yet; the others are looked for all the same.
+            Err(error @ (ReadError::Incomplete { .. } | ReadError::Broken { .. })) => {
+                directory.read_failed(app, &attempt.account, &error, counts).await?;
+                None
+            }
+            Err(error) => {
+                directory.read_failed(app, &attempt.account, &error, counts).await?;
+                return Ok(true);
+            }
         };
         let now = app.clock.now();
         if let Some(report) = found.filter(|report| Seen::from_report(report, now).is_some()) {
@@ -84,11 +97,11 @@ async fn look_for(
             counts.add("found", 1);
             continue;
         }
-        let ask_again_at = now + settle::poll_after(attempt.polls);
-        let step = settle::Step::Wait { counts_as_absent: None, forget: false, ask_again_at };
-        take_step(app, &attempt, step, counts).await?;
+        let ask_again_at = settle::look_again_at(attempt.request_ended_at.unwrap_or(sent + timeout), now);
+        let wait = settle::Step::Wait { counts_as_absent: None, forget: false, ask_again_at };
+        take_step(app, &attempt, wait, counts).await?;
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Attempts in groups whose times of sending lie close together: one listing covers a group without reading the hours
