@@ -195,8 +195,8 @@ on_both_databases! {
         let now = story.now();
         story.write(async |tx| {
             let mut account = setup::accounts(tx).await?.remove(0);
-            account.name = "acme-voice".to_owned();
-            account.provider = "elevenlabs".to_owned();
+            "acme-voice".clone_into(&mut account.name);
+            "elevenlabs".clone_into(&mut account.provider);
             account.settings = serde_json::to_string(&settings).expect("JSON");
             setup::put_account(tx, &account, now).await?;
             let mut tenant = setup::tenant(tx, "acme").await?.expect("the tenant");
