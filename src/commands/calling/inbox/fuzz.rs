@@ -198,7 +198,7 @@ fn every_webhook_is_read_by_the_rules_or_refused() {
     let number = |name| variable(name).map(|text| text.parse::<u64>().unwrap_or_else(|_| panic!("{name}={text}")));
     let seed = number("CALLOPS_FUZZ_SEED").unwrap_or_else(|| fastrand::u64(..));
     println!("CALLOPS_FUZZ_SEED={seed}");
-    let limit = Duration::from_secs(number("CALLOPS_FUZZ_SECONDS").unwrap_or(5));
+    let limit = Duration::from_secs(number("CALLOPS_FUZZ_SECONDS").unwrap_or(20));
     let clock = Clock::system();
     let (mut bodies, mut telling) = (0_u64, 0_u64);
     while bodies == 0 || clock.monotonic() < limit {

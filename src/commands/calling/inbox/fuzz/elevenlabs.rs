@@ -193,7 +193,7 @@ mod tests {
         let number = |name| variable(name).map(|text| text.parse::<u64>().unwrap_or_else(|_| panic!("{name}={text}")));
         let seed = number("CALLOPS_FUZZ_SEED").unwrap_or_else(|| fastrand::u64(..));
         println!("CALLOPS_FUZZ_SEED={seed}");
-        let limit = Duration::from_secs(number("CALLOPS_FUZZ_SECONDS").unwrap_or(3));
+        let limit = Duration::from_secs(number("CALLOPS_FUZZ_SECONDS").unwrap_or(20));
         let clock = Clock::system();
         let mut bodies: u64 = 0;
         while bodies == 0 || clock.monotonic() < limit {
