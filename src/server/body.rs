@@ -109,6 +109,10 @@ pub(super) async fn read_or_show(
     if !is_passed_over(&whole) && read_up_to(&mut parts, &mut whole, MAX_BYTES).await? == Reading::Whole {
         return Ok(Taken::Whole(Held { bytes: whole.into(), _turn: Some(turn) }));
     }
+    // Those that are shown wait for each other, and not those that are kept for them: a sender is not known before its end.
+    drop(turn);
+    let turn = tokio::time::timeout(TURN_WITHIN, Arc::clone(&server.shown_bodies.0).acquire_owned()).await;
+    let Ok(Ok(_turn)) = turn else { return Err(too_slow()) };
     let mut shown = whole.len() as u64;
     see(&whole);
     drop(whole);

@@ -55,6 +55,7 @@ struct Server {
     keyring: Keyring,
     counters: Counters,
     long_bodies: body::Turns,
+    shown_bodies: body::Turns,
     runs: Runs,
     clock: Clock,
     /// Whose turn it is to hash a long body.
@@ -86,6 +87,7 @@ pub async fn serve(app: Rc<App>, addresses: Addresses) -> anyhow::Result<Exit> {
         keyring: Keyring::default(),
         counters: Counters::default(),
         long_bodies: body::Turns::default(),
+        shown_bodies: body::Turns::default(),
         runs: Runs::new(&app, stop.clone()),
         clock: app.clock.clone(),
         hashing: tokio::sync::Semaphore::new(1),

@@ -179,7 +179,6 @@ async fn a_refusal_says_whose_fault_it_is_and_nobody_is_called() {
         (json!({"kind": "payment_required"}), RefusalClass::Account, 403),
         (json!({"kind": "number_invalid"}), RefusalClass::Number, 400),
         (json!({"kind": "assistant_missing"}), RefusalClass::Campaign, 404),
-        (json!({"kind": "server_error", "status": 412}), RefusalClass::Campaign, 412),
         (json!({"kind": "over_concurrency"}), RefusalClass::Capacity, 429),
         (json!({"kind": "too_many_requests", "retry_after": "30"}), RefusalClass::Capacity, 429),
     ] {

@@ -57,6 +57,18 @@ fn check_references(wanted: &Wanted<'_>, stored: &Stored, problems: &mut Problem
             }));
         }
     }
+    let provider_of = |name: &str| {
+        let wanted =
+            wanted.accounts.iter().find(|wanted| wanted.at.value == name).map(|wanted| wanted.provider.as_str());
+        wanted.or_else(|| stored.accounts.iter().find(|stored| stored.name == name).map(|stored| &*stored.provider))
+    };
+    for account in wanted.tenants.iter().filter_map(|tenant| tenant.voice_account.as_ref()) {
+        if provider_of(&account.value) == Some("livekit") {
+            let failure =
+                account.failure(format!("{:?} is an account of livekit, which keeps no conversations", account.value));
+            problems.add(failure.hint("name an account of vapi or elevenlabs"));
+        }
+    }
     let mut told = BTreeSet::new();
     for campaign in &wanted.campaigns {
         let account = campaign.account.value.as_str();
@@ -67,9 +79,7 @@ fn check_references(wanted: &Wanted<'_>, stored: &Stored, problems: &mut Problem
                 None => format!("describe it: [account.{account}] with provider and api_key"),
             }));
         }
-        let of_account = (wanted.accounts.iter().find(|wanted| wanted.at.value == account))
-            .map(|wanted| wanted.provider.as_str())
-            .or_else(|| stored.accounts.iter().find(|stored| stored.name == account).map(|stored| &*stored.provider));
+        let of_account = provider_of(account);
         let of_agent = AgentKeys::of_agent(&campaign.rules.agent).map(|keys| keys.provider);
         if let (Some(of_account), Some(of_agent)) = (of_account, of_agent)
             && of_account != of_agent

@@ -21,7 +21,7 @@ use crate::error::{Exit, message};
 use crate::fail_point;
 use crate::providers::{elevenlabs, livekit, vapi};
 use crate::store::events::{self, Event};
-use crate::store::{self, Tx, attempts};
+use crate::store::{self, Tx, attempts, conversations, sessions};
 
 /// For how long what matches nothing is tried again by itself: an attempt whose answer was lost is given up after a day.
 pub const MATCH_WITHIN: TimeDelta = TimeDelta::hours(48);
@@ -179,8 +179,15 @@ pub async fn ask_instead(app: &App, incoming: &Incoming) -> anyhow::Result<bool>
             .await?;
             if let Some(attempt) = &attempt {
                 attempts::ask_soon(tx, &attempt.id, now).await?;
+                conversations::ask_soon(tx, &attempt.id, now).await?;
+                return Ok(true);
             }
-            Ok(attempt.is_some())
+            let name = message.correlation.as_deref();
+            let id = message.call_id.as_deref().unwrap_or_default();
+            let Some(session) = judge::session_of(tx, &incoming.scope, name, id).await? else { return Ok(false) };
+            sessions::check_later(tx, &session.id, now, now).await?;
+            conversations::ask_soon(tx, &session.id, now).await?;
+            Ok(true)
         })
         .await?;
     tracing::info!(source = %incoming.source, kind = ?incoming.kind(), is_known, "a webhook with an old signature");

@@ -90,8 +90,17 @@ fn outcome_of(raw: &Value, is_final: bool) -> Outcome {
     if turns().any(|turn| text(turn, "/role").as_deref() == Some("user") && said(turn).is_some()) {
         return Outcome::Answered;
     }
-    // What was said may be written down only later.
-    if is_final { outcome_of_words(&reason) } else { Outcome::Unknown }
+    let seconds = |pointer| raw.pointer(pointer).and_then(Value::as_i64).is_some_and(|seconds| seconds > 0);
+    let was_accepted = seconds("/metadata/accepted_time_unix_secs") || seconds("/metadata/call_duration_secs");
+    if was_accepted || turns().any(|turn| said(turn).is_some()) || !is_final {
+        // Somebody may have picked up in silence; and what was said may be written down only later.
+        return Outcome::Unknown;
+    }
+    match outcome_of_words(&reason) {
+        // There is a conversation: the trunk may have refused after the phone rang.
+        Outcome::AccountError => Outcome::ProviderError,
+        outcome => outcome,
+    }
 }
 
 /// The outcome that a failure's words stand for, in lower case.

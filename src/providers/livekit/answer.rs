@@ -29,7 +29,7 @@ pub(super) fn judge(answer: &Answer, room: &str) -> DialAnswer {
         };
     }
     // Without its own words an answer does not say whether the service or the carrier refused, after the phone rang.
-    match class_of(status, &raw).filter(|_| code_of(&raw).is_some()) {
+    match class_of(status, &raw).filter(|_| is_of_the_service(&raw)) {
         Some(class) => refused(answer, class),
         None => unknown("no proof either way"),
     }
@@ -83,6 +83,22 @@ fn class_of(status: u16, raw: &Value) -> Option<RefusalClass> {
     })
 }
 
+/// Whether the service itself refused, before it called anybody. A carrier's refusal, after the phone rang, comes by some of
+/// the same codes, and its SIP status may be lost on the way.
+fn is_of_the_service(raw: &Value) -> bool {
+    let message = raw.get("msg").and_then(Value::as_str).unwrap_or_default().to_lowercase();
+    let says = |any: &[&str]| any.iter().any(|word| message.contains(word));
+    match code_of(raw) {
+        Some("unauthenticated" | "bad_route" | "unimplemented" | "malformed" | "invalid_argument" | "out_of_range") => {
+            true
+        }
+        Some("not_found") => says(&["trunk"]),
+        Some("permission_denied") => says(&["permissions denied", "limits"]),
+        Some("resource_exhausted") => says(&["rate limit", "too many requests", "quota", "limit exceeded"]),
+        _ => false,
+    }
+}
+
 fn code_of(raw: &Value) -> Option<&str> {
     raw.get("code").and_then(Value::as_str)
 }
@@ -95,12 +111,16 @@ fn is_about_the_number(raw: &Value) -> bool {
 
 /// The carrier's status; 0 where there is one that cannot be read.
 fn sip_status(raw: &Value) -> Option<u16> {
-    let in_words = |message: &str| message.split_once("sip status").map(|(_, rest)| leading_number(rest));
+    let message = raw.get("msg").and_then(Value::as_str).unwrap_or_default().to_lowercase();
+    let in_words = |word: &str| message.split_once(word).map(|(_, rest)| leading_number(rest));
     match raw.pointer("/meta/sip_status_code") {
         Some(Value::String(code)) => Some(leading_number(code)),
         Some(code) => Some(code.as_u64().and_then(|code| u16::try_from(code).ok()).unwrap_or(0)),
         // The words say the same, should the rest get lost.
-        None => raw.get("msg").and_then(Value::as_str).and_then(in_words),
+        None => in_words("sip status")
+            .or_else(|| in_words("(sip "))
+            .or_else(|| raw.pointer("/meta/sip_status").map(|_| 0))
+            .or_else(|| message.contains("invite failed").then_some(0)),
     }
 }
 
@@ -198,11 +218,17 @@ mod tests {
         ] {
             let raw = json!({"code": code, "msg": message});
             assert_eq!(class_of(status, &raw), class, "{code} {message}");
+            // A decline and a failing carrier come by these codes too, after the phone rang.
+            let may_have_rung = class.is_none() || ["permission_denied", "failed_precondition"].contains(&code);
             let judged = judge(&answer(status, &raw.to_string()), "room");
-            assert_eq!(matches!(judged, DialAnswer::Unknown { .. }), class.is_none(), "{judged:?}");
+            assert_eq!(matches!(judged, DialAnswer::Unknown { .. }), may_have_rung, "{judged:?}");
             // Where the room is not made nothing rang, whatever the reason.
             let without = room_refused(&answer(status, &raw.to_string()));
             assert_eq!(matches!(without, DialAnswer::NotSent { .. }), class.is_none(), "{without:?}");
+        }
+        for message in ["INVITE failed: Busy here", "twirp error: SIP status: ", "dial failed (SIP 4xx)", "busy", ""] {
+            let raw = json!({"code": "resource_exhausted", "msg": message});
+            assert!(matches!(judge(&answer(429, &raw.to_string()), "room"), DialAnswer::Unknown { .. }), "{message}");
         }
         // A busy line comes as 429: if that cannot be read, the phone may have rung.
         for status in [400, 401, 403, 404, 412, 429] {

@@ -137,7 +137,7 @@ async fn judge_message(tx: &mut Tx, event: &Event, message: &ProviderMessage, no
     let Some(report) = &message.report else { return Ok(Verdict::ignored("it says nothing of a call")) };
     let scope = Scope::from(event.scope.as_str());
     let Some(attempt) = attempt_of(tx, &scope, report.correlation.as_deref(), &report.provider_call_id).await? else {
-        return match session_of(tx, &scope, report).await? {
+        return match session_of(tx, &scope, report.correlation.as_deref(), &report.provider_call_id).await? {
             Some(session) => judge_session(tx, &session, report, message.is_half, now).await,
             None => Ok(Verdict::unmatched("no attempt has this call, or its name")),
         };
@@ -183,15 +183,20 @@ async fn judge_message(tx: &mut Tx, event: &Event, message: &ProviderMessage, no
 }
 
 /// The session that a report is about: by the name that its application gave the conversation, or by the provider's id.
-async fn session_of(tx: &mut Tx, scope: &Scope, report: &CallReport) -> Result<Option<Session>> {
-    if let Some(name) = &report.correlation
+pub(super) async fn session_of(
+    tx: &mut Tx,
+    scope: &Scope,
+    name: Option<&str>,
+    provider_call_id: &str,
+) -> Result<Option<Session>> {
+    if let Some(name) = name
         && let Some(session) = sessions::session(tx, name).await?.filter(|session| scope.holds(&session.account))
     {
         return Ok(Some(session));
     }
     let Scope::Of(accounts) = scope else { return Ok(None) };
     for account in accounts {
-        if let Some(session) = sessions::of_conversation(tx, account, &report.provider_call_id).await? {
+        if let Some(session) = sessions::of_conversation(tx, account, provider_call_id).await? {
             return Ok(Some(session));
         }
     }

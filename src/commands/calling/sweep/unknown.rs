@@ -71,24 +71,31 @@ async fn look_for_each(
     counts: &mut Counts,
 ) -> anyhow::Result<bool> {
     let timeout = app.config.request_timeout.to_delta();
+    let mut is_silent = false;
     for attempt in group {
         if app.clock.monotonic() >= stop_at {
             return Ok(false);
+        }
+        // Who cannot be asked now is asked by the next sweep, but for what is given up by now.
+        if is_silent && attempt.deadline_at.is_none_or(|deadline| deadline > app.clock.now()) {
+            continue;
         }
         let sent = attempt.placing_at.unwrap_or(attempt.claimed_at);
         let (from, to) = settle::range(sent, sent, timeout);
         fail_point::hit("sweep.look_for");
         let question = client.find(&attempt.id, attempt.line.as_deref(), attempt.agent.as_deref(), from, to);
-        let found = match in_time(&app.clock, stop_at, question).await {
+        let found = match if is_silent { Ok(None) } else { in_time(&app.clock, stop_at, question).await } {
             Ok(found) => found,
-            // What it shows of this one cannot be read yet; the others are looked for all the same.
-            Err(error @ (ReadError::Incomplete { .. } | ReadError::Broken { .. })) => {
-                directory.read_failed(app, &attempt.account, &error, counts).await?;
-                None
-            }
+            // The account was asked something harmless before, and answered: it is about this one, and the others are
+            // looked for all the same.
             Err(error) => {
-                directory.read_failed(app, &attempt.account, &error, counts).await?;
-                return Ok(true);
+                is_silent =
+                    matches!(error, ReadError::RateLimited { .. } | ReadError::Unreachable { status: None, .. });
+                counts.problem(Exit::Unreachable, format!("attempt {}: {error}", attempt.id));
+                if is_silent && attempt.deadline_at.is_none_or(|deadline| deadline > app.clock.now()) {
+                    continue;
+                }
+                None
             }
         };
         let now = app.clock.now();
