@@ -11,6 +11,7 @@ use crate::app::App;
 use crate::error::{Exit, Failure};
 use crate::output::Rows;
 use crate::store::contacts::{self, Contact};
+use crate::store::records::{self, Kind};
 use crate::store::{Tx, attempts, calls, conversations, events, imports, runs, sessions};
 
 /// Arguments of `show`.
@@ -61,6 +62,16 @@ pub enum What {
         /// The id of its attempt or session
         id: String,
     },
+    /// A booking, with the conversation that it was made of
+    Booking {
+        /// The id of its conversation
+        id: String,
+    },
+    /// A ticket, with the conversation that it was made of
+    Ticket {
+        /// The id of its conversation
+        id: String,
+    },
     /// A session, with what was made of its conversation
     Session {
         /// Its id
@@ -109,6 +120,14 @@ pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
         What::Conversation { id } => match conversations::conversation(&mut tx, id).await? {
             Some(conversation) => parts::conversation(&mut tx, &conversation).await?,
             None => return Err(missing("conversation", "conversations", id).into()),
+        },
+        What::Booking { id } => match records::of_conversation(&mut tx, Kind::Booking, id).await? {
+            Some(booking) => parts::record(&mut tx, &booking).await?,
+            None => return Err(missing("booking", "bookings", id).into()),
+        },
+        What::Ticket { id } => match records::of_conversation(&mut tx, Kind::Ticket, id).await? {
+            Some(ticket) => parts::record(&mut tx, &ticket).await?,
+            None => return Err(missing("ticket", "tickets", id).into()),
         },
         What::Session { id } => match sessions::session(&mut tx, id).await? {
             Some(session) => parts::session(&mut tx, &session).await?,

@@ -16,10 +16,11 @@ use crate::store::conversations::{self, Conversation};
 use crate::store::events::Event;
 use crate::store::imports::{self, Import};
 use crate::store::listing::{self, Filter};
+use crate::store::records::{self, Record};
 use crate::store::runs::Run;
 use crate::store::sessions::{self, Session};
 use crate::store::setup::{self, Campaign};
-use crate::store::{Result, Tx, records};
+use crate::store::{Result, Tx};
 
 /// How many calls of a contact, and lines of the audit log, are shown.
 const LATEST: i64 = 20;
@@ -271,6 +272,20 @@ pub(super) async fn conversation(tx: &mut Tx, conversation: &Conversation) -> Re
     }));
     let parts = made_of(tx, conversation).await?;
     Ok(Shown { record, parts })
+}
+
+pub(super) async fn record(tx: &mut Tx, record: &Record) -> Result<Shown> {
+    let conversation = conversations::conversation(tx, &record.conversation_id).await?;
+    let shown = record_of(json!({
+        "conversation": record.conversation_id,
+        "tenant": record.tenant,
+        "contact": record.contact_id,
+        "fields": json_text(Some(&record.fields)),
+        "created_at": instant(Some(record.created_at)),
+        "summary": conversation.as_ref().and_then(|one| one.summary.as_deref()),
+        "transcript": conversation.as_ref().and_then(|one| one.transcript.as_deref()),
+    }));
+    Ok(Shown { record: shown, parts: Vec::new() })
 }
 
 /// What was made of a conversation.

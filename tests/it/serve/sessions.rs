@@ -118,6 +118,12 @@ on_both_databases! {
         assert_eq!(shown["tickets"][0]["fields"], json!({"subject": "the door is stuck"}));
         assert_eq!(shown["bookings"][0]["contact"], contacts[0]["id"]);
         assert_eq!(shown["metadata"], json!({"page": "/prices"}));
+        for (kind, part) in [("booking", "bookings"), ("ticket", "tickets")] {
+            let record = story.run(&["show", kind, &id, "--format", "json"]).success().json();
+            assert_eq!((&record["fields"], &record["contact"]), (&shown[part][0]["fields"], &contacts[0]["id"]));
+            assert!(record["transcript"].is_string(), "{record}");
+            story.run(&["show", kind, "nobody"]).exits(2);
+        }
         assert_eq!((listed(&story, "bookings"), listed(&story, "tickets"), listed(&story, "sessions")), (1, 1, 1));
     }
 
