@@ -43,6 +43,16 @@ impl Default for Turns {
     }
 }
 
+impl Turns {
+    /// The next turn; an answer to give instead, if it does not come in time.
+    async fn next(&self) -> Result<OwnedSemaphorePermit, Response> {
+        match tokio::time::timeout(TURN_WITHIN, Arc::clone(&self.0).acquire_owned()).await {
+            Ok(Ok(turn)) => Ok(turn),
+            _ => Err(too_slow()),
+        }
+    }
+}
+
 /// A body, and its turn for as long as it is held.
 #[derive(Debug)]
 pub(super) struct Held {
@@ -64,8 +74,7 @@ pub(super) async fn read(server: &Server, body: Body) -> Result<Held, Response> 
     if short == Reading::Whole {
         return Ok(Held { bytes: whole.into(), _turn: None });
     }
-    let turn = tokio::time::timeout(TURN_WITHIN, Arc::clone(&server.long_bodies.0).acquire_owned()).await;
-    let Ok(Ok(turn)) = turn else { return Err(too_slow()) };
+    let turn = server.long_bodies.next().await?;
     match read_up_to(&mut parts, &mut whole, MAX_BYTES).await? {
         Reading::Whole => Ok(Held { bytes: whole.into(), _turn: Some(turn) }),
         Reading::MoreToCome => {
@@ -104,18 +113,20 @@ pub(super) async fn read_or_show(
     if read_up_to(&mut parts, &mut whole, SHORT_BYTES).await? == Reading::Whole {
         return Ok(Taken::Whole(Held { bytes: whole.into(), _turn: None }));
     }
-    let turn = tokio::time::timeout(TURN_WITHIN, Arc::clone(&server.long_bodies.0).acquire_owned()).await;
-    let Ok(Ok(turn)) = turn else { return Err(too_slow()) };
-    if !is_passed_over(&whole) && read_up_to(&mut parts, &mut whole, MAX_BYTES).await? == Reading::Whole {
-        return Ok(Taken::Whole(Held { bytes: whole.into(), _turn: Some(turn) }));
+    if is_passed_over(&whole) {
+        see(&whole);
+    } else {
+        let turn = server.long_bodies.next().await?;
+        if read_up_to(&mut parts, &mut whole, MAX_BYTES).await? == Reading::Whole {
+            return Ok(Taken::Whole(Held { bytes: whole.into(), _turn: Some(turn) }));
+        }
+        see(&whole);
     }
-    // Those that are shown wait for each other, and not those that are kept for them: a sender is not known before its end.
-    drop(turn);
-    let turn = tokio::time::timeout(TURN_WITHIN, Arc::clone(&server.shown_bodies.0).acquire_owned()).await;
-    let Ok(Ok(_turn)) = turn else { return Err(too_slow()) };
     let mut shown = whole.len() as u64;
-    see(&whole);
     drop(whole);
+    // Those that are shown wait for each other with nothing held, and nobody else for them: whoever is not known before the
+    // end of a body has all the time of one.
+    let _turn = server.shown_bodies.next().await?;
     let show = async {
         loop {
             match tokio::time::timeout(NEXT_PART_WITHIN, parts.next()).await {
