@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::agent::{AgentKeys, silent_seconds};
 use super::call::{UnknownWord, words};
 use super::evidence::RetryPolicy;
+use super::numbers::NumberSettings;
 use super::phone::CallAlso;
 use super::records::RecordMapping;
 use super::schedule::Schedule;
@@ -201,6 +202,9 @@ pub struct TenantSettings {
     /// What becomes of conversations.
     #[serde(default)]
     pub records: Option<Box<RecordMapping>>,
+    /// Its phone numbers: where they are bought, and by what they are known.
+    #[serde(default)]
+    pub numbers: Option<Box<NumberSettings>>,
 }
 
 /// An account's settings, as stored: secrets by reference only.
@@ -209,6 +213,9 @@ pub struct TenantSettings {
 pub struct AccountSettings {
     /// Where the API key is: `env:NAME` or `file:PATH`.
     pub api_key: String,
+    /// The account's own id, where requests name it: a Twilio account's SID.
+    #[serde(default)]
+    pub account_sid: Option<String>,
     /// Where the secret that belongs to the key is, for providers whose keys are pairs.
     #[serde(default)]
     pub api_secret: Option<String>,

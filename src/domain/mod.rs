@@ -12,6 +12,7 @@ pub mod duration;
 pub mod event;
 pub mod evidence;
 pub mod gate;
+pub mod numbers;
 pub mod outcome;
 pub mod phone;
 pub mod preferred;

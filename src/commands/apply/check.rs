@@ -9,6 +9,7 @@ use crate::commands::calling::provider::is_loopback;
 use crate::config::nearest;
 use crate::domain::agent::AgentKeys;
 use crate::domain::campaign::{Rules, ZonePolicy};
+use crate::domain::numbers;
 use crate::domain::zone::Zone;
 
 /// Adds a problem for everything that does not fit together.
@@ -57,16 +58,31 @@ fn check_references(wanted: &Wanted<'_>, stored: &Stored, problems: &mut Problem
             }));
         }
     }
+    for account in wanted.tenants.iter().filter_map(|tenant| tenant.number_account.as_ref()) {
+        if !accounts.contains(account.value.as_str()) {
+            let failure = account.failure(format!("there is no account {:?}", account.value));
+            problems.add(failure.hint(match nearest(&account.value, accounts.iter().copied()) {
+                Some(name) => format!("did you mean {name}?"),
+                None => format!("describe it: [account.{}] with provider = \"twilio\"", account.value),
+            }));
+        }
+    }
     let provider_of = |name: &str| {
         let wanted =
             wanted.accounts.iter().find(|wanted| wanted.at.value == name).map(|wanted| wanted.provider.as_str());
         wanted.or_else(|| stored.accounts.iter().find(|stored| stored.name == name).map(|stored| &*stored.provider))
     };
     for account in wanted.tenants.iter().filter_map(|tenant| tenant.voice_account.as_ref()) {
-        if provider_of(&account.value) == Some("livekit") {
-            let failure =
-                account.failure(format!("{:?} is an account of livekit, which keeps no conversations", account.value));
+        if let Some(provider @ ("livekit" | numbers::PROVIDER)) = provider_of(&account.value) {
+            let failure = account
+                .failure(format!("{:?} is an account of {provider}, which keeps no conversations", account.value));
             problems.add(failure.hint("name an account of vapi or elevenlabs"));
+        }
+    }
+    for account in wanted.tenants.iter().filter_map(|tenant| tenant.number_account.as_ref()) {
+        if let Some(provider) = provider_of(&account.value).filter(|provider| *provider != numbers::PROVIDER) {
+            let failure = account.failure(format!("{:?} is an account of {provider}, which rents none", account.value));
+            problems.add(failure.hint("name an account of twilio"));
         }
     }
     let mut told = BTreeSet::new();

@@ -162,12 +162,13 @@ type Fields = Vec<(&'static str, Value)>;
 
 fn account_fields(account: &Account) -> Fields {
     let settings = account.settings().ok();
-    let AccountSettings { api_key, api_secret, webhook_secret, webhook_signature, base_url } =
+    let AccountSettings { api_key, account_sid, api_secret, webhook_secret, webhook_signature, base_url } =
         settings.clone().unwrap_or_default();
     vec![
         ("provider", json!(account.provider)),
         // References only; what they lead to is never read here.
         ("api_key", settings.map_or(Value::Null, |_| json!(api_key))),
+        ("account_sid", json!(account_sid)),
         ("api_secret", json!(api_secret)),
         ("webhook_secret", json!(webhook_secret)),
         ("webhook_signature", json!(webhook_signature)),
@@ -196,6 +197,7 @@ fn tenant_fields(tenant: &Tenant) -> Fields {
             voice_account,
             session_timeout_seconds,
             records,
+            numbers,
         }) => fields.extend([
             ("min_gap", duration(min_gap_seconds)),
             ("max_calls_per_day", json!(max_calls_per_day)),
@@ -208,6 +210,7 @@ fn tenant_fields(tenant: &Tenant) -> Fields {
             ("voice_account", json!(voice_account)),
             ("session_timeout", duration(session_timeout_seconds)),
             ("records", json!(records)),
+            ("numbers", json!(numbers)),
             ("call_also", if call_also == CallAlso::default() { Value::Null } else { json!(call_also) }),
         ]),
         Err(error) => fields.push(("settings", json!(error.to_string()))),

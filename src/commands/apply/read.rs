@@ -6,7 +6,7 @@ use chrono::NaiveDate;
 
 use super::account::{base_url_of, check_provider, secret};
 use super::problems::Problems;
-use super::{agent, records, signature};
+use super::{agent, numbers, records, signature};
 use crate::commands::calling::provider::PROVIDERS;
 use crate::config::{Document, Located, Section, nearest};
 use crate::domain::campaign::{
@@ -27,6 +27,7 @@ const ACCOUNT_KEYS: &[&str] = &[
     "provider",
     "api_key",
     "api_secret",
+    "account_sid",
     "webhook_secret",
     "webhook_signature",
     "max_concurrency",
@@ -48,6 +49,7 @@ const TENANT_KEYS: &[&str] = &[
     "voice_account",
     "session_timeout",
     "records",
+    "numbers",
     "campaign",
 ];
 const CAMPAIGN_KEYS: &[&str] = &[
@@ -110,6 +112,8 @@ pub(super) struct WantedTenant<'d> {
     pub(super) timezone: Option<Zone>,
     /// The account of its sessions, where it stands.
     pub(super) voice_account: Option<Located<'d, String>>,
+    /// The account of its numbers, where it stands.
+    pub(super) number_account: Option<Located<'d, String>>,
     pub(super) settings: TenantSettings,
 }
 
@@ -191,10 +195,11 @@ fn read_account<'d>(
     problems.unknown(section, ACCOUNT_KEYS);
     let provider = required(&at, section, "provider", "such as provider = \"vapi\"", problems);
     let provider = problems.convert(provider, |word| {
-        if PROVIDERS.contains(&word.as_str()) {
+        if PROVIDERS.contains(&word.as_str()) || word == crate::domain::numbers::PROVIDER {
             return Ok(word);
         }
-        Err(format!("{word:?} is no provider; there are {}", PROVIDERS.join(", ")))
+        let known = PROVIDERS.join(", ");
+        Err(format!("{word:?} is no provider; there are {known} and {}", crate::domain::numbers::PROVIDER))
     });
     let api_key = required(&at, section, "api_key", "such as api_key = \"env:ACME_VAPI_KEY\"", problems);
     let api_key = problems.convert(api_key, |text| secret(&text));
@@ -209,6 +214,8 @@ fn read_account<'d>(
         problems.add(failure.hint("leave it out: webhook_secret is enough"));
     }
     let base_url = problems.take(section.string("base_url"));
+    let account_sid = problems.take(section.string("account_sid"));
+    let account_sid = problems.convert(account_sid, numbers::account_sid);
     let is_livekit = provider.as_deref() == Some("livekit");
     let base_url = base_url.and_then(|url| {
         problems.take(url.try_map(|text| base_url_of(&text, is_livekit)).map(Some).map_err(Into::into))
@@ -221,6 +228,7 @@ fn read_account<'d>(
         provider: provider?,
         settings: AccountSettings {
             api_key: api_key?,
+            account_sid,
             api_secret,
             webhook_secret,
             webhook_signature,
@@ -274,6 +282,7 @@ fn read_tenant<'d>(at: Located<'d, String>, section: &Section<'d>, problems: &mu
     let api_token = problems.take(section.string("api_token"));
     let api_token = problems.convert(api_token, |text| secret(&text));
     let voice_account = problems.take(section.string("voice_account"));
+    let (number_account, numbers) = numbers::read(&at, section, problems).unzip();
     let settings = TenantSettings {
         min_gap_seconds: seconds(section, "min_gap", 0..=30 * DAY_SECONDS, problems),
         max_calls_per_day: integer(section, "max_calls_per_day", 1..=1000, problems),
@@ -286,6 +295,7 @@ fn read_tenant<'d>(at: Located<'d, String>, section: &Section<'d>, problems: &mu
         voice_account: voice_account.as_ref().map(|name| name.value.clone()),
         session_timeout_seconds: seconds(section, "session_timeout", 60..=DAY_SECONDS, problems),
         records: records::read(&at, section, problems).map(Box::new),
+        numbers: numbers.map(Box::new),
     };
     WantedTenant {
         display_name: display_name.unwrap_or_else(|| at.value.clone()),
@@ -293,6 +303,7 @@ fn read_tenant<'d>(at: Located<'d, String>, section: &Section<'d>, problems: &mu
         region: region.map(Region::code),
         timezone,
         voice_account,
+        number_account,
         settings,
     }
 }
@@ -435,7 +446,8 @@ fn date_of(text: &str) -> Result<NaiveDate, String> {
     text.parse().map_err(|_| format!("{text:?} is no date; write YYYY-MM-DD, such as 2026-12-24"))
 }
 
-fn required<'d>(
+/// A text that must be there.
+pub(super) fn required<'d>(
     at: &Located<'d, String>,
     section: &Section<'d>,
     key: &str,

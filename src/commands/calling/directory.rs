@@ -8,6 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::counts::Counts;
 use super::provider::{Provider, in_time};
 use crate::app::{App, check_skew};
+use crate::domain::numbers;
 use crate::error::{Exit, classify};
 use crate::providers::http::ReadError;
 use crate::store::setup::{self, Account};
@@ -18,7 +19,7 @@ const HOLD_SECONDS: i64 = 60;
 /// The longest back-off.
 const MAX_HOLD_SECONDS: i64 = 3600;
 
-/// Accounts and clients of one run.
+/// The accounts that can call, and their clients, of one run.
 #[derive(Debug)]
 pub struct Directory {
     accounts: HashMap<String, Account>,
@@ -45,7 +46,8 @@ impl Directory {
     /// # Errors
     /// When the database cannot be asked.
     pub async fn read(tx: &mut Tx) -> store::Result<Self> {
-        let accounts = setup::accounts(tx).await?.into_iter().map(|a| (a.name.clone(), a)).collect();
+        let accounts = setup::accounts(tx).await?.into_iter().filter(|account| account.provider != numbers::PROVIDER);
+        let accounts = accounts.map(|account| (account.name.clone(), account)).collect();
         let is_rehearsal = control::is_rehearsal(tx).await?;
         let standing =
             runs::standing_findings(tx).await?.into_iter().map(|finding| (finding.kind, finding.subject)).collect();
