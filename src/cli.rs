@@ -90,6 +90,7 @@ Commands:
   calling   process-calls, sweep-timeouts, collect-outcomes, pause, resume, call, enroll, withdraw,
             cancel, retry, resolve, explain, status
   contacts  import-contacts, undo-import, suppress, unsuppress
+  numbers   provision-number
   events    serve, send-event, replay-events
   look      list, show, check-window, check-phone, check-signature, sandbox
 
@@ -257,6 +258,8 @@ pub enum Command {
     Serve(commands::serve::Args),
     /// Apply stored webhooks once more
     ReplayEvents(commands::replay_events::Args),
+    /// Get a business its one phone number
+    ProvisionNumber(commands::provision_number::Args),
     /// Run a local stand-in for the providers
     Sandbox(commands::sandbox::Args),
 }
@@ -270,6 +273,7 @@ impl Command {
             Self::ImportContacts(args) => args.dry_run,
             Self::Doctor(_) | Self::Explain(_) | Self::Status(_) => true,
             Self::ProcessCalls(args) => args.dry_run,
+            Self::ProvisionNumber(args) => args.consent.dry_run,
             _ => false,
         }
     }

@@ -147,6 +147,7 @@ async fn run_command(app: &App, command: Command) -> Result<Exit> {
         Command::Migrate(args) => commands::migrate::run(app, args).await,
         Command::Pause(args) => commands::pause::run(app, args).await,
         Command::ProcessCalls(args) => Box::pin(commands::process_calls::run(app, args)).await,
+        Command::ProvisionNumber(args) => Box::pin(commands::provision_number::run(app, args)).await,
         Command::ReplayEvents(args) => Box::pin(commands::replay_events::run(app, args)).await,
         Command::Resolve(args) => commands::resolve::run(app, args).await,
         Command::Resume(args) => commands::resume::run(app, args).await,

@@ -25,7 +25,7 @@ CREATE TABLE numbers (
     gone_at TEXT,
     updated_at TEXT NOT NULL
 ) STRICT;
-CREATE INDEX numbers_account ON numbers (account, account_sid, last_seen_at) WHERE status = 'active';
+CREATE INDEX numbers_account ON numbers (account, account_sid) WHERE status = 'active';
 CREATE INDEX numbers_owner ON numbers (coalesce(tenant, claimed_by)) WHERE status = 'active';
 CREATE INDEX numbers_phone ON numbers (phone);
 

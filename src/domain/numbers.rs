@@ -4,6 +4,7 @@ pub mod claims;
 pub mod drift;
 pub mod evidence;
 pub mod keeper;
+pub mod purchase;
 
 use std::fmt;
 use std::str::FromStr;
@@ -76,6 +77,15 @@ impl Number {
     pub fn follows_voice_url(&self) -> bool {
         self.trunk_sid.is_none() && self.voice_application_sid.is_none()
     }
+}
+
+/// A number as a voice provider knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VoiceNumber {
+    /// The provider's id of it, or of the trunk that it is of.
+    pub id: String,
+    /// E.164, as far as the provider writes it so.
+    pub phone: String,
 }
 
 /// Whether a number is at Twilio.

@@ -75,6 +75,11 @@ impl Printer {
         }
     }
 
+    /// Whether nothing but errors is said on stderr.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     /// The width of the terminal on stdout; none when it is a pipe or a file, where lines are not squeezed.
     fn width(&self) -> Option<u16> {
         if self.captured.is_some() || !io::stdout().is_terminal() {

@@ -1,5 +1,6 @@
 //! The one HTTP client, and what its failures mean.
 
+mod act;
 mod dial;
 mod last_look;
 mod record;
@@ -12,6 +13,7 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 use reqwest::header::{DATE, HeaderMap, HeaderName, LOCATION, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder};
 
+pub(super) use self::act::{Acted, act};
 pub(super) use self::dial::dial;
 pub use self::last_look::LastLook;
 pub(super) use self::record::{id_path, text};

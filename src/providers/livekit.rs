@@ -20,6 +20,7 @@ use self::token::Grant;
 use super::http::{Answer, Http, LastLook, NoAnswer, ReadError, chain, exchange, read};
 use crate::domain::agent::AgentReport;
 use crate::domain::dial::{CallReport, DialAnswer, DialRequest, DialResult, RefusalClass};
+use crate::domain::numbers::VoiceNumber;
 use crate::domain::secret::Secret;
 
 /// How long a phone rings where the campaign does not say.
@@ -165,6 +166,21 @@ impl LiveKit {
         } else {
             AgentReport::Missing("sip_trunk_id")
         })
+    }
+
+    /// Every number of the project's outbound trunks, each with its trunk.
+    ///
+    /// # Errors
+    /// When the answer is no list, or there is none.
+    pub async fn numbers(&self) -> Result<Vec<VoiceNumber>, ReadError> {
+        let request = self.send("SIP/ListSIPOutboundTrunk", &Grant::ListTrunks, &json!({}));
+        let items = list_of(&read(request.map_err(|error| unbuilt(&error))?).await?, "items")?;
+        let of_trunk = |item: &Value| -> Vec<VoiceNumber> {
+            let id = item.get("sip_trunk_id").and_then(Value::as_str).unwrap_or_default();
+            let numbers = item.get("numbers").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+            numbers.map(|phone| VoiceNumber { id: id.to_owned(), phone: phone.to_owned() }).collect()
+        };
+        Ok(items.iter().flat_map(of_trunk).collect())
     }
 
     fn send(&self, method: &str, grant: &Grant, body: &Value) -> Result<RequestBuilder, reqwest::Error> {

@@ -4,6 +4,7 @@ pub mod elevenlabs;
 pub mod http;
 pub mod livekit;
 pub mod ping;
+pub mod twilio;
 pub mod vapi;
 pub mod webhook;
 

@@ -5,11 +5,13 @@
 
 mod admin;
 mod body;
+mod caller;
 mod counters;
 mod cron;
 mod desk;
 mod keyring;
 mod listener;
+mod onboarding;
 mod reply;
 mod routes;
 mod sessions;

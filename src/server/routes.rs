@@ -12,7 +12,7 @@ use axum::routing::{MethodRouter, get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 
-use super::{Server, admin, cron, reply, sessions, webhooks};
+use super::{Server, admin, cron, onboarding, reply, sessions, webhooks};
 
 /// No request is waited for longer than this: storing an event waits for an import that holds the database.
 const ANSWER_WITHIN: Duration = Duration::from_mins(3);
@@ -55,6 +55,7 @@ pub const ROUTES: &[Route] = &[
     route("/api/cron/process-calls", &["get", "post"], Audience::Senders),
     route("/api/cron/sweep-timeouts", &["get", "post"], Audience::Senders),
     route("/api/cron/collect-outcomes", &["get", "post"], Audience::Senders),
+    route("/api/businesses/{tenant}/complete-onboarding", &["post"], Audience::Senders),
     route("/voice/sessions", &["post"], Audience::Senders),
     route("/voice/sessions/{id}/end", &["post"], Audience::Senders),
     route("/voice/sessions/{id}/status", &["get"], Audience::Senders),
@@ -77,6 +78,7 @@ fn handler(path: &str) -> MethodRouter<Arc<Server>> {
         "/api/cron/process-calls" => get(cron::process_calls).post(cron::process_calls),
         "/api/cron/sweep-timeouts" => get(cron::sweep_timeouts).post(cron::sweep_timeouts),
         "/api/cron/collect-outcomes" => get(cron::collect_outcomes).post(cron::collect_outcomes),
+        "/api/businesses/{tenant}/complete-onboarding" => post(onboarding::complete),
         "/voice/sessions" => post(sessions::begin),
         "/voice/sessions/{id}/end" => post(sessions::end),
         "/voice/sessions/{id}/status" => get(sessions::status),

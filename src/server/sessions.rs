@@ -3,21 +3,20 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, Request, State};
-use axum::http::header::AUTHORIZATION;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::Response;
 use chrono::TimeDelta;
 use futures_util::future::LocalBoxFuture;
 use serde_json::{Map, Value, json};
 
-use super::{Server, body, reply};
+use super::caller::{open, problem};
+use super::{Server, reply};
 use crate::app::App;
 use crate::commands::calling::records::{self, Processed};
 use crate::commands::calling::sessions as calling;
 use crate::domain::call_status::{FieldProblem, is_id};
 use crate::domain::conversation::ConversationStatus;
 use crate::domain::session::{DEFAULT_SESSION_TIMEOUT_SECONDS, SessionStatus};
-use crate::domain::signature::vapi::bearer;
 use crate::error::message;
 use crate::store::records::Kind;
 use crate::store::sessions::{self, Said, Session};
@@ -72,37 +71,6 @@ pub(super) async fn process(State(server): State<Arc<Server>>, Path(id): Path<St
         Err(answer) => return answer,
     };
     answer(&server, move |app| Box::pin(async move { process_session(&app, &tenant, &id).await })).await
-}
-
-/// The tenant whose token a request shows, and its body: an object, which an absent body is too.
-async fn open(server: &Arc<Server>, request: Request) -> Result<(String, Map<String, Value>), Response> {
-    let (parts, body) = request.into_parts();
-    let body = body::read(server, body).await?;
-    let tenant = match tenant_of(server, &parts.headers).await {
-        Ok(Some(tenant)) => tenant,
-        Ok(None) => return Err(reply::stranger()),
-        Err(error) => {
-            tracing::warn!(error = %message(&error), "a token could not be looked up");
-            return Err(reply::failed());
-        }
-    };
-    if body.bytes.iter().all(u8::is_ascii_whitespace) {
-        return Ok((tenant, Map::new()));
-    }
-    match serde_json::from_slice(&body.bytes) {
-        Ok(Value::Object(body)) => Ok((tenant, body)),
-        _ => Err(reply::wrong_shape(&[problem("", "the body must be a JSON object")])),
-    }
-}
-
-async fn tenant_of(server: &Arc<Server>, headers: &HeaderMap) -> anyhow::Result<Option<String>> {
-    let Some(token) = headers.get(AUTHORIZATION).and_then(|header| bearer(header.to_str().ok()?)) else {
-        return Ok(None);
-    };
-    if let Some(tenant) = server.keyring.keys(server).await?.tenant_of(token) {
-        return Ok(Some(tenant));
-    }
-    Ok(server.keyring.newer_keys(server).await?.and_then(|keys| keys.tenant_of(token)))
 }
 
 /// Does what needs the database on the app's thread, whether or not the client waits for it.
@@ -162,10 +130,6 @@ fn id_in(body: &Map<String, Value>, key: &str, problems: &mut Vec<FieldProblem>)
             id.map(str::to_owned)
         }
     }
-}
-
-fn problem(field: &str, problem: &str) -> FieldProblem {
-    FieldProblem { field: field.to_owned(), problem: problem.to_owned() }
 }
 
 async fn begin_session(app: &App, tenant: &str, wanted: Wanted) -> anyhow::Result<Told> {

@@ -6,11 +6,11 @@ use chrono::{DateTime, Utc};
 
 use crate::app::App;
 use crate::clock::Clock;
+use crate::commands::credentials::Access;
 use crate::domain::agent::AgentReport;
 use crate::domain::campaign::Rules;
 use crate::domain::dial::{CallReport, DialRequest, DialResult};
-use crate::domain::secret::Secret;
-use crate::domain::secret_ref::SecretRef;
+use crate::domain::numbers::VoiceNumber;
 use crate::error::Failure;
 use crate::providers::elevenlabs::{self, ElevenLabs};
 use crate::providers::http::{LastLook, ReadError};
@@ -58,40 +58,18 @@ impl Provider {
     /// # Errors
     /// Exit 6 when its settings or key cannot be read, the provider is not known, or a rehearsal would reach a real one.
     pub async fn of_account(app: &App, account: &Account, is_rehearsal: bool) -> anyhow::Result<Self> {
-        let name = &account.name;
-        let settings = account.settings().map_err(|error| {
-            Failure::configuration(error.to_string()).hint("put the account in again with `callops apply`")
-        })?;
-        let resolve = |setting: &str, reference: &str| -> anyhow::Result<Secret> {
-            let reference: SecretRef = reference
-                .parse()
-                .map_err(|error| Failure::configuration(format!("account {name}: {setting}: {error}")))?;
-            reference.resolve(&app.config.environment).map_err(|error| error.context(format!("account {name}")))
-        };
-        let missing = |setting: &str| {
-            Failure::configuration(format!("account {name}: {setting} is missing"))
-                .hint("put the account in again with `callops apply`")
-        };
-        let key = resolve("api_key", &settings.api_key)?;
         if !PROVIDERS.contains(&account.provider.as_str()) {
-            let problem = format!("account {name}: there is no provider {:?}", account.provider);
+            let problem = format!("account {}: there is no provider {:?}", account.name, account.provider);
             return Err(Failure::configuration(problem).into());
         }
-        let base_url = settings.base_url.as_deref().or_else(|| usual_address(&account.provider));
-        let base_url = base_url.ok_or_else(|| missing("base_url"))?;
-        if is_rehearsal && !is_loopback(base_url) {
-            return Err(Failure::configuration(format!(
-                "account {name}: this is a rehearsal database, and {base_url} is not on this machine"
-            ))
-            .hint("give the account a base_url such as http://127.0.0.1:8899, where `callops sandbox` listens")
-            .into());
-        }
+        let access = Access::of(app, account, usual_address(&account.provider), is_rehearsal)?;
+        let (key, base_url) = (access.key()?, access.base_url.as_str());
         let http = app.http().await.clone();
         Ok(match account.provider.as_str() {
             "elevenlabs" => Self::ElevenLabs(ElevenLabs::new(http, key, base_url)),
             "livekit" => {
-                let secret = settings.api_secret.as_deref().ok_or_else(|| missing("api_secret"))?;
-                let (secret, clock) = (resolve("api_secret", secret)?, app.clock.clone());
+                let secret = access.api_secret()?.ok_or_else(|| access.missing("api_secret"))?;
+                let clock = app.clock.clone();
                 Self::LiveKit(LiveKit::new(http, key.expose(), secret, base_url, move || clock.now()))
             }
             _ => Self::Vapi(Vapi::new(http, key, base_url)),
@@ -219,6 +197,18 @@ impl Provider {
                 elevenlabs.agent(agent, line, via).await
             }
             Self::LiveKit(livekit) => livekit.trunk(rules.line().unwrap_or_default()).await,
+        }
+    }
+
+    /// Every number that the provider knows for the account.
+    ///
+    /// # Errors
+    /// When they could not all be read.
+    pub async fn numbers(&self) -> Result<Vec<VoiceNumber>, ReadError> {
+        match self {
+            Self::Vapi(vapi) => vapi.numbers().await,
+            Self::ElevenLabs(elevenlabs) => elevenlabs.numbers().await,
+            Self::LiveKit(livekit) => livekit.numbers().await,
         }
     }
 

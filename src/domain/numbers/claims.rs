@@ -51,6 +51,16 @@ pub enum Claimed<'c> {
     Contested(Vec<&'c str>),
 }
 
+impl<'c> Claimed<'c> {
+    /// The one tenant, and by what.
+    pub fn one(&self) -> Option<(&'c str, Claim)> {
+        match self {
+            Self::By(tenant, claim) => Some((tenant, *claim)),
+            Self::Unclaimed | Self::Contested(_) => None,
+        }
+    }
+}
+
 impl Claims {
     /// What these tenants say.
     pub fn new<'t>(tenants: impl IntoIterator<Item = (&'t str, &'t NumberSettings)>) -> Self {

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::{ElevenLabs, broken};
 use crate::domain::agent::AgentReport;
+use crate::domain::numbers::VoiceNumber;
 use crate::providers::http::{ReadError, read, text, unbuilt};
 
 /// The event that tells how a conversation went.
@@ -31,6 +32,19 @@ impl ElevenLabs {
         let settings = self.setting("/v1/convai/settings").await?;
         let webhooks = self.setting("/v1/workspace/webhooks").await?;
         Ok(report_of(&agent, &settings, &webhooks))
+    }
+
+    /// Every number of the workspace.
+    ///
+    /// # Errors
+    /// When the answer is no list, or there is none.
+    pub async fn numbers(&self) -> Result<Vec<VoiceNumber>, ReadError> {
+        let answer = read(self.send(Method::GET, "/v1/convai/phone-numbers").map_err(|error| unbuilt(&error))?).await?;
+        let records: Vec<Value> = serde_json::from_slice(&answer.body).map_err(|_| broken(&answer))?;
+        let number = |record: &Value| {
+            Some(VoiceNumber { id: text(record, "/phone_number_id")?, phone: text(record, "/phone_number")? })
+        };
+        Ok(records.iter().filter_map(number).collect())
     }
 
     /// Something of the workspace; nothing where the key may not see it.

@@ -5,8 +5,11 @@ use serde_json::Value;
 
 use super::Vapi;
 use crate::domain::agent::AgentReport;
+use crate::domain::numbers::VoiceNumber;
 use crate::providers::http::{ReadError, found, id_path, read, text, unbuilt};
 
+/// The most numbers that the service lists at once.
+const MOST_NUMBERS: usize = 1000;
 /// The message that tells how a call ended.
 const LAST_MESSAGE: &str = "end-of-call-report";
 
@@ -23,6 +26,23 @@ impl Vapi {
             return Ok(AgentReport::Missing("phone_number_id"));
         };
         Ok(report_of(&assistant, &line))
+    }
+
+    /// Every number of the organisation.
+    ///
+    /// # Errors
+    /// When the answer is no list, there is none, or it is as long as the service's longest and may lack some.
+    pub async fn numbers(&self) -> Result<Vec<VoiceNumber>, ReadError> {
+        let request = self.send(Method::GET, "/phone-number").map_err(|error| unbuilt(&error))?;
+        let answer = read(request.query(&[("limit", MOST_NUMBERS)])).await?;
+        let Ok(records) = serde_json::from_slice::<Vec<Value>>(&answer.body) else {
+            return Err(ReadError::Broken { status: answer.status, body: answer.excerpt() });
+        };
+        if records.len() >= MOST_NUMBERS {
+            return Err(ReadError::Incomplete { reason: format!("{MOST_NUMBERS} numbers or more") });
+        }
+        let number = |record: &Value| Some(VoiceNumber { id: text(record, "/id")?, phone: text(record, "/number")? });
+        Ok(records.iter().filter_map(number).collect())
     }
 
     async fn record(&self, kind: &str, id: &str) -> Result<Option<Value>, ReadError> {

@@ -1,0 +1,7 @@
+//! What the commands that rent numbers have in common.
+
+pub mod accounts;
+pub mod confirming;
+pub mod evidence;
+pub mod inventory;
+pub mod purchase;
