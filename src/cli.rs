@@ -90,7 +90,7 @@ Commands:
   calling   process-calls, sweep-timeouts, collect-outcomes, pause, resume, call, enroll, withdraw,
             cancel, retry, resolve, explain, status
   contacts  import-contacts, undo-import, suppress, unsuppress
-  numbers   provision-number
+  numbers   provision-number, release-duplicate-numbers
   events    serve, send-event, replay-events
   look      list, show, check-window, check-phone, check-signature, sandbox
 
@@ -260,6 +260,8 @@ pub enum Command {
     ReplayEvents(commands::replay_events::Args),
     /// Get a business its one phone number
     ProvisionNumber(commands::provision_number::Args),
+    /// Release the numbers that a business has beyond one, and never one in use
+    ReleaseDuplicateNumbers(commands::release_duplicate_numbers::Args),
     /// Run a local stand-in for the providers
     Sandbox(commands::sandbox::Args),
 }
@@ -274,6 +276,7 @@ impl Command {
             Self::Doctor(_) | Self::Explain(_) | Self::Status(_) => true,
             Self::ProcessCalls(args) => args.dry_run,
             Self::ProvisionNumber(args) => args.consent.dry_run,
+            Self::ReleaseDuplicateNumbers(args) => args.consent.dry_run,
             _ => false,
         }
     }

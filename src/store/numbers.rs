@@ -48,6 +48,23 @@ pub struct StoredNumber {
     pub gone_at: Option<DateTime<Utc>>,
 }
 
+impl From<StoredNumber> for Number {
+    fn from(stored: StoredNumber) -> Self {
+        Self {
+            sid: stored.sid,
+            account_sid: stored.account_sid,
+            phone: stored.phone,
+            friendly_name: stored.friendly_name,
+            voice_url: stored.voice_url,
+            sms_url: stored.sms_url,
+            status_callback: stored.status_callback,
+            trunk_sid: stored.trunk_sid,
+            voice_application_sid: stored.voice_application_sid,
+            bought_at: stored.bought_at,
+        }
+    }
+}
+
 impl StoredNumber {
     /// Whose it is: the tenant that the database and the tenants' own words agree about, as far as both say something.
     pub fn owner(&self) -> Option<&str> {

@@ -1,0 +1,120 @@
+//! How the plan and what came of it are shown.
+
+use anyhow::Result;
+use serde_json::{Map, Value, json};
+
+use super::act::Outcome;
+use super::checklist::Checklist;
+use super::plan::Plan;
+use crate::app::App;
+use crate::commands::telling::instant;
+use crate::output::Rows;
+
+/// Says that there is nothing to do, and of whom more is known.
+pub(super) fn nothing_to_do(app: &App, plan: &Plan) -> Result<()> {
+    left_out(app, plan);
+    if plan.tenants.is_empty() {
+        app.printer.say("no business has numbers to release");
+        return Ok(());
+    }
+    self::plan(app, plan)?;
+    app.printer.say("every number is kept; there is nothing to release");
+    Ok(())
+}
+
+fn left_out(app: &App, plan: &Plan) {
+    for tenant in &plan.left_out {
+        app.printer.warn(format!(
+            "{tenant} has several numbers, and none is in use: all are kept; choose otherwise with --keep"
+        ));
+    }
+}
+
+/// Shows people what is to be done, before they are asked.
+pub(super) fn plan(app: &App, plan: &Plan) -> Result<()> {
+    left_out(app, plan);
+    if app.printer.is_table() {
+        app.printer.rows(&rows(plan))?;
+    }
+    Ok(())
+}
+
+/// Shows programs a plan that is not carried out.
+pub(super) fn plan_for_programs(app: &App, plan: &Plan) -> Result<()> {
+    if !app.printer.is_table() {
+        app.printer.record(&Map::from_iter([("plan".to_owned(), list(&rows(plan)))]))?;
+    }
+    Ok(())
+}
+
+fn rows(plan: &Plan) -> Rows {
+    let mut rows = Rows::new(&[
+        "tenant",
+        "phone",
+        "verdict",
+        "reasons",
+        "bought_at",
+        "in_database",
+        "recent_calls",
+        "voice_url",
+        "sms_url",
+        "trunk",
+        "sid",
+    ]);
+    for tenant in &plan.tenants {
+        for (verdict, number) in tenant.verdicts() {
+            let evidence = tenant.number(&verdict.sid).map(|(_, evidence)| evidence);
+            rows.push(vec![
+                json!(tenant.tenant),
+                json!(number.phone),
+                json!(if verdict.keeps { "KEEP" } else { "RELEASE" }),
+                json!(verdict.reasons.join("; ")),
+                instant(number.bought_at),
+                json!(evidence.is_some_and(|evidence| evidence.in_database)),
+                json!(evidence.and_then(|evidence| evidence.recent_calls.as_ref().ok())),
+                json!(number.voice_url),
+                json!(number.sms_url),
+                json!(number.trunk_sid),
+                json!(number.sid),
+            ]);
+        }
+    }
+    rows
+}
+
+/// Shows what was done, and the checklist.
+pub(super) fn finished(app: &App, plan: &Plan, outcomes: &[Outcome], checklist: &Checklist) -> Result<()> {
+    let mut lines = Rows::new(&["check", "verdict", "what"]);
+    for line in &checklist.lines {
+        lines.push(vec![json!(line.check), json!(if line.is_ok { "ok" } else { "open" }), json!(line.what)]);
+    }
+    if app.printer.is_table() {
+        if !outcomes.is_empty() {
+            app.printer.line("")?;
+        }
+        app.printer.rows(&lines)?;
+        return Ok(());
+    }
+    let mut released = Rows::new(&["tenant", "phone", "sid", "result", "reason"]);
+    for outcome in outcomes {
+        released.push(vec![
+            json!(outcome.tenant),
+            json!(outcome.phone),
+            json!(outcome.sid),
+            json!(outcome.word()),
+            json!(outcome.reason()),
+        ]);
+    }
+    let record = Map::from_iter([
+        ("plan".to_owned(), list(&rows(plan))),
+        ("releases".to_owned(), list(&released)),
+        ("checklist".to_owned(), list(&lines)),
+        ("saving_per_month".to_owned(), json!(checklist.saving_per_month)),
+    ]);
+    app.printer.record(&record)?;
+    Ok(())
+}
+
+fn list(rows: &Rows) -> Value {
+    rows.objects().map(Value::Object).collect()
+}
