@@ -90,7 +90,7 @@ Commands:
   calling   process-calls, sweep-timeouts, collect-outcomes, pause, resume, call, enroll, withdraw,
             cancel, retry, resolve, explain, status
   contacts  import-contacts, undo-import, suppress, unsuppress
-  numbers   provision-number, release-duplicate-numbers
+  numbers   provision-number, release-duplicate-numbers, reconcile-twilio
   events    serve, send-event, replay-events
   look      list, show, check-window, check-phone, check-signature, sandbox
 
@@ -262,6 +262,8 @@ pub enum Command {
     ProvisionNumber(commands::provision_number::Args),
     /// Release the numbers that a business has beyond one, and never one in use
     ReleaseDuplicateNumbers(commands::release_duplicate_numbers::Args),
+    /// Compare the database with what Twilio holds
+    ReconcileTwilio(commands::reconcile_twilio::Args),
     /// Run a local stand-in for the providers
     Sandbox(commands::sandbox::Args),
 }

@@ -148,6 +148,7 @@ async fn run_command(app: &App, command: Command) -> Result<Exit> {
         Command::Pause(args) => commands::pause::run(app, args).await,
         Command::ProcessCalls(args) => Box::pin(commands::process_calls::run(app, args)).await,
         Command::ProvisionNumber(args) => Box::pin(commands::provision_number::run(app, args)).await,
+        Command::ReconcileTwilio(args) => Box::pin(commands::reconcile_twilio::run(app, args)).await,
         Command::ReleaseDuplicateNumbers(args) => Box::pin(commands::release_duplicate_numbers::run(app, args)).await,
         Command::ReplayEvents(args) => Box::pin(commands::replay_events::run(app, args)).await,
         Command::Resolve(args) => commands::resolve::run(app, args).await,

@@ -23,6 +23,7 @@ pub mod migrate;
 pub mod pause;
 pub mod process_calls;
 pub mod provision_number;
+pub mod reconcile_twilio;
 pub mod release_duplicate_numbers;
 pub mod renting;
 pub mod replay_events;

@@ -119,7 +119,7 @@ pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
     drop(tx);
     // An intent that is there already was consented to.
     if has.is_none() && open.is_none() {
-        show(app, &tenant, &wanted)?;
+        show(app, &tenant, &wanted);
         if args.consent.ask(app, 1, "buy 1 number")? == Answer::PlanOnly {
             return Ok(PLAN_SHOWN);
         }
@@ -133,7 +133,7 @@ pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
     report(app, &tenant.name, provided)
 }
 
-fn show(app: &App, tenant: &RentingTenant, wanted: &WantedNumber) -> anyhow::Result<()> {
+fn show(app: &App, tenant: &RentingTenant, wanted: &WantedNumber) {
     let what = [("sms", wanted.sms), ("mms", wanted.mms)];
     let capabilities: Vec<&str> =
         std::iter::once("voice").chain(what.into_iter().filter_map(|(word, is)| is.then_some(word))).collect();
@@ -153,7 +153,6 @@ fn show(app: &App, tenant: &RentingTenant, wanted: &WantedNumber) -> anyhow::Res
         unset(&settings.status_callback),
         settings.monthly_cost.map_or_else(|| "an unknown sum".to_owned(), |cost| cost.to_string()),
     ));
-    Ok(())
 }
 
 fn report(app: &App, tenant: &str, provided: Provided) -> anyhow::Result<Exit> {

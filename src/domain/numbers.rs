@@ -1,5 +1,6 @@
 //! Phone numbers that businesses rent: whose each is, which of several is kept, and what is not as it should be.
 
+pub mod calls;
 pub mod claims;
 pub mod drift;
 pub mod evidence;

@@ -12,6 +12,7 @@ mod connect;
 pub mod contacts;
 pub mod control;
 pub mod conversations;
+pub mod dialled;
 pub mod enrollments;
 pub mod events;
 pub mod evidence;

@@ -66,6 +66,11 @@ impl From<StoredNumber> for Number {
 }
 
 impl StoredNumber {
+    /// Whether it is there, and this tenant's.
+    pub fn is_of(&self, tenant: &str) -> bool {
+        self.status == NumberStatus::Active && self.owner() == Some(tenant)
+    }
+
     /// Whose it is: the tenant that the database and the tenants' own words agree about, as far as both say something.
     pub fn owner(&self) -> Option<&str> {
         match (self.tenant.as_deref(), self.claimed_by.as_deref()) {

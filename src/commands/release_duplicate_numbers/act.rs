@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use chrono::TimeDelta;
 use serde_json::json;
 
 use super::plan::{Plan, TenantPlan, ToRelease};
 use crate::app::App;
-use crate::commands::draining::longest_request;
 use crate::commands::renting::accounts::{Renter, explain};
 use crate::commands::renting::evidence::Users;
+use crate::commands::renting::moment::{lease, may_send};
 use crate::domain::numbers::evidence::Evidence;
 use crate::domain::numbers::{IntentState, Number};
 use crate::error::Exit;
@@ -19,8 +18,6 @@ use crate::providers::twilio::{Released, Twilio};
 use crate::store::releases::{self, Release};
 use crate::store::{Tx, numbers};
 
-/// Later than this after its commit a release is not sent any more.
-const SEND_WITHIN: Duration = Duration::from_secs(5);
 /// How often Twilio is asked whether a number is gone that it says it released, and the pause between.
 const LOOKS: u32 = 3;
 const LOOK_PAUSE: Duration = Duration::from_millis(300);
@@ -159,7 +156,7 @@ async fn settle_record(app: &App, plan: &TenantPlan, run_id: &str) -> Result<Res
             return Ok(Err(busy));
         }
         let stored = numbers::number(tx, &keeper.sid).await?;
-        if !stored.is_some_and(|stored| stored.owner() == Some(tenant)) {
+        if !stored.is_some_and(|stored| stored.is_of(tenant)) {
             return Ok(Err(format!("{} is not its number any more", keeper.phone)));
         }
         numbers::adopt(tx, &keeper.sid, tenant, now).await?;
@@ -198,17 +195,8 @@ async fn release_one(app: &App, client: &Twilio, release: ToRelease<'_>, run_id:
         Ok(intent) => intent,
         Err(reason) => return Ok(What::Busy(reason)),
     };
+    let may_send = may_send(app);
     fail_point::hit("release.committed");
-    let (clock, wall, monotonic) = (app.clock.clone(), app.clock.now(), app.clock.monotonic());
-    let may_send = move || {
-        let within = TimeDelta::from_std(SEND_WITHIN).unwrap_or_default();
-        let is_late = clock.now() - wall > within || clock.monotonic().saturating_sub(monotonic) > SEND_WITHIN;
-        if is_late {
-            Err(format!("more than {} s passed since it was committed to", SEND_WITHIN.as_secs()))
-        } else {
-            Ok(())
-        }
-    };
     let released = client.release(&found.account_sid, &found.sid, may_send).await;
     fail_point::hit("release.answered");
     match released {
@@ -295,7 +283,7 @@ async fn commit(
             return Ok(Err(format!("{} is not the number of {tenant} any more", keeper.phone)));
         }
         let stored = numbers::number(tx, &number.sid).await?;
-        if !stored.is_some_and(|stored| stored.owner() == Some(tenant)) {
+        if !stored.is_some_and(|stored| stored.is_of(tenant)) {
             return Ok(Err(format!("it is not a number of {tenant} any more")));
         }
         if !releases::open(tx, &intent).await? {
@@ -353,9 +341,4 @@ async fn gone_before(app: &App, plan: &TenantPlan, number: &Number) -> Result<()
         Ok(())
     };
     Ok(app.db().await?.write(write).await?)
-}
-
-/// How long nobody else acts on a number after it was committed to.
-fn lease(app: &App) -> TimeDelta {
-    longest_request(app) + TimeDelta::seconds(10)
 }

@@ -4,4 +4,5 @@ pub mod accounts;
 pub mod confirming;
 pub mod evidence;
 pub mod inventory;
+pub mod moment;
 pub mod purchase;

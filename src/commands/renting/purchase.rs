@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::accounts::{RentingTenant, Setup, explain, unreadable};
+use super::moment::{lease, may_send};
 use crate::app::App;
 use crate::commands::draining::longest_request;
-use crate::domain::numbers::purchase::{Absence, absence};
+use crate::domain::numbers::purchase::{Absence, SETTLE_SECONDS, absence};
 use crate::domain::numbers::{Claim, IntentState, Number, purchase_name};
 use crate::error::Failure;
 use crate::fail_point;
@@ -27,8 +28,6 @@ pub const WAIT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(250);
 /// How many numbers are asked for, should each be taken by somebody else a moment before.
 const MOST_CANDIDATES: u32 = 5;
-/// Later than this after its commit a purchase is not sent any more.
-const SEND_WITHIN: Duration = Duration::from_secs(5);
 
 /// What number a tenant wants.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,7 +125,7 @@ impl Asking<'_> {
         loop {
             match self.stand(&renter.client, &owner).await? {
                 Standing::Has(provided) | Standing::Over(provided) => return Ok(provided),
-                Standing::Owns(owned) => return self.adopt(&renter.client, owned).await,
+                Standing::Owns(held) => return self.adopt(&renter.client, held).await,
                 Standing::Ours(purchase) => {
                     (self.on_intent)(&purchase.id);
                     let result = self.carry_out(&renter.client, &purchase, &owner).await;
@@ -172,9 +171,9 @@ impl Asking<'_> {
                 let reason = before.reason.unwrap_or_else(|| "its number is not the tenant's any more".to_owned());
                 return Ok(Standing::Over(Provided::Failed { purchase_id: Some(before.id), reason }));
             }
-            let owned: Vec<StoredNumber> = numbers::of_tenant(tx, tenant).await?;
-            if !owned.is_empty() {
-                return Ok(Standing::Owns(owned));
+            let held: Vec<StoredNumber> = numbers::of_tenant(tx, tenant).await?;
+            if !held.is_empty() {
+                return Ok(Standing::Owns(held));
             }
             let latest = purchases::latest_of(tx, tenant, 1).await?;
             let free_at = latest.first().map(|last| last.created_at + TimeDelta::seconds(SECONDS_BETWEEN_PURCHASES));
@@ -221,10 +220,10 @@ impl Asking<'_> {
     }
 
     /// Takes the one number that the tenant owns already for its number. Of several, somebody has to choose first.
-    async fn adopt(&self, client: &Twilio, owned: Vec<StoredNumber>) -> anyhow::Result<Provided> {
+    async fn adopt(&self, client: &Twilio, held: Vec<StoredNumber>) -> anyhow::Result<Provided> {
         let (app, tenant) = (self.app, self.tenant.name.as_str());
-        let [only] = &owned[..] else {
-            return Ok(Provided::Failed { purchase_id: None, reason: too_many(tenant, owned.len()) });
+        let [only] = &held[..] else {
+            return Ok(Provided::Failed { purchase_id: None, reason: too_many(tenant, held.len()) });
         };
         if only.owner() != Some(tenant) {
             let reason = format!("{} is claimed by two tenants: mend their numbers first", only.phone);
@@ -257,8 +256,8 @@ impl Asking<'_> {
         if let Some(number) = find(client, purchase).await? {
             return self.record(purchase, &number, "found").await;
         }
-        let owned = self.owned(client).await?;
-        match &owned[..] {
+        let held = self.held(client).await?;
+        match &held[..] {
             [] => {}
             [only] => return self.record(purchase, only, "adopted").await,
             several if purchase.asked_at.is_none() => {
@@ -328,7 +327,7 @@ impl Asking<'_> {
     }
 
     /// The numbers at Twilio that only this tenant can have, whether or not they were ever seen before.
-    async fn owned(&self, client: &Twilio) -> anyhow::Result<Vec<Number>> {
+    async fn held(&self, client: &Twilio) -> anyhow::Result<Vec<Number>> {
         let settings = &self.tenant.numbers;
         let (sid, exact) = (settings.subaccount.as_deref(), |name: &&str| !name.contains('*'));
         let found = match (sid, settings.friendly_name.as_deref().filter(exact)) {
@@ -365,7 +364,7 @@ impl Asking<'_> {
             return Ok(Bought::NotSent { reason: "another one took the purchase over".to_owned() });
         }
         fail_point::hit("purchase.committed");
-        let look = last_look(app);
+        let look = LastLook::new(may_send(app));
         let settings = &self.tenant.numbers;
         let request = twilio::Purchase {
             phone,
@@ -389,13 +388,11 @@ impl Asking<'_> {
             Some(purchase) => purchase,
             None => purchase.clone(),
         };
-        match find(client, &purchase).await {
-            Ok(Some(number)) => self.record(&purchase, &number, "found").await,
-            Ok(None) | Err(_) => {
-                tracing::warn!(purchase = %purchase.id, reason, "it is not known whether a number was bought");
-                Ok(in_progress(&purchase, TimeDelta::seconds(crate::domain::numbers::purchase::SETTLE_SECONDS)))
-            }
+        if let Ok(Some(number)) = find(client, &purchase).await {
+            return self.record(&purchase, &number, "found").await;
         }
+        tracing::warn!(purchase = %purchase.id, reason, "it is not known whether a number was bought");
+        Ok(in_progress(&purchase, TimeDelta::seconds(SETTLE_SECONDS)))
     }
 
     async fn not_bought(&self, purchase: &Purchase) -> anyhow::Result<()> {
@@ -434,28 +431,8 @@ fn too_many(tenant: &str, count: usize) -> String {
     format!("{tenant} has {count} numbers already; `callops release-duplicate-numbers --tenant {tenant}` leaves one")
 }
 
-/// How long one owner of an intent has for its next step.
-fn lease(app: &App) -> TimeDelta {
-    longest_request(app) + TimeDelta::seconds(10)
-}
-
 fn in_progress(purchase: &Purchase, wait: TimeDelta) -> Provided {
     Provided::InProgress { purchase_id: purchase.id.clone(), retry_after_seconds: wait.num_seconds().max(1) }
-}
-
-/// Forbids a request that would leave later than it may, by either clock: the machine may have slept.
-fn last_look(app: &App) -> LastLook {
-    let clock = app.clock.clone();
-    let (wall, monotonic) = (clock.now(), clock.monotonic());
-    LastLook::new(move || {
-        let within = TimeDelta::from_std(SEND_WITHIN).unwrap_or_default();
-        let is_late = clock.now() - wall > within || clock.monotonic().saturating_sub(monotonic) > SEND_WITHIN;
-        if is_late {
-            Err(format!("more than {} s passed since it was committed to", SEND_WITHIN.as_secs()))
-        } else {
-            Ok(())
-        }
-    })
 }
 
 /// The number that an intent brought, by the name that only its number has.

@@ -75,7 +75,9 @@ impl Claims {
                 (&mut claims.friendly_names, &settings.friendly_name),
                 (&mut claims.voice_urls, &settings.voice_url_pattern),
             ] {
-                text.iter().for_each(|text| texts.add(text, tenant));
+                if let Some(text) = text {
+                    texts.add(text, tenant);
+                }
             }
         }
         claims

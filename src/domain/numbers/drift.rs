@@ -11,8 +11,10 @@ use super::{Number, NumberSettings, tenant_of_purchase_name};
 pub enum Drift {
     /// A tenant says that the number is its own, and the database does not have it.
     TwilioOnly,
-    /// Several tenants say so, or none does.
+    /// No tenant says so.
     Unattributed,
+    /// Several tenants say so.
+    Contested,
     /// The database has it, and Twilio does not.
     DatabaseOnly,
     /// The database has it for one tenant, and another says that it is its own.
@@ -26,7 +28,7 @@ pub enum Drift {
 }
 
 words!(Drift, "drift", {
-    TwilioOnly => "twilio_only", Unattributed => "unattributed", DatabaseOnly => "database_only",
+    TwilioOnly => "twilio_only", Unattributed => "unattributed", Contested => "contested", DatabaseOnly => "database_only",
     OtherTenant => "other_tenant", VoiceUrl => "voice_url", StatusCallback => "status_callback",
     FriendlyName => "friendly_name",
 });
@@ -38,10 +40,15 @@ impl Drift {
             Self::TwilioOnly => "adopt",
             Self::Unattributed => "say whose it is in the tenant's numbers",
             Self::DatabaseOnly => "mark released",
-            Self::OtherTenant => "mend the tenants' numbers",
+            Self::Contested | Self::OtherTenant => "mend the tenants' numbers",
             Self::VoiceUrl | Self::StatusCallback => "set URLs",
             Self::FriendlyName => "rename it at Twilio",
         }
+    }
+
+    /// Whether somebody should do something about it. An account may well hold numbers of other businesses.
+    pub const fn is_finding(self) -> bool {
+        !matches!(self, Self::Unattributed)
     }
 
     /// Whether `reconcile-twilio --apply` may mend it.

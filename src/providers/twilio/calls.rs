@@ -89,7 +89,8 @@ impl From<Record> for CallRecord {
             to: record.to.unwrap_or_default(),
             from: record.from.unwrap_or_default(),
             status: record.status.unwrap_or_default(),
-            is_inbound: record.direction.as_deref() == Some("inbound"),
+            // Trunks say `originating` of calls that come in from phones.
+            is_inbound: matches!(record.direction.as_deref(), Some("inbound" | "trunking-originating")),
             started_at: date(record.start_time),
             ended_at: date(record.end_time),
             duration_seconds: record.duration.and_then(seconds),
