@@ -173,6 +173,7 @@ impl Story {
         let settings = AccountSettings {
             api_key: api_key.to_owned(),
             api_secret: (provider == "livekit").then(|| api_key.to_owned()),
+            account_sid: None,
             webhook_secret: None,
             webhook_signature: None,
             base_url: Some(self.sandbox.url()),

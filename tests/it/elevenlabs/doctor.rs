@@ -33,6 +33,7 @@ async fn put(story: &Story, base_url: String) {
         webhook_secret: Some("env:ACME_WEBHOOK".to_owned()),
         webhook_signature: None,
         api_secret: None,
+        account_sid: None,
         base_url: Some(base_url),
     };
     let mut account = story.write(async |tx| setup::accounts(tx).await).await.remove(0);

@@ -34,6 +34,7 @@ async fn begin(db: TestDatabase, phones: &[&str]) -> Story {
             webhook_secret: Some(secret.to_owned()),
             webhook_signature: None,
             api_secret: None,
+            account_sid: None,
             base_url: Some(story.sandbox.url()),
         };
         let mut account = story.write(async |tx| setup::accounts(tx).await).await.remove(0);

@@ -320,6 +320,7 @@ impl Stage {
         let settings = AccountSettings {
             api_key: "env:ACME_KEY".to_owned(),
             api_secret: None,
+            account_sid: None,
             webhook_secret: None,
             webhook_signature: None,
             base_url: Some(self.sandbox.url()),

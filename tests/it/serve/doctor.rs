@@ -92,6 +92,7 @@ on_both_databases! {
         let settings = |secret: Option<&str>| AccountSettings {
             api_key: "env:ACME_KEY".to_owned(),
             api_secret: None,
+            account_sid: None,
             webhook_secret: secret.map(str::to_owned),
             webhook_signature: None,
             base_url: Some(story.sandbox.url()),
@@ -290,6 +291,7 @@ on_both_databases! {
             let settings = AccountSettings {
                 api_key: "env:ACME_KEY".to_owned(),
                 api_secret: None,
+                account_sid: None,
                 webhook_secret: Some("env:ACME_WEBHOOK".to_owned()),
                 webhook_signature: None,
                 base_url: Some(provider(assistant, line).await),
