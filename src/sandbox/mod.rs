@@ -37,6 +37,7 @@ mod control;
 mod elevenlabs;
 mod exchange;
 mod faults;
+mod filter;
 mod ledger;
 mod livekit;
 mod reply;

@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, BinaryHeap, HashMap, VecDeque};
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use serde_json::{Value, json};
 
+use super::filter::Filter;
 use super::ledger::{Ledger, Ring};
 use super::script::{Plan, Plans, Stuck};
 use super::{elevenlabs, livekit, vapi};
@@ -139,37 +140,6 @@ pub(super) struct Calls {
     messages: Vec<(DateTime<Utc>, Message)>,
     /// How many messages have got an id.
     numbered: u64,
-}
-
-/// Which calls a listing shows.
-#[derive(Debug, Default)]
-pub(super) struct Filter {
-    pub(super) service: Service,
-    pub(super) id: Option<String>,
-    pub(super) name: Option<String>,
-    pub(super) assistant: Option<String>,
-    pub(super) line: Option<String>,
-    pub(super) created: Between,
-    pub(super) updated: Between,
-    pub(super) limit: usize,
-}
-
-/// A range of time; ends are exclusive or inclusive by their name.
-#[derive(Debug, Default)]
-pub(super) struct Between {
-    pub(super) gt: Option<DateTime<Utc>>,
-    pub(super) ge: Option<DateTime<Utc>>,
-    pub(super) lt: Option<DateTime<Utc>>,
-    pub(super) le: Option<DateTime<Utc>>,
-}
-
-impl Between {
-    fn holds(&self, at: DateTime<Utc>) -> bool {
-        self.gt.is_none_or(|gt| at > gt)
-            && self.ge.is_none_or(|ge| at >= ge)
-            && self.lt.is_none_or(|lt| at < lt)
-            && self.le.is_none_or(|le| at <= le)
-    }
 }
 
 impl Calls {

@@ -3,7 +3,8 @@
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
 
-use crate::sandbox::state::{Between, Filter, Service, Wanted};
+use crate::sandbox::filter::{Between, Filter};
+use crate::sandbox::state::{Service, Wanted};
 
 /// One thing that is wrong with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
