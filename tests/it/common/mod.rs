@@ -67,6 +67,7 @@ mod own_postgres;
 pub(crate) mod proxy;
 mod redact;
 mod run;
+pub(crate) mod schema;
 mod scratch;
 pub(crate) mod small_disk;
 pub(crate) mod story;

@@ -1,95 +1,29 @@
-//! Whether what was sent is what the service's own description says: enough of JSON Schema for the schemas in
-//! `tests/fixtures/elevenlabs/requests.json`, and stricter: nothing may be sent that they do not name.
+//! Whether what was sent is what the service's own description says, in `tests/fixtures/elevenlabs/requests.json`.
 
 use std::sync::LazyLock;
 
 use callops::sandbox::Running;
 use serde_json::{Value, json};
 
+use crate::common::schema::{is_path_of, problems, problems_of_text};
+
 static CONTRACT: LazyLock<Value> = LazyLock::new(|| {
     let path = format!("{}/tests/fixtures/elevenlabs/requests.json", env!("CARGO_MANIFEST_DIR"));
     serde_json::from_slice(&std::fs::read(path).expect("the contract")).expect("JSON")
 });
 
-/// Everything that is wrong with a value.
-fn problems(value: &Value, schema: &Value, place: &str) -> Vec<String> {
-    if let Some(name) = schema["$ref"].as_str() {
-        let known = &CONTRACT["schemas"][name];
-        assert!(known.is_object(), "{name}");
-        return problems(value, known, place);
-    }
-    if let Some(any) = schema["anyOf"].as_array() {
-        let each: Vec<Vec<String>> = any.iter().map(|one| problems(value, one, place)).collect();
-        return if each.iter().any(Vec::is_empty) { Vec::new() } else { each.concat() };
-    }
-    if schema.get("not").is_some() {
-        return vec![format!("{place} may not be sent")];
-    }
-    let kind = schema["type"].as_str().unwrap_or("any");
-    let is_kind = match kind {
-        "string" => value.is_string(),
-        "integer" => value.is_i64() || value.is_u64(),
-        "number" => value.is_number(),
-        "boolean" => value.is_boolean(),
-        "null" => value.is_null(),
-        "array" => value.is_array(),
-        "object" => value.is_object(),
-        "any" => true,
-        other => panic!("{other}"),
-    };
-    if !is_kind {
-        return vec![format!("{place} is no {kind}: {value}")];
-    }
-    let mut found = Vec::new();
-    if schema["enum"].as_array().is_some_and(|words| !words.contains(value)) {
-        found.push(format!("{place} is no word of the contract: {value}"));
-    }
-    let number = value.as_f64().unwrap_or_default();
-    if schema["minimum"].as_f64().is_some_and(|least| number < least)
-        || schema["maximum"].as_f64().is_some_and(|most| number > most)
-    {
-        found.push(format!("{place} is out of range: {value}"));
-    }
-    if let (Some(most), Some(text)) = (schema["maxLength"].as_u64(), value.as_str())
-        && text.chars().count() as u64 > most
-    {
-        found.push(format!("{place} is too long"));
-    }
-    for item in value.as_array().into_iter().flatten() {
-        found.extend(problems(item, &schema["items"], &format!("{place}[]")));
-    }
-    if let Some(object) = value.as_object() {
-        for key in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-            if !object.contains_key(key) {
-                found.push(format!("{place}.{key} is missing"));
-            }
-        }
-        for (key, inner) in object {
-            match schema["properties"].get(key) {
-                Some(schema) => found.extend(problems(inner, schema, &format!("{place}.{key}"))),
-                None if schema["additionalProperties"] == true => {}
-                None => found.push(format!("{place}.{key} is not in the contract")),
-            }
-        }
-    }
-    found
-}
-
 /// What is wrong with a request as the sandbox noted it.
 fn problems_of(request: &Value) -> Vec<String> {
     let path = request["path"].as_str().expect("a path");
     let method = request["method"].as_str().expect("a method").to_lowercase();
-    let fits = |template: &str| {
-        let (wanted, given): (Vec<&str>, Vec<&str>) = (template.split('/').collect(), path.split('/').collect());
-        wanted.len() == given.len() && wanted.iter().zip(&given).all(|(w, g)| w == g || w.starts_with('{'))
-    };
     let paths = CONTRACT["paths"].as_object().expect("paths");
-    let Some(operation) = paths.iter().find(|(template, _)| fits(template)).and_then(|(_, one)| one.get(&method))
+    let Some(operation) =
+        paths.iter().find(|(template, _)| is_path_of(path, template)).and_then(|(_, one)| one.get(&method))
     else {
         return vec![format!("{method} {path} is not in the contract")];
     };
     let mut found = match operation.get("body") {
-        Some(schema) => problems(&request["body"], schema, "body"),
+        Some(schema) => problems(&CONTRACT["schemas"], &request["body"], schema, "body"),
         None if request["body"].is_null() => Vec::new(),
         None => vec!["a body where none belongs".to_owned()],
     };
@@ -98,13 +32,7 @@ fn problems_of(request: &Value) -> Vec<String> {
             found.push(format!("query.{key} is not in the contract"));
             continue;
         };
-        // A query has only texts, which may stand for numbers.
-        let forms = [Some(json!(text)), text.parse::<i64>().ok().map(|n| json!(n)), text.parse().ok().map(Value::Bool)];
-        let each = forms.iter().flatten().map(|form| problems(form, schema, &format!("query.{key}")));
-        let each: Vec<Vec<String>> = each.collect();
-        if !each.iter().any(Vec::is_empty) {
-            found.extend(each.concat());
-        }
+        found.extend(problems_of_text(&CONTRACT["schemas"], &text, schema, &format!("query.{key}")));
     }
     found
 }
