@@ -25,6 +25,7 @@ pub(super) fn routes() -> Router<Sandbox> {
         .route("/_sandbox/webhook", get(webhook).post(set_webhook).delete(clear_webhook))
         .route("/_sandbox/calls", get(calls))
         .route("/_sandbox/requests", get(requests))
+        .route("/_sandbox/twilio", get(twilio).post(give_twilio))
 }
 
 /// What may change while it runs; what is not given stays.
@@ -156,6 +157,17 @@ async fn calls(State(sandbox): State<Sandbox>) -> Response {
         report["requests"] = inner.requests.counts();
         report["agents_started"] = inner.rooms.agents_started();
         Ok(report)
+    })
+}
+
+async fn twilio(State(sandbox): State<Sandbox>) -> Response {
+    sandbox.control(|inner| Ok(inner.carrier.ledger()))
+}
+
+async fn give_twilio(State(sandbox): State<Sandbox>, body: Bytes) -> Response {
+    sandbox.control(|inner| {
+        inner.give_twilio(parse(&body)?)?;
+        Ok(json!({}))
     })
 }
 

@@ -30,6 +30,7 @@ pub(super) fn routes() -> Router<Sandbox> {
         .route("/v1/convai/conversations", get(list))
         .route("/v1/convai/conversations/{id}", get(read))
         .route("/v1/convai/agents/{id}", get(agent))
+        .route("/v1/convai/phone-numbers", get(phone_numbers))
         .route("/v1/convai/phone-numbers/{id}", get(phone_number))
         .route("/v1/convai/settings", get(settings))
         .route("/v1/workspace/webhooks", get(webhooks))
@@ -191,6 +192,35 @@ async fn agent(
     sandbox.handle(&ElevenLabs, incoming, act).await
 }
 
+/// The lines that somebody named, which are numbers of Twilio's.
+async fn phone_numbers(
+    State(sandbox): State<Sandbox>,
+    Query(query): Query<Vec<(String, String)>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    let incoming = Incoming { method: &method, uri: &uri, headers: &headers, body: &[] };
+    let act = |inner: &mut Inner, _: &str, _: &Picked| {
+        // Nobody is assigned to any.
+        let is_shown = query.iter().all(|(key, value)| match key.as_str() {
+            "provider" => value == "twilio",
+            "agent_id" | "branch_id" => false,
+            _ => true,
+        });
+        let lines = inner.lines.elevenlabs.iter().filter(|_| is_shown);
+        Ok(Reply::json(200, lines.map(|named| line(&named.phone_number_id, &named.phone_number)).collect()))
+    };
+    sandbox.handle(&ElevenLabs, incoming, act).await
+}
+
+fn line(id: &str, phone: &str) -> Value {
+    json!({
+        "phone_number_id": id, "phone_number": phone, "label": id, "provider": "twilio", "supports_inbound": true,
+        "supports_outbound": true, "assigned_agent": null,
+    })
+}
+
 /// Every line exists, but for those whose id says otherwise.
 async fn phone_number(
     State(sandbox): State<Sandbox>,
@@ -200,12 +230,12 @@ async fn phone_number(
     headers: HeaderMap,
 ) -> Response {
     let incoming = Incoming { method: &method, uri: &uri, headers: &headers, body: &[] };
-    let act = |_: &mut Inner, _: &str, _: &Picked| {
+    let act = |inner: &mut Inner, _: &str, _: &Picked| {
         if id.starts_with("missing") {
             return Err(not_found("phone_number", &id));
         }
-        let number = json!({"phone_number_id": id, "phone_number": "+14155550000", "label": id, "provider": "twilio"});
-        Ok(Reply::json(200, number))
+        let named = inner.lines.elevenlabs.iter().find(|named| named.phone_number_id == id);
+        Ok(Reply::json(200, line(&id, named.map_or("+14155550000", |named| &named.phone_number))))
     };
     sandbox.handle(&ElevenLabs, incoming, act).await
 }

@@ -42,6 +42,10 @@ pub(super) trait Dialect {
     fn places(&self, method: &Method, _path: &str) -> bool {
         method == Method::POST
     }
+    /// What a body says.
+    fn read(&self, bytes: &[u8]) -> Value {
+        serde_json::from_slice(bytes).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(bytes).into_owned()))
+    }
     /// What a path is counted as.
     fn kind(&self, path: &str) -> String;
     /// How it says no.
@@ -81,10 +85,7 @@ impl Sandbox {
             let now = inner.now();
             inner.advance(now);
             let org = dialect.organisation(incoming.headers, &inner.keys);
-            let body = (!incoming.body.is_empty()).then(|| {
-                serde_json::from_slice(incoming.body)
-                    .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(incoming.body).into_owned()))
-            });
+            let body = (!incoming.body.is_empty()).then(|| dialect.read(incoming.body));
             let phone = body.as_ref().and_then(|body| dialect.phone(body));
             let (method, path) = (incoming.method, incoming.uri.path());
             let picked = inner.faults.pick(method.as_str(), path, phone, dialect.places(method, path));

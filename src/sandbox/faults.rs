@@ -33,6 +33,8 @@ pub(super) enum Fault {
         message: String,
         rings: bool,
     },
+    /// An answer as if it had been done.
+    NothingDone,
 
     AcceptAndDrop,
     DelayAnswer(Duration),
@@ -214,6 +216,12 @@ impl Rule {
                 message: spec.message.clone().ok_or("success_false needs `message`")?,
                 rings: spec.rings == Some(true),
             },
+            "nothing_done"
+                if spec.matching.path.as_deref().is_some_and(|path| path.starts_with(super::twilio::ROOT)) =>
+            {
+                Fault::NothingDone
+            }
+            "nothing_done" => return Err(format!("nothing_done needs a `path` below {}", super::twilio::ROOT)),
             "accept_and_drop" => Fault::AcceptAndDrop,
             "delay_answer" => Fault::DelayAnswer(ms()?),
             "broken_json" => Fault::BrokenJson,
@@ -307,6 +315,7 @@ mod tests {
             json!({"kind": "explode"}),
             json!({"kind": "no_id", "mach": {}}),
             json!({"kind": "delay_answer"}),
+            json!({"kind": "nothing_done", "match": {"method": "DELETE"}}),
             json!({"kind": "no_id", "match": {"nth": 0}}),
             json!([{"kind": "no_id"}, {"kind": "server_error", "status": 200}]),
         ] {

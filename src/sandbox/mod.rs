@@ -1,6 +1,6 @@
-//! A local stand-in for Vapi, ElevenLabs and LiveKit: as strict as the services, with its own time, faults on demand, and a
-//! ledger of every phone that it would have rung. Keys, organisations and the ledger are the same for all; ElevenLabs wants
-//! the key in `xi-api-key`.
+//! A local stand-in for Vapi, ElevenLabs, LiveKit and Twilio: as strict as the services, with its own time, faults on demand,
+//! and a ledger of every phone that it would have rung. Keys, organisations and the ledger are the same for all; ElevenLabs
+//! wants the key in `xi-api-key`.
 //!
 //! The ledger is the judge of tests: a ring is written before anything can go wrong with the answer, and nothing is
 //! ever taken out. A call that is taken rings at that moment, though its status says `queued` for another second, so
@@ -12,7 +12,16 @@
 //! `CreateRoom`, `ListRooms`, `ListParticipants`, `CreateSIPParticipant` and `ListSIPOutboundTrunk` below
 //! `/twirp/livekit.`; an API key's secret is the key itself, and outcomes are scripted in Vapi's words, or as `sip-603`.
 //! What nobody is known to do it does so: a call of ElevenLabs' that nobody picks up is shown as `failed`, with the reason
-//! (setting `tells_unanswered`; else it stays `initiated`). Besides the services' own paths there are, without a key:
+//! (setting `tells_unanswered`; else it stays `initiated`).
+//!
+//! Of Twilio it plays what is about phone numbers, below `/2010-04-01/`: `Accounts`, and of an account `IncomingPhoneNumbers`,
+//! `AvailablePhoneNumbers/{country}/Local` and, to be read only, `Calls`. There is one main account,
+//! `AC0000000000000000000000000000005a`, without numbers. A key is an account's auth token, and the secret of its API key,
+//! whose sid is the account's with `SK` for `AC`; a main account reaches its subaccounts. Numbers for sale depend on the seed,
+//! and one that was released is not sold again. What was bought, changed and given back is in a ledger of its own, which
+//! is written before anything can go wrong with the answer; a wish to release is in it whatever comes of it.
+//!
+//! Besides the services' own paths there are, without a key:
 //!
 //! | path | |
 //! |---|---|
@@ -22,6 +31,8 @@
 //! | `GET`, `POST`, `DELETE /_sandbox/faults` | a rule `{"kind", "match": {"nth", "every", "percent", "phone_prefix", "method", "path"}, "times", ...}`, or a list |
 //! | `POST`, `DELETE /_sandbox/script` | `{"phone", "outcomes": ["customer-busy", {"ended_reason", "ring_seconds", "talk_seconds", "stuck"}]}` |
 //! | `GET`, `POST`, `DELETE /_sandbox/webhook` | whom it tells: `{"url", "secret", "auth": "secret", "bearer" or "hmac"}` for Vapi's messages, with `lose_percent`, `double_percent`, `delay_percent` (up to `delay_seconds`), `unknown_percent`; and counts |
+//! | `GET /_sandbox/twilio` | the ledger of numbers: `purchases`, `deletes` (`status`: `released`, `gone` or `nothing`), `updates`, how many `numbers` there are, and `most_at_once`, of requests |
+//! | `POST /_sandbox/twilio` | `accounts` (`sid`, `friendly_name`, `owner`, `key`, `status`), `numbers` (`account`, `sid`, `phone`, `friendly_name`, `voice_url`, `sms_url`, `status_callback`, `trunk_sid`, `voice_application_sid`, `bought_at`, `capabilities`), `many_numbers` (`account`, `count`, `friendly_name`, `voice_url`, `from`), `calls` (`account`, `sid`, `to`, `from`, `status`, `direction`, `start_time`, `end_time`, `duration`), `taken` phones, which a search shows and nobody gets, area codes with `no_numbers_in` them, `story`: `five-numbers`; and what Vapi and ElevenLabs list, `vapi_numbers` (`id`, `number`) and `elevenlabs_numbers` (`phone_number_id`, `phone_number`) |
 //! | `POST /_sandbox/settings` | `latency_ms`, `pace`, `over_concurrency`, `concurrency` by organisation, `organisations` to add, `analysis_seconds`, `tells_unanswered` |
 //!
 //! Faults that ring: `accept_and_drop`, `delay_answer` (`ms`), `broken_json`, `cut_body`, `no_id`, `list_lag`
@@ -31,6 +42,8 @@
 //! `queued_blocked`, which rings `seconds` later when a line is free, `ended` or `http_400`; ElevenLabs refuses). For
 //! ElevenLabs alone: `coded` (`code`, `status`: 429) and `success_false` (`message`, `rings`). A rule is for placing
 //! calls (with LiveKit, for `CreateSIPParticipant`) unless it names a method or path; `unauthorized_all` is for everything.
+//! With Twilio, where nothing rings, what `rings` is what is done, a number whose purchase meets `list_lag` is shown later,
+//! and `nothing_done`, whose `path` must begin with `/2010-04-01/`, answers as if it were done.
 
 mod clock;
 mod control;
@@ -39,11 +52,13 @@ mod exchange;
 mod faults;
 mod filter;
 mod ledger;
+mod lines;
 mod livekit;
 mod reply;
 mod requests;
 mod script;
 mod state;
+mod twilio;
 mod vapi;
 mod webhooks;
 
@@ -147,6 +162,8 @@ struct Inner {
     faults: faults::Faults,
     requests: requests::Requests,
     rooms: livekit::Rooms,
+    carrier: twilio::Carrier,
+    lines: lines::Lines,
     keys: HashMap<String, String>,
     latency: Duration,
     over: Over,
@@ -169,6 +186,12 @@ impl Inner {
         self.clock.now()
     }
 
+    fn give_twilio(&mut self, given: Value) -> Result<(), String> {
+        let given = serde_json::from_value(given).map_err(|error| error.to_string())?;
+        let now = self.now();
+        self.carrier.give(given, &mut self.lines, now)
+    }
+
     fn add(&mut self, organisation: Organisation, now: DateTime<Utc>) {
         self.calls.set_limit(&organisation.org, organisation.concurrency, now);
         self.keys.insert(organisation.key, organisation.org);
@@ -179,8 +202,11 @@ impl Sandbox {
     fn new(settings: Settings) -> io::Result<Self> {
         let ledger = ledger::Ledger::open(settings.ledger_file.as_deref())?;
         let plans = script::Plans::new(settings.seed, settings.pace);
+        let clock = clock::SandboxClock::new(settings.clock);
         let mut inner = Inner {
-            clock: clock::SandboxClock::new(settings.clock),
+            carrier: twilio::Carrier::new(settings.seed, clock.now()),
+            lines: lines::Lines::default(),
+            clock,
             calls: state::Calls::new(ledger, plans, settings.seed),
             faults: faults::Faults::new(settings.seed),
             requests: requests::Requests::default(),
@@ -252,6 +278,19 @@ impl Running {
         self.sandbox.lock().faults.clear();
     }
 
+    /// Puts accounts, numbers and calls into Twilio, as `POST /_sandbox/twilio` does.
+    ///
+    /// # Errors
+    /// Naming what makes no sense; then nothing is put in.
+    pub fn twilio(&self, given: Value) -> Result<(), String> {
+        self.sandbox.lock().give_twilio(given)
+    }
+
+    /// What was bought, changed and given back, as `GET /_sandbox/twilio` tells it.
+    pub fn twilio_ledger(&self) -> Value {
+        self.sandbox.lock().carrier.ledger()
+    }
+
     /// Tells somebody else, or nobody, what becomes of calls from now on.
     ///
     /// # Errors
@@ -295,6 +334,7 @@ async fn accept(sandbox: Sandbox, listener: TcpListener) {
     let router = vapi::routes()
         .merge(elevenlabs::routes())
         .merge(livekit::routes())
+        .merge(twilio::routes())
         .merge(control::routes())
         .with_state(sandbox.clone());
     let mut connections = JoinSet::new();

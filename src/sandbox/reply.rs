@@ -8,6 +8,7 @@ use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use futures_util::{StreamExt as _, stream};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 /// How long the first half of a cut answer gets to leave.
@@ -30,9 +31,16 @@ pub(super) enum Manner {
 }
 
 #[derive(Debug)]
+enum Content {
+    Json(Value),
+    /// As it goes out; empty where an answer has no body.
+    Text(String),
+}
+
+#[derive(Debug)]
 pub(super) struct Reply {
     status: u16,
-    body: Value,
+    content: Content,
     retry_after: Option<String>,
     manner: Manner,
     pub(super) delay: Duration,
@@ -40,7 +48,20 @@ pub(super) struct Reply {
 
 impl Reply {
     pub(super) fn json(status: u16, body: Value) -> Self {
-        Self { status, body, retry_after: None, manner: Manner::Whole, delay: Duration::ZERO }
+        Self::new(status, Content::Json(body))
+    }
+
+    /// What is written as it is, without a copy of it all in memory: pages of a thousand things.
+    pub(super) fn written(status: u16, body: &impl Serialize) -> Self {
+        Self::new(status, Content::Text(serde_json::to_string(body).unwrap_or_default()))
+    }
+
+    pub(super) fn empty(status: u16) -> Self {
+        Self::new(status, Content::Text(String::new()))
+    }
+
+    fn new(status: u16, content: Content) -> Self {
+        Self { status, content, retry_after: None, manner: Manner::Whole, delay: Duration::ZERO }
     }
 
     /// An error in the service's usual form; `message` is a text or a list of them.
@@ -66,7 +87,10 @@ impl Reply {
     }
 
     pub(super) fn without(mut self, key: &str) -> Self {
-        if let Some(body) = self.body.as_object_mut() {
+        if let Content::Text(text) = &self.content {
+            self.content = Content::Json(serde_json::from_str(text).unwrap_or_default());
+        }
+        if let Content::Json(Value::Object(body)) = &mut self.content {
             body.remove(key);
         }
         self
@@ -78,7 +102,10 @@ impl Reply {
     }
 
     pub(super) fn into_response(self) -> Response {
-        let text = self.body.to_string();
+        let text = match self.content {
+            Content::Json(body) => body.to_string(),
+            Content::Text(text) => text,
+        };
         let length = text.len();
         let body = match self.manner {
             Manner::Whole => Body::from(text),
@@ -97,7 +124,9 @@ impl Reply {
         let mut response = Response::new(body);
         *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+        if length > 0 {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+        }
         if self.manner == Manner::Cut {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }

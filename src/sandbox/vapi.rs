@@ -12,20 +12,23 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, Method, Uri};
 use axum::response::Response;
 use axum::routing::get;
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
 
-use self::contract::{parse_create, parse_filter, refuse_query};
+use self::contract::{parse_create, parse_filter, parse_line_filter, refuse_query};
 use super::exchange::{Dialect, Incoming, Refusal};
 use super::faults::{Fault, Over, Picked};
+use super::lines::VapiLine;
 use super::reply::Reply;
 use super::state::Taking;
-use super::{Inner, Sandbox};
+use super::{Inner, Sandbox, twilio};
 
 pub(super) fn routes() -> Router<Sandbox> {
     Router::new()
         .route("/call", get(list).post(create))
         .route("/call/{id}", get(read).delete(erase).patch(rename))
         .route("/assistant/{id}", get(assistant))
+        .route("/phone-number", get(phone_numbers))
         .route("/phone-number/{id}", get(phone_number))
 }
 
@@ -216,6 +219,46 @@ async fn assistant(
     sandbox.handle(&Vapi, incoming, act).await
 }
 
+/// The lines that somebody named, the newest first.
+async fn phone_numbers(
+    State(sandbox): State<Sandbox>,
+    Query(query): Query<Vec<(String, String)>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    let incoming = Incoming { method: &method, uri: &uri, headers: &headers, body: &[] };
+    let act = |inner: &mut Inner, org: &str, _: &Picked| {
+        let filter = parse_line_filter(query).map_err(|errors| Reply::error(400, &json!(errors)))?;
+        let lines = inner.lines.vapi.iter().enumerate().rev().map(|(at, line)| (added_at(at), line));
+        let shown = lines
+            .filter(|(at, _)| filter.created.holds(*at) && filter.updated.holds(*at))
+            .take(filter.limit)
+            .map(|(at, named)| line(named, at, org));
+        Ok(Reply::json(200, shown.collect()))
+    };
+    sandbox.handle(&Vapi, incoming, act).await
+}
+
+/// Each a second after the one before, so that a listing can be read page by page.
+fn added_at(position: usize) -> DateTime<Utc> {
+    let seconds = i64::try_from(position).unwrap_or(i64::MAX);
+    // 2026-01-01T00:00:00Z
+    DateTime::from_timestamp(1_767_225_600_i64.saturating_add(seconds), 0).unwrap_or_default()
+}
+
+fn line(line: &VapiLine, added_at: DateTime<Utc>, org: &str) -> Value {
+    let mut record = saved(&line.id, org);
+    for key in ["createdAt", "updatedAt"] {
+        record[key] = json!(added_at.to_rfc3339_opts(SecondsFormat::Millis, true));
+    }
+    record["provider"] = json!("twilio");
+    record["status"] = json!("active");
+    record["number"] = json!(line.number);
+    record["twilioAccountSid"] = json!(twilio::MAIN);
+    record
+}
+
 /// Every line exists.
 async fn phone_number(
     State(sandbox): State<Sandbox>,
@@ -226,8 +269,11 @@ async fn phone_number(
     headers: HeaderMap,
 ) -> Response {
     let incoming = Incoming { method: &method, uri: &uri, headers: &headers, body: &[] };
-    let act = |_: &mut Inner, org: &str, _: &Picked| {
+    let act = |inner: &mut Inner, org: &str, _: &Picked| {
         refuse_query(&query).map_err(|errors| Reply::error(400, &json!(errors)))?;
+        if let Some(at) = inner.lines.vapi.iter().position(|line| line.id == id) {
+            return Ok(Reply::json(200, line(&inner.lines.vapi[at], added_at(at), org)));
+        }
         let mut record = saved(&id, org);
         record["provider"] = json!("vapi");
         record["status"] = json!("active");

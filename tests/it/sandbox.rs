@@ -32,7 +32,7 @@ fn phones(rings: &[Ring]) -> BTreeMap<String, usize> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a client that is not ours")]
-fn client(timeout: Duration) -> reqwest::Client {
+pub(crate) fn client(timeout: Duration) -> reqwest::Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder().no_proxy().tls_certs_only([]).timeout(timeout).build().unwrap()
 }

@@ -236,6 +236,15 @@ pub(super) fn parse_filter(query: Vec<(String, String)>) -> Result<Filter, Vec<S
     if errors.is_empty() { Ok(filter) } else { Err(errors) }
 }
 
+/// What a listing of lines asks for, which takes times and a limit only.
+pub(super) fn parse_line_filter(query: Vec<(String, String)>) -> Result<Filter, Vec<String>> {
+    let others = ["id", "assistantId", "phoneNumberId"];
+    match query.iter().find(|(key, _)| others.contains(&key.as_str())) {
+        Some((key, _)) => Err(vec![format!("property {key} should not exist")]),
+        None => parse_filter(query),
+    }
+}
+
 /// One thing by its id takes no filter.
 pub(super) fn refuse_query(query: &[(String, String)]) -> Result<(), Vec<String>> {
     let errors: Vec<String> = query.iter().map(|(key, _)| format!("property {key} should not exist")).collect();
