@@ -168,6 +168,7 @@ async fn settle(db: &Db) -> Result<()> {
 fn account(sandbox: &str) -> Result<Account> {
     let settings = AccountSettings {
         api_key: "env:BENCH_KEY".to_owned(),
+        account_sid: None,
         api_secret: None,
         webhook_secret: None,
         webhook_signature: None,

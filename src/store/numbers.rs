@@ -213,6 +213,11 @@ pub async fn tenants_with_several(tx: &mut Tx) -> Result<Vec<String>> {
     )?)
 }
 
+/// When a number was last seen at Twilio; none: never.
+pub async fn last_seen_at(tx: &mut Tx) -> Result<Option<DateTime<Utc>>> {
+    Ok(scalar!(tx, Option<DateTime<Utc>>, fetch_one, "SELECT max(last_seen_at) FROM numbers")?)
+}
+
 /// One number by its SID.
 pub async fn number(tx: &mut Tx, sid: &str) -> Result<Option<StoredNumber>> {
     Ok(fetch!(tx, StoredNumber, fetch_optional, concat!("SELECT ", columns!(), " FROM numbers WHERE sid = $1"), sid)?)

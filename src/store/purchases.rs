@@ -106,6 +106,17 @@ pub async fn purchase(tx: &mut Tx, id: &str) -> Result<Option<Purchase>> {
     Ok(fetch!(tx, Purchase, fetch_optional, concat!("SELECT ", columns!(), " FROM purchases WHERE id = $1"), id)?)
 }
 
+/// The intent that brought a number.
+pub async fn of_number(tx: &mut Tx, sid: &str) -> Result<Option<Purchase>> {
+    Ok(fetch!(
+        tx,
+        Purchase,
+        fetch_optional,
+        concat!("SELECT ", columns!(), " FROM purchases WHERE sid = $1 ORDER BY created_at LIMIT 1"),
+        sid
+    )?)
+}
+
 /// The intents of a tenant, newest first.
 pub async fn latest_of(tx: &mut Tx, tenant: &str, limit: i64) -> Result<Vec<Purchase>> {
     Ok(fetch!(

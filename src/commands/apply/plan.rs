@@ -8,6 +8,7 @@ use super::read::{Wanted, WantedAccount, WantedCampaign, WantedTenant};
 use crate::domain::agent::AgentKeys;
 use crate::domain::campaign::{AccountSettings, Rules, TenantSettings};
 use crate::domain::duration::HumanDuration;
+use crate::domain::numbers::{NumberSettings, PROVIDER};
 use crate::domain::phone::CallAlso;
 use crate::output::Rows;
 use crate::store::setup::{Account, Campaign, Tenant};
@@ -173,7 +174,7 @@ fn account_fields(account: &Account) -> Fields {
         ("webhook_secret", json!(webhook_secret)),
         ("webhook_signature", json!(webhook_signature)),
         ("base_url", json!(base_url)),
-        ("max_concurrency", json!(account.max_concurrency)),
+        ("max_concurrency", if account.provider == PROVIDER { Value::Null } else { json!(account.max_concurrency) }),
         ("calls_per_minute", json!(account.calls_per_minute)),
     ]
 }
@@ -198,24 +199,51 @@ fn tenant_fields(tenant: &Tenant) -> Fields {
             session_timeout_seconds,
             records,
             numbers,
-        }) => fields.extend([
-            ("min_gap", duration(min_gap_seconds)),
-            ("max_calls_per_day", json!(max_calls_per_day)),
-            ("answer_timeout", duration(answer_timeout_seconds)),
-            ("call_timeout", duration(call_timeout_seconds)),
-            ("allow_only", json!(allow_only)),
-            // A reference only; what it leads to is never read here.
-            ("webhook_secret", json!(webhook_secret)),
-            ("api_token", json!(api_token)),
-            ("voice_account", json!(voice_account)),
-            ("session_timeout", duration(session_timeout_seconds)),
-            ("records", json!(records)),
-            ("numbers", json!(numbers)),
-            ("call_also", if call_also == CallAlso::default() { Value::Null } else { json!(call_also) }),
-        ]),
+        }) => fields.extend(
+            [
+                ("min_gap", duration(min_gap_seconds)),
+                ("max_calls_per_day", json!(max_calls_per_day)),
+                ("answer_timeout", duration(answer_timeout_seconds)),
+                ("call_timeout", duration(call_timeout_seconds)),
+                ("allow_only", json!(allow_only)),
+                // A reference only; what it leads to is never read here.
+                ("webhook_secret", json!(webhook_secret)),
+                ("api_token", json!(api_token)),
+                ("voice_account", json!(voice_account)),
+                ("session_timeout", duration(session_timeout_seconds)),
+                ("records", json!(records)),
+                ("call_also", if call_also == CallAlso::default() { Value::Null } else { json!(call_also) }),
+            ]
+            .into_iter()
+            .chain(number_fields(numbers.as_deref())),
+        ),
         Err(error) => fields.push(("settings", json!(error.to_string()))),
     }
     fields
+}
+
+fn number_fields(numbers: Option<&NumberSettings>) -> Fields {
+    let Some(numbers) = numbers else { return Vec::new() };
+    let NumberSettings {
+        account,
+        subaccount,
+        friendly_name,
+        voice_url_pattern,
+        voice_url,
+        sms_url,
+        status_callback,
+        monthly_cost,
+    } = numbers;
+    vec![
+        ("numbers.account", json!(account)),
+        ("numbers.subaccount", json!(subaccount)),
+        ("numbers.friendly_name", json!(friendly_name)),
+        ("numbers.voice_url_pattern", json!(voice_url_pattern)),
+        ("numbers.voice_url", json!(voice_url)),
+        ("numbers.sms_url", json!(sms_url)),
+        ("numbers.status_callback", json!(status_callback)),
+        ("numbers.monthly_cost", json!(monthly_cost)),
+    ]
 }
 
 /// What a campaign itself sets, under the keys by which `apply` takes it.

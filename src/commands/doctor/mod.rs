@@ -7,6 +7,7 @@ mod accounts;
 mod agents;
 mod campaigns;
 mod machine;
+mod numbers;
 mod public_url;
 mod webhooks;
 mod work;
@@ -17,8 +18,11 @@ use serde_json::{Value, json};
 
 use self::agents::Reachable;
 use crate::app::App;
+use crate::commands::renting::accounts::Setup;
+use crate::domain::numbers::PROVIDER;
 use crate::error::{Exit, classify, hints};
 use crate::output::{Printer, Rows};
+use crate::store::setup::Account;
 use crate::store::{Db, control, setup};
 
 /// Check configuration, database, accounts and campaigns, and say how to mend what is wrong.
@@ -38,7 +42,7 @@ Examples:
 
 Each row, in every format, is {check, verdict: ok|warning|problem, what, hint}; the database comes first. Checks:
 database, schema, settings, clock, configuration, env_file, zone_data, public_url, account:NAME, agent:TENANT/NAME,
-pause, campaigns, campaign:TENANT/NAME, purpose:TENANT/NAME, unknown_attempts, preferred_times, webhooks:NAME, inbox,
+numbers, pause, campaigns, campaign:TENANT/NAME, purpose:TENANT/NAME, unknown_attempts, preferred_times, webhooks:NAME, inbox,
 process-calls, sweep-timeouts, collect-outcomes, finding:KIND.
 
 Exit codes: 0 all is well; 3 warnings or problems; 6 configuration, credentials, database, schema or clock are wrong;
@@ -123,11 +127,22 @@ async fn look(app: &App, db: &Db, args: &Args, now: DateTime<Utc>, report: &mut 
     let is_rehearsal = control::is_rehearsal(&mut tx).await?;
     let accounts = setup::accounts(&mut tx).await?;
     let campaigns = setup::campaigns(&mut tx).await?;
+    let setup = Setup::read(&mut tx).await;
     let seen = webhooks::count(&mut tx, &accounts, now).await?;
     // Asking a provider takes long, and no transaction may be open meanwhile.
     drop(tx);
     let mut reachable = Vec::new();
-    for account in &accounts {
+    let (renting, calling): (Vec<&Account>, Vec<&Account>) =
+        accounts.iter().partition(|account| account.provider == PROVIDER);
+    match &setup {
+        Ok(setup) => {
+            for account in renting {
+                numbers::account(app, setup, account, args.online, report).await;
+            }
+        }
+        Err(error) => numbers::unreadable(error, report),
+    }
+    for account in calling {
         let provider = accounts::check(app, account, is_rehearsal, args.online, now, report).await;
         reachable.extend(provider.map(|provider| Reachable { account, provider }));
     }
@@ -137,6 +152,9 @@ async fn look(app: &App, db: &Db, args: &Args, now: DateTime<Utc>, report: &mut 
     let any_active = campaigns::check(&mut tx, now, report).await?;
     work::attempts(&mut tx, now, report).await?;
     work::conversations(&mut tx, now, report).await?;
+    if let Ok(setup) = &setup {
+        numbers::inventory(&mut tx, setup, now, report).await?;
+    }
     webhooks::outcomes(app, &accounts, &seen, report);
     webhooks::inbox(&mut tx, now, report).await?;
     work::runs(app, &mut tx, any_active, now, report).await?;

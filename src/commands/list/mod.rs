@@ -13,6 +13,7 @@ use crate::domain::call::{AttemptState, CallStatus};
 use crate::domain::conversation::ConversationStatus;
 use crate::domain::duration::HumanDuration;
 use crate::domain::event::EventState;
+use crate::domain::numbers::NumberStatus;
 use crate::domain::phone::identify_phone;
 use crate::domain::session::SessionStatus;
 use crate::error::{Exit, Failure};
@@ -34,7 +35,7 @@ Examples:
 Words of --status: calls scheduled, calling, in_progress, completed, failed, cancelled; attempts claimed, placing,
 placed, answered, ended, void, refused, not_sent, unknown, lost; campaigns active, stopped; enrollments active,
 withdrawn; findings standing (unless said otherwise), resolved; suppressions active, expired; events pending, applied,
-unmatched, ignored. Times are UTC.
+unmatched, ignored; numbers active, gone. Times are UTC.
 
 As CSV, contacts come with all that they hold, and `import-contacts` takes the file back. In CSV, text that a spreadsheet
 would take for a formula has an apostrophe before it, which an import takes away.")]
@@ -97,6 +98,8 @@ pub enum Kind {
     Bookings,
     /// Tickets that were made of conversations, newest first
     Tickets,
+    /// Phone numbers that were seen at Twilio, those that are there first
+    Numbers,
 }
 
 /// From when on.
@@ -158,6 +161,10 @@ impl Kind {
                 (&["tenant", "status", "since"], SessionStatus::ALL.iter().map(|status| status.as_str()).collect())
             }
             Self::Bookings | Self::Tickets => (&["tenant", "since"], vec![]),
+            Self::Numbers => (
+                &["tenant", "status", "phone", "since"],
+                NumberStatus::ALL.iter().map(|status| status.as_str()).collect(),
+            ),
         }
     }
 

@@ -8,12 +8,14 @@ use serde_json::{Value, json};
 use super::Kind;
 use crate::commands::suppressing::scope_shown;
 use crate::commands::telling::{instant, json_text};
+use crate::domain::numbers::Claim;
 use crate::domain::zone::zones_of_callee;
 use crate::output::Rows;
 use crate::store::calls::{self, Call};
 use crate::store::listing::{self, Filter};
 use crate::store::{
-    Result, Tx, control, conversations, events, imports, records as store_records, sessions, setup, suppressions,
+    Result, Tx, control, conversations, events, imports, numbers as store_numbers, records as store_records, sessions,
+    setup, suppressions,
 };
 
 /// The rows of a kind, and whether there are more than the limit.
@@ -38,6 +40,7 @@ pub(super) async fn rows(tx: &mut Tx, kind: Kind, mut filter: Filter, now: DateT
         Kind::Sessions => sessions(tx, &filter).await?,
         Kind::Bookings => records(tx, store_records::Kind::Booking, &filter).await?,
         Kind::Tickets => records(tx, store_records::Kind::Ticket, &filter).await?,
+        Kind::Numbers => numbers(tx, &filter).await?,
     };
     let is_cut = rows.len() > limit;
     rows.truncate(limit);
@@ -442,4 +445,40 @@ async fn records(tx: &mut Tx, kind: store_records::Kind, filter: &Filter) -> Res
         ]
     });
     Ok((&["conversation", "tenant", "contact", "fields", "created_at"], rows.collect()))
+}
+
+async fn numbers(tx: &mut Tx, filter: &Filter) -> Result<Listed> {
+    let of_tenants: HashSet<String> =
+        store_numbers::tenant_numbers(tx).await?.into_iter().map(|number| number.sid).collect();
+    let rows = store_numbers::list(tx, filter).await?.into_iter().map(|number| {
+        vec![
+            json!(number.phone),
+            json!(number.owner()),
+            json!(number.status.as_str()),
+            json!(of_tenants.contains(&number.sid)),
+            json!(number.tenant.is_some()),
+            json!(number.claim.map(Claim::as_str)),
+            json!(number.friendly_name),
+            instant(number.bought_at),
+            instant(Some(number.last_seen_at)),
+            json!(number.account),
+            json!(number.sid),
+        ]
+    });
+    Ok((
+        &[
+            "phone",
+            "tenant",
+            "status",
+            "is_tenants_number",
+            "adopted",
+            "claim",
+            "friendly_name",
+            "bought_at",
+            "last_seen_at",
+            "account",
+            "sid",
+        ],
+        rows.collect(),
+    ))
 }

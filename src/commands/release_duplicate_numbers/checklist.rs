@@ -114,7 +114,7 @@ pub(super) async fn check(
     lines.push(line("duplicates released", planned == done, format!("{done} of {planned}")));
     let saving_per_month = saving(plan, outcomes);
     lines.push(match saving_per_month {
-        Some(saving) => line("saving per month", true, saving.to_string()),
+        Some(saving) => line("saving per month", true, format!("{saving:.2}")),
         None => line("saving per month", true, "unknown: the tenant's numbers have no monthly_cost"),
     });
     let looked_at = looked.and_then(|beat| beat.last_ended_at);

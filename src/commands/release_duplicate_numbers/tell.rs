@@ -109,7 +109,7 @@ pub(super) fn finished(app: &App, plan: &Plan, outcomes: &[Outcome], checklist: 
         ("plan".to_owned(), list(&rows(plan))),
         ("releases".to_owned(), list(&released)),
         ("checklist".to_owned(), list(&lines)),
-        ("saving_per_month".to_owned(), json!(checklist.saving_per_month)),
+        ("saving_per_month".to_owned(), json!(checklist.saving_per_month.map(|saving| format!("{saving:.2}")))),
     ]);
     app.printer.record(&record)?;
     Ok(())

@@ -1,5 +1,6 @@
 //! `show`: all about one thing.
 
+mod numbers;
 mod parts;
 
 use clap::Subcommand;
@@ -11,8 +12,9 @@ use crate::app::App;
 use crate::error::{Exit, Failure};
 use crate::output::Rows;
 use crate::store::contacts::{self, Contact};
+use crate::store::numbers::StoredNumber;
 use crate::store::records::{self, Kind};
-use crate::store::{Tx, attempts, calls, conversations, events, imports, runs, sessions};
+use crate::store::{self, Tx, attempts, calls, conversations, events, imports, runs, sessions};
 
 /// Arguments of `show`.
 #[derive(Clone, Debug, clap::Args)]
@@ -87,6 +89,12 @@ pub enum What {
         /// Its id
         id: String,
     },
+    /// A phone number: whose it is, how it is set up, what was done to it
+    Number {
+        /// Its SID, or its number as +<country code>...
+        #[arg(value_name = "SID|PHONE")]
+        number: String,
+    },
     /// An import: how the list was read, what became of its rows, what it changed
     Import {
         /// Its id
@@ -141,6 +149,10 @@ pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
             Some(event) => parts::event(&event),
             None => return Err(missing("event", "events", id).into()),
         },
+        What::Number { number } => match find_number(&mut tx, number).await? {
+            Some(number) => numbers::number(&mut tx, &number).await?,
+            None => return Err(missing("number", "numbers", number).into()),
+        },
         What::Import { id } => match imports::import(&mut tx, id, false).await? {
             Some(import) => parts::import(&mut tx, &import).await?,
             None => return Err(missing("import", "imports", id).into()),
@@ -152,6 +164,15 @@ pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
 
 fn missing(what: &str, kind: &str, id: &str) -> Failure {
     Failure::usage(format!("there is no {what} {id}")).hint(format!("`callops list {kind}` shows them"))
+}
+
+async fn find_number(tx: &mut Tx, text: &str) -> store::Result<Option<StoredNumber>> {
+    if let Some(number) = store::numbers::number(tx, text).await? {
+        return Ok(Some(number));
+    }
+    let Ok(Named::Phone(phone, _)) = lookup::named(text, None) else { return Ok(None) };
+    // One that is there before those that were.
+    Ok(store::numbers::with_phone(tx, &phone).await?.into_iter().next())
 }
 
 async fn find_contact(tx: &mut Tx, text: &str, tenant: Option<&str>) -> Found<Contact> {

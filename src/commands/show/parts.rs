@@ -371,7 +371,7 @@ pub(super) fn run(run: &Run) -> Shown {
     Shown { record, parts: Vec::new() }
 }
 
-async fn audit(tx: &mut Tx, subject: &str) -> Result<Rows> {
+pub(super) async fn audit(tx: &mut Tx, subject: &str) -> Result<Rows> {
     let mut rows = Rows::new(&["at", "actor", "action", "detail"]);
     for entry in listing::latest_audit(tx, subject, LATEST).await? {
         rows.push(vec![
