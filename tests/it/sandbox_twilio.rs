@@ -142,10 +142,11 @@ async fn many_numbers_are_read_page_by_page_as_each_page_says() {
         assert_eq!((&page["start"], &page["end"]), (&json!(seen.len()), &json!(seen.len() + phones(&page).len() - 1)));
         sizes.push(phones(&page).len());
         seen.extend(phones(&page));
-        // What is released meanwhile takes nothing from the pages that follow, even the one that the token names.
-        let last =
-            page["incoming_phone_numbers"].as_array().unwrap().last().unwrap()["sid"].as_str().unwrap().to_owned();
-        assert_eq!(api.send("DELETE", &number(MAIN, &last), &[]).await.0, 204);
+        // What is released meanwhile takes nothing from the pages that follow, even if a token names it.
+        if sizes.len() == 1 {
+            let last = page["incoming_phone_numbers"][999]["sid"].as_str().unwrap();
+            assert_eq!(api.send("DELETE", &number(MAIN, last), &[]).await.0, 204);
+        }
         match page["next_page_uri"].as_str() {
             Some(uri) => next = uri.to_owned(),
             None => break,
@@ -155,7 +156,7 @@ async fn many_numbers_are_read_page_by_page_as_each_page_says() {
     seen.sort_unstable();
     seen.dedup();
     assert_eq!(seen.len(), 2500);
-    assert_eq!(sandbox.twilio_ledger()["numbers"], 2497);
+    assert_eq!(sandbox.twilio_ledger()["numbers"], 2499);
     // A page is not reached without the token of the one before.
     for query in
         ["Page=1", "Page=1&PageToken=PAPN1", "PageToken=x", "PageSize=0", "PageSize=1001", "PageSize=x", "Limit=1"]
