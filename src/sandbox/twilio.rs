@@ -1,9 +1,9 @@
 //! The endpoints of Twilio that are about phone numbers.
 //!
-//! An account speaks with its auth token, or with its API key, which is its sid with `SK` for `AC`; an account that was given
-//! no auth token of its own takes any key of the sandbox's organisations. There is one account from the start. What cannot be
-//! known of the service from its description is decided against the client: a number that was released is not sold again,
-//! pages are reached by their tokens alone, and of the numbers for sale some cannot be called.
+//! An account speaks with its auth token, or with its API key, which is its sid with `SK` for `AC`; an account that was
+//! given no auth token of its own takes any key of the sandbox's organisations. There is one account from the start. What
+//! cannot be known of the service from its description is decided against the client: a number that was released is not
+//! sold again, pages are reached by their tokens alone, and of the numbers for sale some cannot be called.
 
 mod accounts;
 mod carrier;

@@ -1,10 +1,12 @@
 //! The stand-in for Twilio: as strict as the service, and its ledger tells what was bought and what was given back.
 
-use std::collections::BTreeMap;
+mod faults;
+mod given;
+
 use std::time::Duration;
 
 use callops::sandbox::{Organisation, Running, Settings};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use serde_json::{Value, json};
 
 use crate::sandbox::{client, settings, start};
@@ -288,7 +290,8 @@ async fn a_number_is_bought_changed_and_given_back_once_and_for_all() {
 
     let ledger = sandbox.twilio_ledger();
     let (sid, phone) = (&bought["sid"], &found[0]);
-    let purchase = json!({"at": "2026-11-20T12:00:00Z", "account": MAIN, "sid": sid, "phone": phone, "friendly_name": "Acme Dental"});
+    let purchase = json!({"at": "2026-11-20T12:00:00Z", "account": MAIN, "sid": sid, "phone": phone,
+        "friendly_name": "Acme Dental"});
     assert_eq!(ledger["purchases"], json!([purchase]));
     let delete = |status: &str| json!({"at": "2026-11-20T13:00:00Z", "account": MAIN, "sid": sid, "phone": phone, "status": status});
     assert_eq!(ledger["deletes"], json!([delete("released"), delete("gone")]));
@@ -417,195 +420,4 @@ async fn calls_are_listed_by_number_status_and_day() {
     assert_eq!((&one["duration"], &one["phone_number_sid"]), (&json!("95"), &json!(SID)));
     assert_eq!(api.get(one["uri"].as_str().unwrap()).await, *one);
     assert_eq!(api.error("GET", &one["uri"].as_str().unwrap().replace("CA", "CB"), &[]).await, (404, 20404));
-}
-
-/// What a client saw of one request under a fault, and what the ledger says: purchases, deletes by what was done, numbers.
-async fn under(rule: &Value, method: &str, form: &[(&str, &str)]) -> (Option<u16>, usize, Vec<String>, u64) {
-    let sandbox = start(settings()).await;
-    sandbox.twilio(two_numbers()).unwrap();
-    let path = if method == "DELETE" { number(MAIN, SID) } else { numbers(MAIN) };
-    let mut rule = rule.clone();
-    rule["match"] = json!({"method": method, "path": "/2010-04-01/"});
-    sandbox.add_faults(rule).unwrap();
-    let seen = Api::new(&sandbox).try_send(method, &path, form).await;
-    let ledger = sandbox.twilio_ledger();
-    let done =
-        ledger["deletes"].as_array().unwrap().iter().map(|one| one["status"].as_str().unwrap().to_owned()).collect();
-    let purchases = ledger["purchases"].as_array().unwrap().len();
-    (seen.map(|(status, _)| status), purchases, done, ledger["numbers"].as_u64().unwrap())
-}
-
-#[tokio::test]
-async fn the_ledger_says_what_was_done_whatever_the_answer_says() {
-    for (rule, is_done, buying, releasing) in [
-        (json!({"kind": "accept_and_drop"}), true, None, None),
-        (json!({"kind": "server_error", "status": 500, "rings": true}), true, Some(500), Some(500)),
-        (json!({"kind": "server_error", "status": 503, "rings": true}), true, Some(503), Some(503)),
-        (json!({"kind": "delay_answer", "ms": 1}), true, Some(201), Some(204)),
-        (json!({"kind": "broken_json"}), true, None, Some(204)),
-        (json!({"kind": "cut_body"}), true, None, Some(204)),
-        (json!({"kind": "refuse_and_drop"}), false, None, None),
-        (json!({"kind": "server_error", "status": 500}), false, Some(500), Some(500)),
-        (json!({"kind": "server_error", "status": 503}), false, Some(503), Some(503)),
-        (json!({"kind": "server_error", "status": 403}), false, Some(403), Some(403)),
-        (json!({"kind": "slow_refuse", "ms": 1}), false, Some(503), Some(503)),
-        (json!({"kind": "too_many_requests", "retry_after": "30"}), false, Some(429), Some(429)),
-        (json!({"kind": "unauthorized_all"}), false, Some(401), Some(401)),
-        (json!({"kind": "coded", "code": "21422", "status": 400}), false, Some(400), Some(400)),
-        (json!({"kind": "nothing_done"}), false, Some(201), Some(204)),
-    ] {
-        let done = usize::from(is_done);
-        let (seen, purchases, deletes, numbers) = under(&rule, "POST", &[("AreaCode", "802")]).await;
-        assert_eq!((seen, purchases, numbers), (buying, done, 2 + done as u64), "{rule}");
-        assert_eq!(deletes, [""; 0]);
-        let (seen, purchases, deletes, numbers) = under(&rule, "DELETE", &[]).await;
-        assert_eq!((seen, purchases, numbers), (releasing, 0, 2 - done as u64), "{rule}");
-        assert_eq!(deletes, [if is_done { "released" } else { "nothing" }], "{rule}");
-    }
-}
-
-#[tokio::test]
-async fn faults_are_the_services_own_and_meet_whom_they_name() {
-    let sandbox = start(settings()).await;
-    sandbox.twilio(two_numbers()).unwrap();
-    let sub = json!({"accounts": [{"sid": SUB, "friendly_name": "Sub", "owner": MAIN}]});
-    sandbox.twilio(sub).unwrap();
-    let api = Api::new(&sandbox);
-    // A rule that names neither is for placing calls.
-    sandbox.add_faults(json!({"kind": "accept_and_drop"})).unwrap();
-    api.buy(&[("AreaCode", "802")]).await;
-    sandbox.clear_faults();
-    sandbox
-        .add_faults(json!([
-            {"kind": "too_many_requests", "match": {"path": "/2010-04-01/Accounts.json"}, "times": 1},
-            {"kind": "server_error", "status": 403, "match": {"path": format!("/2010-04-01/Accounts/{SUB}/")}},
-            {"kind": "nothing_done", "match": {"path": number(MAIN, SID), "method": "DELETE", "nth": 2}},
-        ]))
-        .unwrap();
-    assert_eq!(api.error("GET", "/2010-04-01/Accounts.json", &[]).await, (429, 20429));
-    assert_eq!(api.get("/2010-04-01/Accounts.json").await["accounts"].as_array().unwrap().len(), 2);
-    assert_eq!(api.error("GET", &numbers(SUB), &[]).await, (403, 20403));
-    assert_eq!(phones(&api.get(&numbers(MAIN)).await).len(), 3);
-    // A purchase whose answer is lost may be listed late.
-    sandbox
-        .add_faults(json!({"kind": "list_lag", "seconds": 60, "match": {"path": numbers(MAIN)}, "times": 1}))
-        .unwrap();
-    let late = api.buy(&[("AreaCode", "802"), ("FriendlyName", "Late")]).await;
-    assert_eq!(phones(&api.get(&format!("{}?FriendlyName=Late", numbers(MAIN))).await), [""; 0]);
-    sandbox.advance(TimeDelta::seconds(60));
-    let listed = phones(&api.get(&format!("{}?FriendlyName=Late", numbers(MAIN))).await);
-    assert_eq!(json!(listed), json!([late["phone_number"]]));
-    // What was only said to be done shows in the record.
-    sandbox.clear_faults();
-    sandbox.add_faults(json!({"kind": "nothing_done", "match": {"path": "/2010-04-01/", "method": "POST"}})).unwrap();
-    let (_, sham) = api.send("POST", &number(MAIN, SID), &[("FriendlyName", "Other")]).await;
-    assert_eq!((&sham["friendly_name"], sandbox.twilio_ledger()["updates"].clone()), (&json!("Other"), json!([])));
-    assert_eq!(api.get(&number(MAIN, SID)).await["friendly_name"], "Acme Dental");
-}
-
-#[tokio::test]
-async fn requests_are_counted_for_as_long_as_they_wait() {
-    let sandbox = start(Settings { latency: Duration::from_secs(1), ..settings() }).await;
-    let api = Api::new(&sandbox);
-    let path = account(MAIN);
-    tokio::join!(api.get(&path), api.get(&path), api.get(&path));
-    api.get(&path).await;
-    assert_eq!(sandbox.twilio_ledger()["most_at_once"], 3);
-}
-
-#[tokio::test]
-async fn the_story_of_five_numbers_is_one_business_among_others() {
-    let sandbox = start(settings()).await;
-    let now: DateTime<Utc> = "2026-11-22T12:00:00Z".parse().unwrap();
-    sandbox.advance(now - sandbox.now());
-    sandbox.twilio(json!({"story": "five-numbers"})).unwrap();
-    let api = Api::new(&sandbox);
-    let all = api.get(&numbers(MAIN)).await;
-    let all = all["incoming_phone_numbers"].as_array().unwrap().clone();
-    let (mut names, mut urls) = (BTreeMap::<_, usize>::new(), BTreeMap::<_, usize>::new());
-    for one in &all {
-        *names.entry(one["friendly_name"].as_str().unwrap()).or_default() += 1;
-        *urls.entry(one["voice_url"].as_str().unwrap()).or_default() += 1;
-    }
-    for (counted, five) in [(&names, "Acme Dental"), (&urls, "https://voice.acme.example/twilio")] {
-        assert_eq!((counted.len(), counted[five], counted.values().sum::<usize>()), (13, 5, 17));
-    }
-    let acme: Vec<&Value> = all.iter().filter(|one| one["friendly_name"] == "Acme Dental").rev().collect();
-    assert!(acme.iter().all(|one| one["status_callback"] == "https://voice.acme.example/twilio/status"));
-    let bought = |one: &Value| DateTime::parse_from_rfc2822(one["date_created"].as_str().unwrap()).unwrap().to_utc();
-    let minutes: Vec<i64> = acme.iter().map(|one| (bought(one) - bought(acme[0])).num_minutes()).collect();
-    assert_eq!(
-        (bought(acme[0]).to_rfc3339(), minutes),
-        ("2026-11-20T15:00:00+00:00".to_owned(), vec![0, 2, 7, 13, 25])
-    );
-    let mut called = Vec::new();
-    for one in &all {
-        let phone = one["phone_number"].as_str().unwrap().replace('+', "%2B");
-        let query = format!("StartTime%3E=2026-11-19&To={phone}");
-        called.push(api.get(&calls(&query)).await["calls"].as_array().unwrap().len());
-    }
-    assert_eq!(called.iter().sum::<usize>(), 2);
-    let third = acme[2]["phone_number"].as_str().unwrap();
-    assert_eq!(
-        api.get(&calls(&format!("To={}", third.replace('+', "%2B")))).await["calls"].as_array().unwrap().len(),
-        2
-    );
-    let lines = http().get(format!("{}/phone-number", sandbox.url())).bearer_auth("sandbox-key");
-    let lines: Value = lines.send().await.unwrap().json().await.unwrap();
-    assert_eq!(
-        (&lines[0]["id"], &lines[0]["number"], lines.as_array().unwrap().len()),
-        (&json!("pn-acme"), &json!(third), 1)
-    );
-    // A story is told once, and what makes no sense is not taken in at all.
-    for bad in [
-        json!({"story": "five-numbers"}),
-        json!({"story": "six-numbers"}),
-        json!({"numbers": [{"account": "AC1", "phone": "+18025550190"}]}),
-        json!({"numbers": [{"account": MAIN, "phone": "+18025550190"}, {"account": MAIN, "phone": "8025550191"}]}),
-        json!({"numbers": [{"account": MAIN, "phone": "+18025550190", "sid": "PN1"}]}),
-        json!({"accounts": [{"sid": SUB, "friendly_name": "Sub", "owner": OTHER}]}),
-        json!({"no_numbers_in": ["1"]}),
-        json!({"taken": ["1"]}),
-    ] {
-        assert!(sandbox.twilio(bad.clone()).is_err(), "{bad}");
-    }
-    assert_eq!(sandbox.twilio_ledger()["numbers"], 17);
-}
-
-#[tokio::test]
-async fn agents_services_know_the_numbers_that_they_are_given() {
-    let sandbox = start(settings()).await;
-    let ask = async |path: &str| {
-        let request = http().get(format!("{}{path}", sandbox.url())).bearer_auth("sandbox-key");
-        let response = request.header("xi-api-key", "sandbox-key").send().await.unwrap();
-        (response.status().as_u16(), response.json::<Value>().await.unwrap())
-    };
-    for path in ["/phone-number", "/v1/convai/phone-numbers"] {
-        assert_eq!(ask(path).await, (200, json!([])));
-    }
-    let ids: Vec<String> = (0..150).map(|n| format!("pn-{n}")).collect();
-    let given: Vec<Value> = ids.iter().map(|id| json!({"id": id, "number": "+18025550103"})).collect();
-    let post = http().post(format!("{}/_sandbox/twilio", sandbox.url())).json(&json!({
-        "vapi_numbers": given, "elevenlabs_numbers": [{"phone_number_id": "phnum_1", "phone_number": "+18025550104"}],
-    }));
-    assert_eq!(post.send().await.unwrap().status(), 200);
-    // The newest first, a hundred at a time.
-    let (_, first) = ask("/phone-number").await;
-    assert_eq!((first.as_array().unwrap().len(), &first[0]["id"]), (100, &json!("pn-149")));
-    let before = first[99]["createdAt"].as_str().unwrap();
-    let (_, rest) = ask(&format!("/phone-number?createdAtLt={before}")).await;
-    assert_eq!((rest.as_array().unwrap().len(), &rest[0]["id"]), (50, &json!("pn-49")));
-    assert_eq!(ask("/phone-number?limit=1000").await.1.as_array().unwrap().len(), 150);
-    for query in ["limit=1001", "assistantId=a", "page=2"] {
-        assert_eq!(ask(&format!("/phone-number?{query}")).await.0, 400, "{query}");
-    }
-    assert_eq!(ask("/phone-number/pn-7").await.1["number"], "+18025550103");
-    assert_eq!(ask("/phone-number/any").await.1["number"], Value::Null);
-    let (_, lines) = ask("/v1/convai/phone-numbers?provider=twilio").await;
-    assert_eq!((&lines[0]["phone_number_id"], &lines[0]["phone_number"]), (&json!("phnum_1"), &json!("+18025550104")));
-    assert_eq!(ask("/v1/convai/phone-numbers?provider=sip_trunk").await.1, json!([]));
-    assert_eq!(ask("/v1/convai/phone-numbers/phnum_1").await.1["phone_number"], "+18025550104");
-    assert_eq!(ask("/v1/convai/phone-numbers/any").await.1["phone_number"], "+14155550000");
-    let (status, ledger) = ask("/_sandbox/twilio").await;
-    assert_eq!((status, ledger), (200, sandbox.twilio_ledger()));
 }

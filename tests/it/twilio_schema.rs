@@ -58,7 +58,7 @@ fn problems_of(request: &Value) -> Vec<String> {
     found
 }
 
-/// Insists that each request that the sandbox noted for Twilio is as the contract has it; those for others are not looked at.
+/// Insists that each request that the sandbox noted for Twilio is as the contract has it; others are not looked at.
 pub(crate) fn check_requests(requests: &[Value]) {
     for request in
         requests.iter().filter(|one| one["path"].as_str().is_some_and(|path| path.starts_with("/2010-04-01/")))

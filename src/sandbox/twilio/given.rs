@@ -34,7 +34,7 @@ pub(in crate::sandbox) struct Given {
 #[serde(deny_unknown_fields)]
 struct GivenAccount {
     sid: String,
-    friendly_name: String,
+    friendly_name: Option<String>,
     owner: Option<String>,
     key: Option<String>,
     status: Option<String>,
@@ -131,13 +131,18 @@ impl Carrier {
                 return Err(format!("`{status}` is no status of an account"));
             }
         }
-        let mut phones = HashSet::new();
+        let (mut phones, mut sids) = (HashSet::new(), HashSet::new());
         for number in &given.numbers {
             known(&number.account)?;
             sound("PN", &number.sid)?;
             let phone = phone(&number.phone)?;
             if self.numbers.is_had(phone) || !phones.insert(phone) {
                 return Err(format!("`{}` is had already", number.phone));
+            }
+            if let Some(sid) = number.sid.as_deref().and_then(|text| sid("PN", text))
+                && (self.numbers.known(sid).is_some() || !sids.insert(sid))
+            {
+                return Err(format!("`PN{sid:032x}` is another number's"));
             }
         }
         if let Some(many) = &given.many_numbers {
@@ -166,8 +171,8 @@ impl Carrier {
     fn take(&mut self, given: Given, lines: &mut Lines, now: DateTime<Utc>) {
         for account in given.accounts {
             self.accounts.put(Account {
+                friendly_name: account.friendly_name.unwrap_or_else(|| account.sid.clone()),
                 sid: account.sid,
-                friendly_name: account.friendly_name,
                 owner: account.owner,
                 key: account.key,
                 status: account.status.unwrap_or_else(|| "active".to_owned()),

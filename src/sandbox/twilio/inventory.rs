@@ -15,7 +15,7 @@ const CANADA: &[u16] = &[
 const TOLL_FREE: &[u16] = &[800, 822, 833, 844, 855, 866, 877, 888, 900];
 
 /// Where nobody says where.
-const USUAL: &[(&str, u16)] = &[("US", 802), ("US", 415), ("US", 212), ("CA", 416), ("CA", 604)];
+const USUAL: &[u16] = &[802, 415, 212, 416, 604];
 
 /// Elsewhere: a country, what its numbers begin with, and how many follow.
 const ELSEWHERE: &[(&str, u64, u32)] = &[
@@ -84,29 +84,33 @@ impl Inventory {
     /// Whether a phone is one of those that are sold, or would be if nobody had it.
     pub(super) fn sells(&self, phone: u64) -> bool {
         match america(phone) {
-            Some(area) => !TOLL_FREE.contains(&area) && !self.none_in.contains(&area),
+            Some(area) => self.has_any_in(area),
             None => ELSEWHERE.iter().any(|(_, begin, rest)| phone / 10_u64.pow(*rest) == *begin),
         }
     }
 
+    fn has_any_in(&self, area: u16) -> bool {
+        !TOLL_FREE.contains(&area) && !self.none_in.contains(&area)
+    }
+
     /// What a country has for sale, in an area code or anywhere; those that are had are among them.
     pub(super) fn offers(&self, country: Country, area: Option<u16>) -> Box<dyn Iterator<Item = u64> + '_> {
-        let taken = self.taken.iter().copied().filter(move |phone| is_in(*phone, country, area));
+        let taken = self.taken.iter().copied();
+        let taken = taken.filter(move |phone| is_in(*phone, country, area) && self.sells(*phone));
         let made: Box<dyn Iterator<Item = u64>> = match country {
             Country::America(code) => {
-                let areas: Vec<u16> = match area {
-                    Some(area) => vec![area],
-                    None => USUAL.iter().filter(|(of, _)| *of == code).map(|(_, area)| *area).collect(),
-                };
-                Box::new(areas.into_iter().flat_map(|area| self.in_area(area)))
+                let areas = area.map_or_else(|| USUAL.to_vec(), |area| vec![area]);
+                let is_here = move |area: &u16| is_of(*area, code) && self.has_any_in(*area);
+                Box::new(areas.into_iter().filter(is_here).flat_map(|area| self.in_area(area)))
             }
+            Country::Elsewhere(..) if area.is_some() => Box::new(std::iter::empty()),
             Country::Elsewhere(_, begin, rest) => {
                 let many = 10_u64.pow(rest);
                 Box::new((0..many).map(move |n| begin * many + (n + self.seed) % many))
             }
         };
-        let made = made.filter(move |phone| is_in(*phone, country, area) && !self.taken.contains(phone));
-        Box::new(taken.chain(made).filter(|phone| self.sells(*phone)).take(MAX_LOOKED_AT))
+        let made = made.filter(|phone| !self.taken.contains(phone));
+        Box::new(taken.chain(made).take(MAX_LOOKED_AT))
     }
 
     /// First those that fiction uses, from one that the seed decides on, then whole exchanges.
@@ -128,11 +132,14 @@ fn america(phone: u64) -> Option<u16> {
     (exchange >= 200 && exchange % 100 != 11).then_some(area)
 }
 
+/// Whether an area code of North America's is that country's.
+fn is_of(area: u16, country: &str) -> bool {
+    (country == "CA") == CANADA.contains(&area)
+}
+
 fn is_in(phone: u64, country: Country, area: Option<u16>) -> bool {
     match (country, america(phone)) {
-        (Country::America(code), Some(has)) => {
-            (code == "CA") == CANADA.contains(&has) && area.is_none_or(|area| area == has)
-        }
+        (Country::America(code), Some(has)) => is_of(has, code) && area.is_none_or(|area| area == has),
         (Country::Elsewhere(_, begin, rest), None) => area.is_none() && phone / 10_u64.pow(rest) == begin,
         _ => false,
     }
