@@ -23,6 +23,7 @@ mod layers;
 mod listing;
 mod livekit;
 mod migrations;
+mod numbers;
 mod operators;
 mod process_calls;
 mod proofs;
@@ -33,5 +34,5 @@ mod send_event;
 mod serve;
 mod status;
 mod suppress;
-mod twilio_schema;
+
 mod vapi;

@@ -9,8 +9,8 @@ use callops::sandbox::{Organisation, Running, Settings};
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 
+use crate::numbers::schema::{check_answer, check_requests};
 use crate::sandbox::{client, settings, start};
-use crate::twilio_schema::{check_answer, check_requests};
 
 const MAIN: &str = "AC0000000000000000000000000000005a";
 const SUB: &str = "AC00000000000000000000000000000001";

@@ -28,7 +28,7 @@ use clap::Parser;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use super::{Output, Running, Scratch, TestDatabase};
+use super::{Backend, Output, Running, Scratch, TestDatabase};
 
 /// A rehearsal with a tenant `acme` in New York, an account `acme-vapi`, and no campaign yet.
 pub(crate) struct Story {
@@ -131,6 +131,11 @@ impl Story {
     /// The directory in which the binary runs.
     pub(crate) fn scratch(&self) -> &Scratch {
         self.database.scratch()
+    }
+
+    /// The kind of its database.
+    pub(crate) fn backend(&self) -> Backend {
+        self.database.backend()
     }
 
     /// Ends the story; its database stays.
