@@ -90,7 +90,7 @@ Commands:
   calling   process-calls, sweep-timeouts, collect-outcomes, pause, resume, call, enroll, withdraw,
             cancel, retry, resolve, explain, status
   contacts  import-contacts, undo-import, suppress, unsuppress
-  numbers   provision-number, release-duplicate-numbers, reconcile-twilio
+  numbers   detect-duplicates, provision-number, release-duplicate-numbers, reconcile-twilio
   events    serve, send-event, replay-events
   look      list, show, check-window, check-phone, check-signature, sandbox
 
@@ -254,6 +254,8 @@ pub enum Command {
     SweepTimeouts(commands::sweep_timeouts::Args),
     /// Ask the providers what became of calls
     CollectOutcomes(commands::collect_outcomes::Args),
+    /// Find what is there twice: numbers, contacts, calls, conversations
+    DetectDuplicates(commands::detect_duplicates::Args),
     /// Take webhooks, and run what a hosted cron service asks for
     Serve(commands::serve::Args),
     /// Apply stored webhooks once more

@@ -24,7 +24,7 @@ pub use database_url::{DatabaseUrl, Source};
 pub use declared::{KEYS, Key, VARIABLES, Variable};
 pub use document::{Document, Located, Section, nearest};
 pub use environment::Environment;
-pub use secrets::SecretUrl;
+pub use secrets::{AlertUrl, SecretUrl};
 
 /// The name of the configuration file where it is looked for.
 const FILE_NAME: &str = "callops.toml";
@@ -75,6 +75,8 @@ pub struct Config {
     pub log_is_chosen: bool,
     /// What is asked after each run that went well.
     pub ping_url: Option<SecretUrl>,
+    /// Where findings that are new are told.
+    pub alert_url: Option<AlertUrl>,
     /// How often cron starts `process-calls`.
     pub run_interval: HumanDuration,
     /// How long a provider may take to answer one request.
@@ -163,7 +165,8 @@ impl Config {
             public_url: read_public_url(&root)?,
             webhook_secret: secret(declared::WEBHOOK_SECRET),
             cron_secret: secret(declared::CRON_SECRET),
-            ping_url: read_secret_url(&root, "ping_url")?,
+            ping_url: read_secret_url(&root, "ping_url", SecretUrl::parse)?,
+            alert_url: read_secret_url(&root, "alert_url", AlertUrl::parse)?,
             run_interval: read_duration(
                 &root,
                 "run_interval",
@@ -326,9 +329,13 @@ fn read_public_url(section: &Section<'_>) -> Result<Option<String>> {
     Ok(Some(checked.value))
 }
 
-fn read_secret_url(section: &Section<'_>, key: &str) -> Result<Option<SecretUrl>> {
+fn read_secret_url<T>(
+    section: &Section<'_>,
+    key: &str,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Result<Option<T>> {
     let Some(text) = section.string(key)? else { return Ok(None) };
-    Ok(Some(text.try_map(|text| SecretUrl::parse(&text))?.value))
+    Ok(Some(text.try_map(|text| parse(&text))?.value))
 }
 
 #[cfg(test)]

@@ -138,6 +138,7 @@ async fn run_command(app: &App, command: Command) -> Result<Exit> {
         Command::Call(args) => Box::pin(commands::call::run(app, args)).await,
         Command::Cancel(args) => commands::cancel::run(app, args).await,
         Command::CollectOutcomes(args) => Box::pin(commands::collect_outcomes::run(app, args)).await,
+        Command::DetectDuplicates(args) => commands::detect_duplicates::run(app, args).await,
         Command::Doctor(args) => Box::pin(commands::doctor::run(app, args)).await,
         Command::Enroll(args) => commands::enroll::run(app, args).await,
         Command::Explain(args) => commands::explain::run(app, args).await,

@@ -114,3 +114,7 @@ CREATE TABLE alerted (
 -- Who was rung twice within minutes is found by reading this index alone.
 DROP INDEX attempts_phone;
 CREATE INDEX attempts_phone ON attempts (tenant, phone, claimed_at);
+
+-- One conversation that was recorded twice is found by reading this index, and no transcript but of those that it shows.
+CREATE INDEX conversations_moment ON conversations (tenant, started_at, duration_seconds)
+    WHERE started_at IS NOT NULL AND duration_seconds IS NOT NULL;

@@ -11,6 +11,7 @@ pub mod collect_outcomes;
 pub mod completions;
 pub mod credentials;
 pub mod demo;
+pub mod detect_duplicates;
 pub mod doctor;
 pub mod draining;
 pub mod enroll;

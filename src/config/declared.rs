@@ -67,6 +67,14 @@ pub const KEYS: &[Key] = &[
                   hears nothing; or a reference to it, as `env:NAME` or `file:/path`.",
     },
     Key {
+        name: "alert_url",
+        default: None,
+        example: "\"env:ALERT_URL\"",
+        meaning: "An address that findings are sent to by `detect-duplicates --alert`: a Slack webhook, or any other \
+                  that takes JSON by POST; or a reference to it, as `env:NAME` or `file:/path`. Plain http only on this \
+                  machine.",
+    },
+    Key {
         name: "run_interval",
         default: Some("`1m`"),
         example: "\"5m\"",

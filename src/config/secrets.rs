@@ -83,6 +83,44 @@ impl SecretUrl {
     }
 }
 
+/// The address of a service that is told things which only it should read: of http, none beyond this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlertUrl(SecretUrl);
+
+impl AlertUrl {
+    /// As [`SecretUrl::parse`].
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let url = SecretUrl::parse(text)?;
+        if let SecretUrl::Given(given) = &url {
+            check_private(given.expose())?;
+        }
+        Ok(Self(url))
+    }
+
+    /// The address.
+    ///
+    /// # Errors
+    /// Exit 6 when the reference leads nowhere, or to something that may not be told.
+    pub fn resolve(&self, environment: &Environment) -> Result<Secret> {
+        let url = self.0.resolve(environment)?;
+        check_private(url.expose())
+            .map_err(|rule| Failure::configuration(format!("what {} holds is {rule}", self.0)))?;
+        Ok(url)
+    }
+}
+
+fn check_private(text: &str) -> Result<(), String> {
+    let url = check_web_address(text)?;
+    let host = url.host_str().unwrap_or_default();
+    let is_here = host == "localhost"
+        || host.trim_matches(['[', ']']).parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback());
+    if url.scheme() == "https" || is_here {
+        Ok(())
+    } else {
+        Err("an http address of another machine: https is wanted".to_owned())
+    }
+}
+
 impl fmt::Display for SecretUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -162,6 +200,28 @@ mod tests {
             let error = reference.resolve(&environment()).expect_err("no secret").to_string();
             assert!(error.contains(&reference.to_string()) && !error.contains("hunter2"), "{error}");
         }
+    }
+
+    #[test]
+    fn alerts_go_encrypted_or_nowhere_else() {
+        for text in [
+            "https://x.example/hunter2",
+            "http://127.0.0.1:8080/hunter2",
+            "http://[::1]:8080/hunter2",
+            "http://localhost/hunter2",
+            "env:URL",
+        ] {
+            AlertUrl::parse(text).and_then(|url| url.resolve(&environment()).map_err(|e| e.to_string())).expect(text);
+        }
+        for text in ["http://x.example/hunter2", "http://10.0.0.1/hunter2", "http://127.0.0.1.example/hunter2"] {
+            let error = AlertUrl::parse(text).expect_err(text);
+            assert_eq!(error, "an http address of another machine: https is wanted");
+            let environment = Environment::of_variables([("PLAIN", text)], "/");
+            let error = AlertUrl::parse("env:PLAIN").expect("a reference").resolve(&environment).expect_err(text);
+            assert_eq!(classify(&error), Exit::Configuration);
+            assert!(error.to_string().starts_with("what env:PLAIN holds is an http address"), "{error}");
+        }
+        assert!(AlertUrl::parse("hunter2").is_err());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The rules of calling people: pure values and functions, with no clock, environment or input and output.
 
 pub mod agent;
+pub mod alert;
 pub mod call;
 pub mod call_status;
 pub mod campaign;
@@ -8,6 +9,7 @@ pub mod contact_row;
 pub mod conversation;
 pub mod csv_cell;
 pub mod dial;
+pub mod duplicates;
 pub mod duration;
 pub mod event;
 pub mod evidence;

@@ -1,5 +1,6 @@
 //! Clients of outside services. Each turns its provider's shapes into the domain's; none knows the store.
 
+pub mod alert;
 pub mod elevenlabs;
 pub mod http;
 pub mod livekit;

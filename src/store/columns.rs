@@ -38,6 +38,7 @@ macro_rules! text_column {
 }
 
 text_column!(
+    crate::domain::alert::AlertState,
     crate::domain::call::AttemptState,
     crate::domain::call::CallStatus,
     crate::domain::call::Decision,

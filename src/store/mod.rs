@@ -4,6 +4,7 @@
 //! each database. Instants come from the caller: SQL never asks the database for the time, but for one check of
 //! its clock.
 
+pub mod alerts;
 pub mod attempts;
 pub mod calls;
 pub mod claims;
@@ -13,6 +14,7 @@ pub mod contacts;
 pub mod control;
 pub mod conversations;
 pub mod dialled;
+pub mod duplicates;
 pub mod enrollments;
 pub mod events;
 pub mod evidence;
