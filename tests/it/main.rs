@@ -11,6 +11,7 @@ mod common;
 mod config;
 mod costly_numbers;
 mod demo;
+mod detect_duplicates;
 mod doctor;
 mod durability;
 mod elevenlabs;
