@@ -332,8 +332,38 @@ on_both_databases! {
         ring(&story, ADA, "01JD5Q3G7V9M2C8K4R6T0W1XY0", 1, 30).await;
         record(&story, "01JD5Q3G7V9M2C8K4R6T0W1XY1", "2026-11-16T15:00:01+00:00", 62, "good evening").await;
         record(&story, "01JD5Q3G7V9M2C8K4R6T0W1XY2", "2026-11-16T15:00:01+00:00", 62, "good evening").await;
-        assert_same_snapshot!(story.run(&["detect-duplicates"]).exits(3), @"");
-        assert_same_snapshot!(story.run(&["detect-duplicates", "--kind", "calls", "--format", "csv"]).exits(3), @"");
+        assert_same_snapshot!(story.run(&["detect-duplicates"]).exits(3), @r#"
+        exit: 3
+        --- stdout
+        numbers:
+         tenant  count  first bought          minutes  a month  so far  phones
+         acme    2      2026-11-16T15:00:00Z  1                         +15005550001
+                                                                        +15005550002
+
+        contacts:
+         tenant  count  same                 contacts
+         acme    2      phone:+525512345678  [ulid-1------------------]
+                                             [ulid-2------------------]
+
+        calls:
+         tenant  phone         count  first rang            minutes  purposes
+         acme    +12025550101  2      2026-11-16T15:00:00Z  0        checkup
+
+        conversations:
+         tenant  count  same        records
+         acme    2      transcript  [ulid-3------------------]
+                                    [ulid-4------------------]
+        --- stderr
+        duplicates: numbers 1, contacts 1, calls 1, conversations 1
+        "#);
+        assert_same_snapshot!(story.run(&["detect-duplicates", "--kind", "calls", "--format", "csv"]).exits(3), @r#"
+        exit: 3
+        --- stdout
+        kind,tenant,subject,count,first_at,last_at,minutes_between,detail
+        calls,acme,phone:+12025550101,2,2026-11-16T15:00:00Z,2026-11-16T15:00:30Z,0,"{""purposes"":[""checkup""],""call_ids"":[""[ulid-1------------------]"",""[ulid-2------------------]""]}"
+        --- stderr
+        duplicates: calls 1
+        "#);
         let keys = |row: &Value| row.as_object().expect("an object").keys().cloned().collect::<Vec<_>>().join(",");
         for line in story.run(&["detect-duplicates", "--format", "jsonl"]).exits(3).stdout.lines() {
             let row: Value = serde_json::from_str(line).expect("JSON");

@@ -42,9 +42,9 @@ pub(super) fn show(app: &App, findings: &[Finding]) -> io::Result<()> {
 fn columns(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::Numbers => &["tenant", "count", "first_bought", "minutes", "a_month", "so_far", "phones"],
-        Kind::Contacts => &["tenant", "count", "same", "last_made", "contacts"],
+        Kind::Contacts => &["tenant", "count", "same", "contacts"],
         Kind::Calls => &["tenant", "phone", "count", "first_rang", "minutes", "purposes"],
-        Kind::Conversations => &["tenant", "count", "same", "first_at", "records"],
+        Kind::Conversations => &["tenant", "count", "same", "records"],
     }
 }
 
@@ -52,18 +52,24 @@ fn cells(finding: &Finding) -> Vec<Value> {
     let detail = |key: &str| finding.detail.get(key).cloned().unwrap_or_default();
     let list = |key: &str| json!(words(&detail(key)));
     let (tenant, count) = (json!(finding.tenant), json!(finding.count));
-    let (first, last) = (instant(finding.first_at), instant(finding.last_at));
+    let first = instant(finding.first_at);
     let minutes = json!(finding.minutes_between());
     match finding.kind {
         Kind::Numbers => {
             vec![tenant, count, first, minutes, detail("wasted_per_month"), detail("wasted_so_far"), list("phones")]
         }
-        Kind::Contacts => vec![tenant, count, json!(finding.subject), last, list("contact_ids")],
+        Kind::Contacts => vec![tenant, count, json!(finding.subject), list("contact_ids")],
         Kind::Calls => {
             let phone = finding.subject.strip_prefix("phone:").unwrap_or(&finding.subject);
             vec![tenant, json!(phone), count, first, minutes, list("purposes")]
         }
-        Kind::Conversations => vec![tenant, count, json!(finding.subject), first, list("record_ids")],
+        Kind::Conversations => {
+            let same = match finding.subject.split_once(':') {
+                Some(("conversation", id)) => json!(id),
+                _ => detail("same_by"),
+            };
+            vec![tenant, count, same, list("record_ids")]
+        }
     }
 }
 
