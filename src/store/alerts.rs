@@ -77,6 +77,7 @@ pub async fn write(tx: &mut Tx, id: &str, body: &str, now: DateTime<Utc>) -> Res
 
 /// The alerts that wait, oldest first.
 pub async fn waiting(tx: &mut Tx, limit: i64) -> Result<Vec<Alert>> {
+    // The states of the index as well: SQLite does not see that one of them is among them.
     Ok(fetch!(
         tx,
         Alert,

@@ -116,6 +116,10 @@ fn within(text: &str) -> Result<HumanDuration, String> {
 /// Exit 2 for a tenant that is not there, 6 where alerts are wanted and have no address.
 pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let alert_url = if args.alert { Some(alert_url(app)?) } else { None };
+    if let Some(name) = &args.tenant {
+        let mut tx = app.db().await?.read().await?;
+        lookup::tenant(&mut tx, name).await??;
+    }
     let (started_at, run_id) = (app.clock.now(), app.new_id());
     let mut counts = Map::new();
     let result = Box::pin(look_and_tell(app, &args, alert_url.as_ref(), started_at, &mut counts)).await;
@@ -151,11 +155,6 @@ async fn look_and_tell(
     now: DateTime<Utc>,
     counts: &mut Map<String, Value>,
 ) -> Result<Done> {
-    let db = app.db().await?;
-    if let Some(name) = &args.tenant {
-        let mut tx = db.read().await?;
-        lookup::tenant(&mut tx, name).await??;
-    }
     let search = Search {
         tenant: args.tenant.as_deref(),
         since: args.since.map(|since| since.from(now)),
