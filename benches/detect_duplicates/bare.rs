@@ -10,6 +10,8 @@ use futures_util::TryStreamExt as _;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, SqliteConnection};
 
+use super::cost::Server;
+
 /// Where PostgreSQL's tables are.
 pub(crate) const SCHEMA: &str = "callops_bench";
 
@@ -137,6 +139,16 @@ pub(crate) async fn run(url: &str, statements: Statements, since: DateTime<Utc>)
         connection.close().await?;
     }
     Ok(())
+}
+
+/// The server, where there is one.
+pub(crate) async fn server(url: &str) -> Result<Option<Server>> {
+    if store::sqlite_path(url).is_some() {
+        return Ok(None);
+    }
+    let mut connection = PgConnection::connect(url).await?;
+    let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut connection).await?;
+    Ok(Some(Server::of_session(pid)))
 }
 
 /// Removes what a bench left.

@@ -18,7 +18,7 @@ use clap::Parser;
 use comfy_table::{ContentArrangement, Table};
 
 use self::bare::Statements;
-use self::cost::{Cost, Measured};
+use self::cost::{Cost, Measured, Server};
 use self::data::{Sizes, World};
 
 /// The most that callops may take, as a multiple of the bare statements.
@@ -85,6 +85,7 @@ async fn main() -> Result<()> {
         "callops s",
         "times bare",
         "CPU s",
+        "server CPU s",
         "peak MB",
     ]);
     let mut wrong = Vec::new();
@@ -133,6 +134,7 @@ impl Bench {
         let sizes = Sizes { contacts: self.options.contacts, calls: self.options.calls };
         World::new(sizes, now).fill(&url).await?;
         let since = now - chrono::TimeDelta::days(1);
+        let server = bare::server(&url).await?;
         for statements in [
             Statements::All,
             Statements::Contacts,
@@ -150,8 +152,11 @@ impl Bench {
                 if statements == Statements::CallsSince {
                     command.args(["--since", &since.to_rfc3339()]);
                 }
+                let before = server.and_then(Server::cpu);
                 // There are some.
-                ours.push(Measured::start(&mut command, &self.clock)?.finish_with(3)?);
+                let cost = Measured::start(&mut command, &self.clock)?.finish_with(3)?;
+                let after = server.and_then(Server::cpu);
+                ours.push((cost, before.zip(after).map_or(0.0, |(before, after)| after - before)));
             }
             self.judge(kind, statements, &mut bare, &mut ours, table, wrong);
         }
@@ -163,23 +168,20 @@ impl Bench {
         kind: &str,
         statements: Statements,
         bare: &mut [Cost],
-        ours: &mut [Cost],
+        ours: &mut [(Cost, f64)],
         table: &mut Table,
         wrong: &mut Vec<String>,
     ) {
-        let median = |costs: &mut [Cost], value: fn(&Cost) -> f64| {
-            costs.sort_by(|a, b| value(a).total_cmp(&value(b)));
-            value(&costs[costs.len() / 2])
-        };
-        let (limit, seconds) = (median(bare, |cost| cost.wall), median(ours, |cost| cost.wall));
-        let peak = ours.iter().map(|cost| cost.peak_mb).fold(0.0, f64::max);
+        let (limit, seconds) = (median(bare, |cost| cost.wall), median(ours, |(cost, _)| cost.wall));
+        let peak = ours.iter().map(|(cost, _)| cost.peak_mb).fold(0.0, f64::max);
         table.add_row([
             kind.to_owned(),
             statements.to_string(),
             format!("{limit:.2}"),
             format!("{seconds:.2}"),
             format!("{:.2}", seconds / limit),
-            format!("{:.2}", median(ours, |cost| cost.cpu)),
+            format!("{:.2}", median(ours, |(cost, _)| cost.cpu)),
+            format!("{:.2}", median(ours, |(_, server)| *server)),
             format!("{peak:.0}"),
         ]);
         if limit >= TOO_SHORT_SECONDS && seconds > LIMIT * limit {
@@ -189,4 +191,9 @@ impl Bench {
             wrong.push(format!("{statements} on {kind} takes {peak:.0} MB"));
         }
     }
+}
+
+fn median<T>(measured: &mut [T], value: fn(&T) -> f64) -> f64 {
+    measured.sort_by(|a, b| value(a).total_cmp(&value(b)));
+    value(&measured[measured.len() / 2])
 }

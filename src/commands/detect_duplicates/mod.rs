@@ -63,7 +63,7 @@ pub struct Args {
     /// How far apart two rings of a phone may be to belong together, at most 7d
     #[arg(long, value_name = "LENGTH", default_value_t = WITHIN, value_parser = within)]
     pub within: HumanDuration,
-    /// Tell the alert_url of callops.toml what is new
+    /// Send what is new to the configured address, each finding once
     #[arg(long)]
     pub alert: bool,
     /// Show at most this many of each kind; all are counted

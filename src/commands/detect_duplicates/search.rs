@@ -115,21 +115,23 @@ impl Search<'_> {
             }
         }
         let mut standing = Vec::new();
-        let mut owner: Option<String> = None;
+        let mut whose: Option<String> = None;
         let mut owned: Vec<Owned> = Vec::new();
         let mut is_known = true;
-        let mut end = |owner: Option<&str>, owned: &[Owned], is_known: bool| {
-            let Some(owner) = owner else { return };
-            let Some(finding) = duplicates::numbers(owner, owned, costs.get(owner).copied(), self.now) else { return };
+        let mut end = |tenant: Option<&str>, numbers: &[Owned], is_known: bool| {
+            let Some(tenant) = tenant else { return };
+            let Some(finding) = duplicates::numbers(tenant, numbers, costs.get(tenant).copied(), self.now) else {
+                return;
+            };
             standing.push((finding.subject.clone(), sentence(&finding)));
             if self.since.is_none_or(|since| finding.last_at.is_some_and(|last| last >= since)) {
                 sink.take(finding, is_known);
             }
         };
         numbers(tx, self.tenant, |row| {
-            if owner.as_ref() != Some(&row.owner) {
-                end(owner.as_deref(), &owned, is_known);
-                owner = Some(row.owner);
+            if whose.as_ref() != Some(&row.owner) {
+                end(whose.as_deref(), &owned, is_known);
+                whose = Some(row.owner);
                 owned.clear();
                 is_known = true;
             }
@@ -142,11 +144,11 @@ impl Search<'_> {
             });
         })
         .await?;
-        end(owner.as_deref(), &owned, is_known);
+        end(whose.as_deref(), &owned, is_known);
         if is_in_use {
             match inventory_seen_at(tx).await? {
                 None => {
-                    app.printer.warn("the inventory of numbers was never read: `callops reconcile-twilio` reads it")
+                    app.printer.warn("the inventory of numbers was never read: `callops reconcile-twilio` reads it");
                 }
                 Some(seen_at) if self.now - seen_at > STALE_AFTER => app.printer.warn(format!(
                     "the inventory of numbers is {} hours old: `callops reconcile-twilio` reads it",
