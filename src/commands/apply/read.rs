@@ -199,7 +199,7 @@ fn read_account<'d>(
             return Ok(word);
         }
         let known = PROVIDERS.join(", ");
-        Err(format!("{word:?} is no provider; there are {known} and {}", crate::domain::numbers::PROVIDER))
+        Err(format!("{word:?} is no provider; there are {known}, {}", crate::domain::numbers::PROVIDER))
     });
     let api_key = required(&at, section, "api_key", "such as api_key = \"env:ACME_VAPI_KEY\"", problems);
     let api_key = problems.convert(api_key, |text| secret(&text));

@@ -5,14 +5,16 @@ mod checklist;
 mod plan;
 mod tell;
 
+use std::collections::HashSet;
+
 use anyhow::Result;
 use serde_json::{Map, Value};
 
-use self::plan::Plan;
+use self::plan::{Inventory, Plan};
 use super::renting::accounts::{Renter, Setup};
 use super::renting::confirming::{Answer, Cap, Consent, PLAN_SHOWN};
 use super::renting::evidence::Users;
-use super::renting::inventory::{self, Reading};
+use super::renting::inventory::{self, Sighting};
 use crate::app::App;
 use crate::domain::numbers::keeper::Keep;
 use crate::error::Exit;
@@ -114,15 +116,22 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
 }
 
 /// Reads what Twilio holds, and stores it; what of it could not be read makes the exit 4.
-async fn read_all(app: &App, renters: &[Renter], exit: &mut Exit) -> Result<Vec<Reading>> {
+async fn read_all(app: &App, renters: &[Renter], exit: &mut Exit) -> Result<Vec<Inventory>> {
     let mut readings = Vec::with_capacity(renters.len());
     for renter in renters {
-        let reading = inventory::read(app, renter, |_| {}).await?;
+        let mut seen = HashSet::new();
+        let see = |sighting: &Sighting<'_>| {
+            // Of nobody's numbers nothing is planned.
+            if sighting.tenant.is_some() || sighting.claimed.one().is_some() {
+                seen.insert(sighting.number.sid.clone());
+            }
+        };
+        let reading = inventory::read(app, renter, see).await?;
         reading.report(app, renter);
         if !reading.unreadable.is_empty() {
             *exit = exit.or(Exit::Partial);
         }
-        readings.push(reading);
+        readings.push(Inventory { seen, total: reading.numbers });
     }
     Ok(readings)
 }

@@ -1,5 +1,7 @@
 //! What is to become of the numbers of each business that has more than one.
 
+use std::collections::HashSet;
+
 use anyhow::Result;
 use futures_util::StreamExt as _;
 use futures_util::stream;
@@ -7,7 +9,6 @@ use futures_util::stream;
 use crate::app::App;
 use crate::commands::renting::accounts::{Renter, Setup};
 use crate::commands::renting::evidence::Users;
-use crate::commands::renting::inventory::Reading;
 use crate::domain::numbers::evidence::Evidence;
 use crate::domain::numbers::keeper::{Candidate, Choice, Keep, Verdict, choose};
 use crate::domain::numbers::{Number, NumberSettings};
@@ -16,6 +17,15 @@ use crate::store::numbers::{self, StoredNumber};
 
 /// Numbers whose use is asked about at once.
 const NUMBERS_AT_ONCE: usize = 8;
+
+/// What was read of an account just now.
+#[derive(Debug)]
+pub(super) struct Inventory {
+    /// The SIDs of the numbers that are some tenant's.
+    pub(super) seen: HashSet<String>,
+    /// How many numbers the account has.
+    pub(super) total: usize,
+}
 
 /// What an operator wants.
 #[derive(Clone, Copy, Debug)]
@@ -61,11 +71,11 @@ impl Plan {
     pub(super) async fn make(
         app: &App,
         setup: &Setup,
-        (renters, readings): (&[Renter], &[Reading]),
+        (renters, readings): (&[Renter], &[Inventory]),
         users: &Users,
         wanted: Wanted<'_>,
     ) -> Result<Self> {
-        let totals = renters.iter().zip(readings).map(|(renter, reading)| (renter.name.clone(), reading.numbers));
+        let totals = renters.iter().zip(readings).map(|(renter, reading)| (renter.name.clone(), reading.total));
         let mut plan = Self { tenants: Vec::new(), left_out: Vec::new(), totals: totals.collect() };
         let mut tx = app.db().await?.read().await?;
         let names = match wanted.tenant {
@@ -80,9 +90,7 @@ impl Plan {
             let stored = numbers::of_tenant(&mut tx, &name).await?.into_iter();
             // What was not seen just now is not there, or in a subaccount that could not be read.
             let is_there = |number: &StoredNumber| {
-                number.owner() == Some(&name)
-                    && number.account == renter.name
-                    && number.last_seen_at >= reading.began_at
+                number.owner() == Some(&name) && number.account == renter.name && reading.seen.contains(&number.sid)
             };
             let stored: Vec<StoredNumber> = stored.filter(is_there).collect();
             let record = numbers::tenant_number(&mut tx, &name).await?;

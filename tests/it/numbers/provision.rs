@@ -100,6 +100,7 @@ on_both_databases! {
             if fault["kind"] == "nothing_done" {
                 // The service says that it sold the number. There is nothing better to go by; the next comparison shows it.
                 story.run(BUY).success();
+                story.wait(TimeDelta::minutes(1));
                 story.run(&["reconcile-twilio"]).exits(3);
                 continue;
             }

@@ -48,6 +48,7 @@ on_both_databases! {
         trunk["trunk_sid"] = json!("TK00000000000000000000000000000001");
         story.sandbox.twilio(json!({"numbers": [staging, trunk]})).expect("numbers");
         story.sandbox.twilio(json!({"numbers": strangers(1)})).expect("a stranger");
+        story.wait(TimeDelta::minutes(1));
         let drift = story.run(&["reconcile-twilio", "--format", "json"]).exits(3);
         let expected = pairs(&[("twilio_only", 3), ("twilio_only", 4), ("voice_url", 3), ("status_callback", 3),
             ("database_only", 2), ("unattributed", 101)]);
