@@ -136,6 +136,7 @@ const LAYERS: &[Layer] = &[
         sees: &["domain"],
         crates: Some(&[
             "bytes",
+            "form_urlencoded",
             "http_body",
             "reqwest",
             "rustls",
@@ -155,7 +156,7 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "domain",
-        sees: &["wildmatch"],
+        sees: &[],
         crates: Some(&[
             "serde",
             "serde_json",
@@ -174,6 +175,7 @@ const LAYERS: &[Layer] = &[
             "subtle",
             "base64",
             "strsim",
+            "wildmatch",
         ]),
         banned: IO_FREE,
     },
