@@ -262,7 +262,9 @@ on_both_databases! {
         // All begin at the same moment: whoever is first makes the one alert.
         let subject = pair(&story, 1).await;
         let many: Vec<_> = (0..4).map(|_| story.spawn(&["detect-duplicates", "--alert"])).collect();
-        many.into_iter().for_each(|running| drop(running.wait().exits(3)));
+        for running in many {
+            running.wait().exits(3);
+        }
         assert_eq!((told(&service, &subject), service.bodies().len()), (1, 2));
     }
 
