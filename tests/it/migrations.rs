@@ -67,7 +67,7 @@ fn a_migration_without_a_namesake_is_found() {
 
 /// What a database says about its own tables: columns with their kind, and indexes with their columns.
 ///
-/// Instants are text and booleans are integers on SQLite, so each kind of PostgreSQL is called by SQLite's name for it.
+/// What is no column of an index but made of some is shown as `..`. Instants are text and booleans are integers on SQLite, so each kind of PostgreSQL is called by SQLite's name for it.
 async fn shape(database: &TestDatabase) -> BTreeSet<String> {
     let options = Options {
         url: database.url().to_owned(),
@@ -92,7 +92,7 @@ const SQLITE_SHAPE: &str = r#"
     FROM sqlite_schema t, pragma_table_xinfo(t.name) c
     WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite\_%' ESCAPE '\' AND t.name NOT LIKE '\_sqlx%' ESCAPE '\'
     UNION ALL
-    SELECT t.name || '(' || (SELECT group_concat(c.name, ', ') FROM
+    SELECT t.name || '(' || (SELECT group_concat(coalesce(c.name, '..'), ', ') FROM
             (SELECT name FROM pragma_index_info(i.name) ORDER BY seqno) c) || ')'
         || iif(i."unique", ' unique', '') || iif(i.partial, ' where', '')
     FROM sqlite_schema t, pragma_index_list(t.name) i
@@ -108,9 +108,9 @@ const POSTGRES_SHAPE: &str = r"
     FROM information_schema.columns
     WHERE table_schema = 'callops' AND table_name NOT LIKE '\_sqlx%'
     UNION ALL
-    SELECT t.relname || '(' || (SELECT string_agg(a.attname, ', ' ORDER BY k.position)
+    SELECT t.relname || '(' || (SELECT string_agg(coalesce(a.attname, '..'), ', ' ORDER BY k.position)
             FROM unnest(i.indkey::int[]) WITH ORDINALITY k (attnum, position)
-            JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = k.attnum) || ')'
+            LEFT JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = k.attnum) || ')'
         || CASE WHEN i.indisunique THEN ' unique' ELSE '' END
         || CASE WHEN i.indpred IS NOT NULL THEN ' where' ELSE '' END
     FROM pg_index i JOIN pg_class t ON t.oid = i.indrelid JOIN pg_namespace n ON n.oid = t.relnamespace
