@@ -158,38 +158,38 @@ impl Bench {
                 let after = server.and_then(Server::cpu);
                 ours.push((cost, before.zip(after).map_or(0.0, |(before, after)| after - before)));
             }
-            self.judge(kind, statements, &mut bare, &mut ours, table, wrong);
+            judge(kind, statements, &mut bare, &mut ours, table, wrong);
         }
         bare::forget(&url).await
     }
+}
 
-    fn judge(
-        &self,
-        kind: &str,
-        statements: Statements,
-        bare: &mut [Cost],
-        ours: &mut [(Cost, f64)],
-        table: &mut Table,
-        wrong: &mut Vec<String>,
-    ) {
-        let (limit, seconds) = (median(bare, |cost| cost.wall), median(ours, |(cost, _)| cost.wall));
-        let peak = ours.iter().map(|(cost, _)| cost.peak_mb).fold(0.0, f64::max);
-        table.add_row([
-            kind.to_owned(),
-            statements.to_string(),
-            format!("{limit:.2}"),
-            format!("{seconds:.2}"),
-            format!("{:.2}", seconds / limit),
-            format!("{:.2}", median(ours, |(cost, _)| cost.cpu)),
-            format!("{:.2}", median(ours, |(_, server)| *server)),
-            format!("{peak:.0}"),
-        ]);
-        if limit >= TOO_SHORT_SECONDS && seconds > LIMIT * limit {
-            wrong.push(format!("{statements} on {kind} takes {:.2} times the bare statements", seconds / limit));
-        }
-        if peak > MAX_PEAK_MB {
-            wrong.push(format!("{statements} on {kind} takes {peak:.0} MB"));
-        }
+/// Adds a line with the medians, and what is wrong with them.
+fn judge(
+    kind: &str,
+    statements: Statements,
+    bare: &mut [Cost],
+    ours: &mut [(Cost, f64)],
+    table: &mut Table,
+    wrong: &mut Vec<String>,
+) {
+    let (limit, seconds) = (median(bare, |cost| cost.wall), median(ours, |(cost, _)| cost.wall));
+    let peak = ours.iter().map(|(cost, _)| cost.peak_mb).fold(0.0, f64::max);
+    table.add_row([
+        kind.to_owned(),
+        statements.to_string(),
+        format!("{limit:.2}"),
+        format!("{seconds:.2}"),
+        format!("{:.2}", seconds / limit),
+        format!("{:.2}", median(ours, |(cost, _)| cost.cpu)),
+        format!("{:.2}", median(ours, |(_, server)| *server)),
+        format!("{peak:.0}"),
+    ]);
+    if limit >= TOO_SHORT_SECONDS && seconds > LIMIT * limit {
+        wrong.push(format!("{statements} on {kind} takes {:.2} times the bare statements", seconds / limit));
+    }
+    if peak > MAX_PEAK_MB {
+        wrong.push(format!("{statements} on {kind} takes {peak:.0} MB"));
     }
 }
 
