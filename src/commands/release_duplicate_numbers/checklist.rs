@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use anyhow::Result;
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use rust_decimal::Decimal;
+use serde_json::Value;
 
 use super::act::Outcome;
 use super::plan::Plan;
@@ -12,7 +13,8 @@ use crate::app::App;
 use crate::commands::renting::accounts::{Renter, Setup};
 use crate::commands::renting::inventory;
 use crate::error::Exit;
-use crate::store::{numbers, runs};
+use crate::store::numbers;
+use crate::store::runs::{self, Heartbeat};
 
 /// How long ago duplicates may have been looked for.
 const LOOKED_WITHIN: TimeDelta = TimeDelta::hours(24);
@@ -117,18 +119,28 @@ pub(super) async fn check(
         Some(saving) => line("saving per month", true, format!("{saving:.2}")),
         None => line("saving per month", true, "unknown: the tenant's numbers have no monthly_cost"),
     });
-    let looked_at = looked.and_then(|beat| beat.last_ended_at);
-    lines.push(match looked_at {
-        Some(at) if app.clock.now() - at <= LOOKED_WITHIN => {
-            line("duplicates looked for within 24 h", true, format!("at {}", at.format("%Y-%m-%d %H:%M UTC")))
-        }
-        Some(at) => {
-            let what = format!("last at {}; run `callops {LOOKING}` daily", at.format("%Y-%m-%d %H:%M UTC"));
-            line("duplicates looked for within 24 h", false, what)
-        }
-        None => line("duplicates looked for within 24 h", false, format!("never; run `callops {LOOKING}` daily")),
-    });
+    let looked = looked.and_then(|beat| Some((is_whole(&beat), beat.last_ended_at?)));
+    let (is_ok, what) = match looked {
+        Some((true, at)) if app.clock.now() - at <= LOOKED_WITHIN => (true, format!("at {}", shown(at))),
+        Some((true, at)) => (false, format!("last at {}; run `callops {LOOKING}` daily", shown(at))),
+        Some((false, _)) => (false, format!("the last run did not look for numbers; run `callops {LOOKING}` daily")),
+        None => (false, format!("never; run `callops {LOOKING}` daily")),
+    };
+    lines.push(line("duplicates looked for within 24 h", is_ok, what));
     Ok(Checklist { lines, saving_per_month })
+}
+
+/// Whether a run looked for numbers that are too many, and came to its end.
+fn is_whole(beat: &Heartbeat) -> bool {
+    let counts: Option<Value> = beat.last_counts.as_deref().and_then(|counts| serde_json::from_str(counts).ok());
+    // 7: it could not tell somebody what it found.
+    let codes = [Exit::Success, Exit::Findings, Exit::Unreachable].map(|exit| i64::from(exit.code()));
+    counts.is_some_and(|counts| counts.get("numbers").is_some())
+        && beat.last_exit_code.is_some_and(|code| codes.contains(&code))
+}
+
+fn shown(at: DateTime<Utc>) -> impl std::fmt::Display {
+    at.format("%Y-%m-%d %H:%M UTC")
 }
 
 fn line(check: &'static str, is_ok: bool, what: impl Into<String>) -> Line {
