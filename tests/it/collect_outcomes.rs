@@ -39,11 +39,16 @@ async fn tell_end(story: &Story, attempt_id: &str, by: Evidence, outcome: Outcom
     story.write(async |tx| evidence::apply(tx, std::slice::from_ref(&observation), now).await).await;
 }
 
-/// Collects every minute until nobody has to be asked any more; yields how many conversations were given up.
+/// Collects for so long, every minute at first and then every quarter of an hour; yields how many conversations were given
+/// up.
 async fn collect_on(story: &Story, hours: i64) -> u64 {
     let mut failed = 0;
-    for _ in 0..hours * 60 {
-        story.wait(TimeDelta::minutes(1));
+    let until = story.now() + TimeDelta::hours(hours);
+    for n in 0.. {
+        if story.now() >= until {
+            break;
+        }
+        story.wait(TimeDelta::minutes(if n < 15 { 1 } else { 15 }));
         failed += story.collect().await.0.get("conversations_failed");
     }
     failed

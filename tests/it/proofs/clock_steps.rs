@@ -128,6 +128,7 @@ fn run_disturbed(stage: &Stage, disturbance: Disturbance, log: &str, command: &[
     let mut running = stage.spawn(&callops, command);
     while asleep && running.condition() != Condition::Over {
         if running.condition() == Condition::Stopped {
+            stage.provider_hears_out();
             stage.wait(TimeDelta::seconds(seconds));
             running.signal("CONT");
             break;

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
-use crate::common::story::{Story, at, rules};
+use crate::common::story::{Story, at, reqwest_client, rules};
 use crate::common::{Backend, Callops, Output, Running, Scratch, TestDatabase, block_on};
 
 /// Monday, ten in the morning in New York.
@@ -181,6 +181,16 @@ impl Stage {
 
     pub(super) fn wait(&self, by: TimeDelta) {
         self.sandbox.advance(by);
+    }
+
+    /// Lets the provider read what had reached it: a request that was sent in time came in time, however busy this machine is.
+    pub(super) fn provider_hears_out(&self) {
+        let url = format!("{}/_sandbox/clock", self.sandbox.url());
+        self.runtime.block_on(async {
+            for _ in 0..3 {
+                reqwest_client().get(&url).send().await.expect("an answer");
+            }
+        });
     }
 
     pub(super) fn fault(&self, rule: Value) {
