@@ -24,6 +24,14 @@ pub enum NotSent {
     Lost(String),
 }
 
+impl NotSent {
+    /// Whether another alert may be taken where this one was not: it was read, and refused for what it says.
+    pub fn is_about_the_alert(&self) -> bool {
+        matches!(self, Self::Refused(400..=499))
+            && !matches!(self, Self::Refused(401 | 403 | 404 | 407 | 408 | 410 | 429))
+    }
+}
+
 /// Sends an alert once.
 ///
 /// # Errors
@@ -36,6 +44,8 @@ pub async fn send(http: &Http, url: &Secret, message: &Value) -> Result<(), NotS
     let body = if is_chat { for_chat(message) } else { message.clone() };
     match exchange(client.post(address).json(&body)).await {
         Ok(answer) if (200..300).contains(&answer.status) => Ok(()),
+        // A gateway's own answers: what stands behind it may have taken the alert.
+        Ok(answer) if matches!(answer.status, 502 | 504) => Err(NotSent::Lost(format!("status {}", answer.status))),
         Ok(answer) => Err(NotSent::Refused(answer.status)),
         Err(NoAnswer::NotConnected { reason }) => Err(NotSent::NotConnected(reason)),
         Err(NoAnswer::Lost { reason, .. }) => Err(NotSent::Lost(reason)),

@@ -68,6 +68,13 @@ pub struct TwilioAccount {
     pub status: Option<String>,
 }
 
+impl TwilioAccount {
+    /// Whether it is closed: it holds no numbers, and answers nothing.
+    pub fn is_closed(&self) -> bool {
+        self.status.as_deref() == Some("closed")
+    }
+}
+
 #[derive(serde::Deserialize)]
 struct AccountPage {
     accounts: Vec<TwilioAccount>,
@@ -92,21 +99,24 @@ impl Twilio {
         &self.account_sid
     }
 
-    /// The account itself and every subaccount that is not closed, by SID, the account itself first. Where the key may
-    /// not list accounts (an API key of the standard kind), the account itself alone, and why.
+    /// The account itself and every subaccount, by SID, the account itself first; those that are closed, too. Where the key
+    /// may not list accounts (an API key of the standard kind), the account itself alone, and why.
     ///
     /// # Errors
-    /// When the key is refused for the account itself, or there is no usable answer.
+    /// When the key is refused for the account's own numbers as well, or there is no usable answer.
     pub async fn accounts(&self) -> Result<(Vec<TwilioAccount>, Option<ReadError>), ReadError> {
-        let own = format!("/2010-04-01/Accounts/{}.json", self.account_sid);
-        let own: TwilioAccount = self.get(&own, &[]).await?;
-        let mut accounts = vec![own];
+        let own = TwilioAccount { sid: self.account_sid.clone(), friendly_name: None, status: None };
+        let mut accounts = Vec::new();
         let mut next = Some(format!("/2010-04-01/Accounts.json?PageSize={PAGE_SIZE}"));
         for _ in 0..MAX_PAGES {
             let Some(path) = next.take() else { break };
             let page: AccountPage = match self.get(&path, &[]).await {
                 Ok(page) => page,
-                Err(error @ ReadError::Unauthorized { .. }) => return Ok((accounts, Some(error))),
+                Err(error @ ReadError::Unauthorized { .. }) => {
+                    // A wrong key is refused in the same words as one that may not list accounts.
+                    self.probe().await?;
+                    return Ok((vec![own], Some(error)));
+                }
                 Err(error) => return Err(error),
             };
             accounts.extend(page.accounts.into_iter().filter(|one| one.sid != self.account_sid));
@@ -115,8 +125,8 @@ impl Twilio {
         if next.is_some() {
             return Err(endless());
         }
-        accounts.retain(|account| account.status.as_deref() != Some("closed"));
-        accounts[1..].sort_by(|one, other| one.sid.cmp(&other.sid));
+        accounts.sort_by(|one, other| one.sid.cmp(&other.sid));
+        accounts.insert(0, own);
         Ok((accounts, None))
     }
 

@@ -11,6 +11,8 @@ use crate::domain::call::AttemptState;
 pub struct Dialled {
     /// The attempt.
     pub id: String,
+    /// The tenant.
+    pub tenant: String,
     /// E.164.
     pub phone: String,
     /// Where it stands.
@@ -28,7 +30,7 @@ pub async fn to_phones(tx: &mut Tx, phones: &[&str], since: DateTime<Utc>) -> Re
             |q| {
                 // The tenants are named since the index begins with them.
                 q.push(
-                    "SELECT id, phone, state, placing_at FROM attempts WHERE tenant IN (SELECT name FROM tenants) \
+                    "SELECT id, tenant, phone, state, placing_at FROM attempts WHERE tenant IN (SELECT name FROM tenants) \
                      AND phone IN (",
                 );
                 let mut list = q.separated(", ");

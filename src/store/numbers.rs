@@ -96,8 +96,8 @@ macro_rules! columns {
     };
 }
 
-/// Stores numbers as they are seen now. Gives the SID of each that was adopted for a tenant, and the tenant. One that
-/// counted as gone is there again.
+/// Stores numbers as a listing shows them that began at `now`. Gives the SID of each, and the tenant that it was adopted for.
+/// One that counted as gone before is there again; what is known from later on stays.
 pub async fn see(
     tx: &mut Tx,
     account: &str,
@@ -140,7 +140,11 @@ pub async fn see(
                      sms_url = excluded.sms_url, status_callback = excluded.status_callback, \
                      trunk_sid = excluded.trunk_sid, voice_application_sid = excluded.voice_application_sid, \
                      bought_at = excluded.bought_at, claimed_by = excluded.claimed_by, claim = excluded.claim, \
-                     status = excluded.status, gone_at = NULL, last_seen_at = excluded.last_seen_at, \
+                     status = CASE WHEN numbers.gone_at >= excluded.last_seen_at THEN numbers.status \
+                                   ELSE excluded.status END, \
+                     gone_at = CASE WHEN numbers.gone_at >= excluded.last_seen_at THEN numbers.gone_at END, \
+                     last_seen_at = CASE WHEN numbers.last_seen_at > excluded.last_seen_at \
+                                         THEN numbers.last_seen_at ELSE excluded.last_seen_at END, \
                      updated_at = excluded.updated_at RETURNING sid, tenant",
                 );
             },
@@ -234,26 +238,45 @@ pub async fn with_phone(tx: &mut Tx, phone: &str) -> Result<Vec<StoredNumber>> {
     )?)
 }
 
-/// Takes a number for a tenant's; says whether it was nobody's before.
+/// Takes a number for the tenant's that alone claims it; says whether it was nobody's before.
 pub async fn adopt(tx: &mut Tx, sid: &str, tenant: &str, now: DateTime<Utc>) -> Result<bool> {
     Ok(execute!(
         tx,
-        "UPDATE numbers SET tenant = $2, updated_at = $3 WHERE sid = $1 AND tenant IS NULL AND status = 'active'",
+        "UPDATE numbers SET tenant = $2, updated_at = $3
+         WHERE sid = $1 AND tenant IS NULL AND claimed_by = $2 AND status = 'active'",
         sid,
         tenant,
         now
     )? > 0)
 }
 
-/// Takes note that a number is not there any more; says whether it was not noted before. It is no tenant's number then.
-pub async fn mark_gone(tx: &mut Tx, sid: &str, now: DateTime<Utc>) -> Result<bool> {
-    execute!(tx, "DELETE FROM tenant_numbers WHERE sid = $1", sid)?;
-    Ok(execute!(
+/// Takes note that a number is not there any more, where it was held when it was looked for; says whether it was not noted
+/// before. It is no tenant's number then. One that another account holds by now stays.
+pub async fn mark_gone(tx: &mut Tx, sid: &str, account_sid: &str, now: DateTime<Utc>) -> Result<bool> {
+    let is_news = execute!(
         tx,
-        "UPDATE numbers SET status = 'gone', gone_at = $2, updated_at = $2 WHERE sid = $1 AND status = 'active'",
+        "UPDATE numbers SET status = 'gone', gone_at = $3, updated_at = $3
+         WHERE sid = $1 AND account_sid = $2 AND status = 'active'",
         sid,
+        account_sid,
         now
-    )? > 0)
+    )? > 0;
+    if is_news {
+        execute!(tx, "DELETE FROM tenant_numbers WHERE sid = $1", sid)?;
+    }
+    Ok(is_news)
+}
+
+/// Whose each phone number is that is there: the phone and its owner, where it has one.
+pub async fn owners(tx: &mut Tx) -> Result<Vec<(String, String)>> {
+    Ok(fetch!(
+        tx,
+        (String, String),
+        fetch_all,
+        "SELECT phone, coalesce(tenant, claimed_by) FROM numbers
+         WHERE status = 'active' AND coalesce(tenant, claimed_by) IS NOT NULL
+           AND (tenant IS NULL OR claimed_by IS NULL OR tenant = claimed_by)"
+    )?)
 }
 
 /// The one number of a tenant.

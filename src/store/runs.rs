@@ -217,6 +217,9 @@ pub struct Finding {
     pub resolved_at: Option<DateTime<Utc>>,
 }
 
+/// The kind of finding that a business has more than one number.
+pub const DUPLICATE_NUMBERS: &str = "duplicate_numbers";
+
 /// Raises a finding, or sees a standing one again.
 pub async fn raise(tx: &mut Tx, kind: &str, subject: &str, detail: &str, now: DateTime<Utc>) -> Result<()> {
     execute!(

@@ -51,10 +51,14 @@ async fn put_account(story: &Story, name: &str, api_key: &str) {
         base_url: Some(story.sandbox.url()),
         ..AccountSettings::default()
     };
+    put_settings(story, name, &settings).await;
+}
+
+async fn put_settings(story: &Story, name: &str, settings: &AccountSettings) {
     let account = Account {
         name: name.to_owned(),
         provider: "twilio".to_owned(),
-        settings: serde_json::to_string(&settings).expect("JSON"),
+        settings: serde_json::to_string(settings).expect("JSON"),
         max_concurrency: 10,
         calls_per_minute: None,
         org_id: None,

@@ -18,6 +18,7 @@ pub(super) fn check(wanted: &Wanted<'_>, stored: &Stored, problems: &mut Problem
         check_rehearsal(wanted, problems);
     }
     check_references(wanted, stored, problems);
+    super::numbers::check(wanted, stored, problems);
     check_zones(wanted, stored, problems);
     check_purposes(wanted, stored, problems);
 }
@@ -58,15 +59,6 @@ fn check_references(wanted: &Wanted<'_>, stored: &Stored, problems: &mut Problem
             }));
         }
     }
-    for account in wanted.tenants.iter().filter_map(|tenant| tenant.number_account.as_ref()) {
-        if !accounts.contains(account.value.as_str()) {
-            let failure = account.failure(format!("there is no account {:?}", account.value));
-            problems.add(failure.hint(match nearest(&account.value, accounts.iter().copied()) {
-                Some(name) => format!("did you mean {name}?"),
-                None => format!("describe it: [account.{}] with provider = \"twilio\"", account.value),
-            }));
-        }
-    }
     let provider_of = |name: &str| {
         let wanted =
             wanted.accounts.iter().find(|wanted| wanted.at.value == name).map(|wanted| wanted.provider.as_str());
@@ -77,12 +69,6 @@ fn check_references(wanted: &Wanted<'_>, stored: &Stored, problems: &mut Problem
             let failure = account
                 .failure(format!("{:?} is an account of {provider}, which keeps no conversations", account.value));
             problems.add(failure.hint("name an account of vapi or elevenlabs"));
-        }
-    }
-    for account in wanted.tenants.iter().filter_map(|tenant| tenant.number_account.as_ref()) {
-        if let Some(provider) = provider_of(&account.value).filter(|provider| *provider != numbers::PROVIDER) {
-            let failure = account.failure(format!("{:?} is an account of {provider}, which rents none", account.value));
-            problems.add(failure.hint("name an account of twilio"));
         }
     }
     let mut told = BTreeSet::new();

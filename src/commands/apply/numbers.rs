@@ -2,10 +2,12 @@
 
 use rust_decimal::Decimal;
 
+use super::Stored;
 use super::problems::Problems;
-use super::read::required;
-use crate::config::{Located, Section};
-use crate::domain::numbers::NumberSettings;
+use super::read::{Wanted, required};
+use crate::config::{Located, Section, nearest};
+use crate::domain::numbers::{NumberSettings, PROVIDER};
+use crate::store::setup::{Account, Tenant};
 
 const KEYS: &[&str] = &[
     "account",
@@ -58,6 +60,59 @@ pub(super) fn read<'d>(
         monthly_cost,
     };
     Some((account, settings))
+}
+
+/// Adds a problem for each tenant whose numbers no account rents, and for accounts that reach the same numbers.
+pub(super) fn check(wanted: &Wanted<'_>, stored: &Stored, problems: &mut Problems) {
+    // What is stored stays, unless a file says otherwise.
+    let kept = |name: &str| !wanted.accounts.iter().any(|account| account.at.value == name);
+    let kept: Vec<&Account> = stored.accounts.iter().filter(|account| kept(&account.name)).collect();
+    let names = wanted.accounts.iter().map(|account| account.at.value.as_str());
+    let names: Vec<&str> = names.chain(kept.iter().map(|account| account.name.as_str())).collect();
+    let provider_of = |name: &str| {
+        let wanted = wanted.accounts.iter().find(|account| account.at.value == name).map(|one| one.provider.as_str());
+        wanted.or_else(|| kept.iter().find(|account| account.name == name).map(|account| account.provider.as_str()))
+    };
+    for account in wanted.tenants.iter().filter_map(|tenant| tenant.number_account.as_ref()) {
+        match provider_of(&account.value) {
+            Some(PROVIDER) => {}
+            Some(provider) => {
+                let failure =
+                    account.failure(format!("{:?} is an account of {provider}, which rents none", account.value));
+                problems.add(failure.hint("name an account of twilio"));
+            }
+            None => {
+                let failure = account.failure(format!("there is no account {:?}", account.value));
+                problems.add(failure.hint(match nearest(&account.value, names.iter().copied()) {
+                    Some(name) => format!("did you mean {name}?"),
+                    None => format!("describe it: [account.{}] with provider = \"twilio\"", account.value),
+                }));
+            }
+        }
+    }
+    for account in wanted.accounts.iter().filter(|account| account.provider != PROVIDER) {
+        let stays = |name: &str| !wanted.tenants.iter().any(|tenant| tenant.at.value == name);
+        let rents = |tenant: &&Tenant| {
+            let numbers = tenant.settings().ok().and_then(|settings| settings.numbers);
+            stays(&tenant.name) && numbers.is_some_and(|numbers| numbers.account == account.at.value)
+        };
+        if let Some(tenant) = stored.tenants.iter().find(rents) {
+            let failure = account.at.failure(format!("the numbers of tenant {} are rented with it", tenant.name));
+            problems.add(failure.hint("leave it an account of twilio, or give the tenant's numbers another account"));
+        }
+    }
+    // Each would take the other's numbers for nobody's.
+    let sid_of = |account: &Account| account.settings().ok().and_then(|settings| settings.account_sid);
+    let mut holders: Vec<(String, &str)> =
+        kept.iter().filter_map(|account| Some((sid_of(account)?, account.name.as_str()))).collect();
+    for account in &wanted.accounts {
+        let Some(sid) = account.settings.account_sid.clone() else { continue };
+        if let Some((_, other)) = holders.iter().find(|(known, _)| *known == sid) {
+            let failure = account.at.failure(format!("account {other} has the account_sid {sid} already"));
+            problems.add(failure.hint("one account here is enough: tenants may share it"));
+        }
+        holders.push((sid, &account.at.value));
+    }
 }
 
 /// A Twilio account's SID.

@@ -68,8 +68,10 @@ pub(super) async fn tell(app: &App, url: &Secret, fresh: Vec<Finding>, now: Date
         let next = if state == AlertState::Waiting { "; the next run with --alert sends it again" } else { "" };
         app.printer.warn(format!("alert {} is not delivered: {error}{next}", alert.id));
         told.exit = told.exit.or(Exit::Unreachable);
-        // Whoever does not take one will hardly take the next, and each may take as long as a request may.
-        break;
+        // Whoever cannot be reached will not be for the next one, and each may take as long as a request may.
+        if !result.is_err_and(|error| error.is_about_the_alert()) {
+            break;
+        }
     }
     if told.sent > 0 {
         app.printer.say(format!("{} sent", count(told.sent, "alert")));

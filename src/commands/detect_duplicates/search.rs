@@ -23,7 +23,7 @@ const MAX_LOOKED_UP: usize = 500;
 /// An inventory that is older is said to be.
 const STALE_AFTER: TimeDelta = TimeDelta::days(1);
 /// The finding that stands while a business has several numbers.
-const STANDING: &str = "duplicate_numbers";
+const STANDING: &str = runs::DUPLICATE_NUMBERS;
 
 /// What to look for.
 pub(super) struct Search<'a> {

@@ -128,21 +128,21 @@ async fn look(app: &App, db: &Db, args: &Args, now: DateTime<Utc>, report: &mut 
     let accounts = setup::accounts(&mut tx).await?;
     let campaigns = setup::campaigns(&mut tx).await?;
     let setup = Setup::read(&mut tx).await;
-    let seen = webhooks::count(&mut tx, &accounts, now).await?;
+    let (renting, calling): (Vec<Account>, Vec<Account>) =
+        accounts.into_iter().partition(|account| account.provider == PROVIDER);
+    let seen = webhooks::count(&mut tx, &calling, now).await?;
     // Asking a provider takes long, and no transaction may be open meanwhile.
     drop(tx);
     let mut reachable = Vec::new();
-    let (renting, calling): (Vec<&Account>, Vec<&Account>) =
-        accounts.iter().partition(|account| account.provider == PROVIDER);
     match &setup {
         Ok(setup) => {
-            for account in renting {
+            for account in &renting {
                 numbers::account(app, setup, account, args.online, report).await;
             }
         }
         Err(error) => numbers::unreadable(error, report),
     }
-    for account in calling {
+    for account in &calling {
         let provider = accounts::check(app, account, is_rehearsal, args.online, now, report).await;
         reachable.extend(provider.map(|provider| Reachable { account, provider }));
     }
@@ -155,7 +155,7 @@ async fn look(app: &App, db: &Db, args: &Args, now: DateTime<Utc>, report: &mut 
     if let Ok(setup) = &setup {
         numbers::inventory(&mut tx, setup, now, report).await?;
     }
-    webhooks::outcomes(app, &accounts, &seen, report);
+    webhooks::outcomes(app, &calling, &seen, report);
     webhooks::inbox(&mut tx, now, report).await?;
     work::runs(app, &mut tx, any_active, now, report).await?;
     work::findings(&mut tx, report).await?;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Kind;
 use crate::commands::suppressing::scope_shown;
 use crate::commands::telling::{instant, json_text};
-use crate::domain::numbers::Claim;
+use crate::domain::numbers::{Claim, PROVIDER};
 use crate::domain::zone::zones_of_callee;
 use crate::output::Rows;
 use crate::store::calls::{self, Call};
@@ -265,7 +265,8 @@ async fn accounts(tx: &mut Tx) -> Result<Listed> {
         vec![
             json!(account.name),
             json!(account.provider),
-            json!(account.max_concurrency),
+            // What rents numbers places no calls.
+            json!(Some(account.max_concurrency).filter(|_| account.provider != PROVIDER)),
             json!(account.calls_per_minute),
             json!(account.org_id),
             instant(account.held_until),

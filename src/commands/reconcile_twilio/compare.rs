@@ -1,6 +1,6 @@
 //! Comparing numbers while they are read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use anyhow::Result;
 use serde_json::{Map, Value};
@@ -8,11 +8,11 @@ use serde_json::{Map, Value};
 use super::counted;
 use crate::app::App;
 use crate::commands::renting::accounts::{Renter, Setup};
-use crate::commands::renting::inventory::{self, Sighting};
+use crate::commands::renting::inventory::{self, Reading, Sighting};
 use crate::domain::numbers::claims::Claimed;
 use crate::domain::numbers::drift::{Drift, differing};
 use crate::error::Exit;
-use crate::store::numbers;
+use crate::store::numbers::{self, StoredNumber};
 
 /// One difference.
 #[derive(Clone, Debug)]
@@ -25,14 +25,19 @@ pub(super) struct Difference {
     pub(super) tenant: Option<String>,
     pub(super) found: Option<String>,
     pub(super) wanted: Option<String>,
+    /// Whether its Twilio account is closed, and cannot be asked.
+    pub(super) is_closed: bool,
 }
 
 /// The differences of all accounts: counted all, and held up to a limit, so that a list of a hundred thousand numbers does
 /// not fill the memory.
 #[derive(Debug)]
 pub(super) struct Differences {
-    held: Vec<Difference>,
+    findings: Vec<Difference>,
+    /// What is no finding, which takes no room from those that are.
+    others: Vec<Difference>,
     most_held: usize,
+    holds_all_mendable: bool,
     counts: BTreeMap<Drift, usize>,
     /// How many numbers each account has.
     totals: Vec<(String, usize)>,
@@ -40,19 +45,33 @@ pub(super) struct Differences {
 }
 
 impl Differences {
-    pub(super) fn new(most_held: usize) -> Self {
-        Self { held: Vec::new(), most_held, counts: BTreeMap::new(), totals: Vec::new(), left_out: false }
+    /// None yet. So many are held, and with `holds_all_mendable` all that can be mended.
+    pub(super) fn new(most_held: usize, holds_all_mendable: bool) -> Self {
+        Self {
+            findings: Vec::new(),
+            others: Vec::new(),
+            most_held,
+            holds_all_mendable,
+            counts: BTreeMap::new(),
+            totals: Vec::new(),
+            left_out: false,
+        }
     }
 
     fn add(&mut self, kind: Drift, make: impl FnOnce() -> Difference) {
         *self.counts.entry(kind).or_default() += 1;
-        if self.held.len() < self.most_held {
-            self.held.push(make());
+        let held = if kind.is_finding() { &mut self.findings } else { &mut self.others };
+        if held.len() < self.most_held || (self.holds_all_mendable && kind.is_safe()) {
+            held.push(make());
         }
     }
 
-    pub(super) fn held(&self) -> &[Difference] {
-        &self.held
+    /// What is to be shown: what somebody should do something about first, and all that is to be mended.
+    pub(super) fn shown(&self, limit: usize) -> impl Iterator<Item = &Difference> {
+        let (mendable, rest): (Vec<_>, Vec<_>) =
+            self.findings.iter().partition(|one| self.holds_all_mendable && one.kind.is_safe());
+        let left = limit.saturating_sub(mendable.len());
+        mendable.into_iter().chain(rest.into_iter().chain(&self.others).take(left))
     }
 
     pub(super) fn total(&self) -> usize {
@@ -68,16 +87,14 @@ impl Differences {
     }
 
     pub(super) fn mendable(&self) -> impl Iterator<Item = &Difference> {
-        self.held.iter().filter(|difference| difference.kind.is_safe())
+        self.findings.iter().filter(|difference| difference.kind.is_safe())
     }
 
     /// Of each account how many numbers are to be mended, and how many it has.
     pub(super) fn shares(&self) -> Vec<(String, usize, usize)> {
         let of = |account: &str| {
-            let mut sids: Vec<&str> =
-                self.mendable().filter(|one| one.account == account).map(|one| one.sid.as_str()).collect();
-            sids.dedup();
-            sids.len()
+            let of_account = self.mendable().filter(|one| one.account == account);
+            of_account.map(|one| one.sid.as_str()).collect::<HashSet<_>>().len()
         };
         self.totals.iter().map(|(account, total)| (account.clone(), of(account), *total)).collect()
     }
@@ -95,41 +112,68 @@ impl Differences {
     }
 }
 
-/// Reads an account and adds what differs.
+/// Reads all accounts and says what differs. What the database has and Twilio has not is known when all were read: a number
+/// may move from one to another.
 ///
 /// # Errors
-/// As [`inventory::read`]: then nothing of the account is compared.
-pub(super) async fn account(app: &App, setup: &Setup, renter: &Renter, differences: &mut Differences) -> Result<()> {
-    let reading = inventory::read(app, renter, |sighting| compare(setup, renter, sighting, differences)).await?;
-    reading.report(app, renter);
-    differences.left_out |= !reading.unreadable.is_empty();
-    differences.totals.push((renter.name.clone(), reading.numbers));
+/// As [`inventory::read`]: then nothing is compared.
+pub(super) async fn all(
+    app: &App,
+    setup: &Setup,
+    renters: &[Renter],
+    mut differences: Differences,
+) -> Result<Differences> {
+    let mut readings = Vec::with_capacity(renters.len());
+    for renter in renters {
+        let reading =
+            inventory::read(app, renter, |sighting| compare(setup, renter, sighting, &mut differences)).await?;
+        reading.report(app, renter);
+        differences.totals.push((renter.name.clone(), reading.numbers));
+        differences.left_out |= !reading.unreadable.is_empty();
+        readings.push(reading);
+    }
+    for (renter, reading) in renters.iter().zip(&readings) {
+        missing(app, renter, reading, &mut differences).await?;
+    }
+    Ok(differences)
+}
+
+/// Adds what an account is said to hold and does not.
+async fn missing(app: &App, renter: &Renter, reading: &Reading, differences: &mut Differences) -> Result<()> {
     let mut tx = app.db().await?.read().await?;
-    for account in &reading.read {
+    let read = reading.read.iter().map(|account| (account, false));
+    for (account, is_closed) in read.chain(reading.closed.iter().map(|account| (account, true))) {
         for stored in numbers::unseen(&mut tx, &renter.name, &account.sid, reading.began_at).await? {
-            differences.add(Drift::DatabaseOnly, || Difference {
-                kind: Drift::DatabaseOnly,
-                account: renter.name.clone(),
-                account_sid: stored.account_sid.clone(),
-                sid: stored.sid.clone(),
-                phone: stored.phone.clone(),
-                tenant: stored.owner().map(str::to_owned),
-                found: None,
-                wanted: None,
-            });
+            differences.add(Drift::DatabaseOnly, || gone(renter, &stored, is_closed));
         }
     }
-    let is_listed = |sid: &String| {
-        let unreadable = reading.unreadable.iter().map(|(account, _)| account);
-        reading.read.iter().chain(unreadable).any(|account| account.sid == *sid)
-    };
-    for sid in numbers::account_sids(&mut tx, &renter.name).await?.iter().filter(|sid| !is_listed(sid)) {
-        app.printer.warn(format!(
-            "account {}: {sid} is not among its subaccounts any more; what it held stands as it was seen last",
-            renter.name
-        ));
+    let listed = [&reading.read, &reading.closed].into_iter().flatten();
+    let listed = listed.chain(reading.unreadable.iter().map(|(account, _)| account));
+    let listed: HashSet<&str> = listed.map(|account| account.sid.as_str()).collect();
+    let unlisted = numbers::account_sids(&mut tx, &renter.name).await?;
+    let is_unlisted = |sid: &&String| !listed.contains(sid.as_str()) && !renter.others.contains(*sid);
+    for sid in unlisted.iter().filter(is_unlisted) {
+        // What it holds, and whether it is there, is not known.
+        differences.left_out = true;
+        let why =
+            if reading.unlisted.is_some() { "cannot be looked for" } else { "is not among its subaccounts any more" };
+        app.printer.warn(format!("account {}: {sid} {why}; what it held stands as it was seen last", renter.name));
     }
     Ok(())
+}
+
+fn gone(renter: &Renter, stored: &StoredNumber, is_closed: bool) -> Difference {
+    Difference {
+        kind: Drift::DatabaseOnly,
+        account: renter.name.clone(),
+        account_sid: stored.account_sid.clone(),
+        sid: stored.sid.clone(),
+        phone: stored.phone.clone(),
+        tenant: stored.owner().map(str::to_owned),
+        found: is_closed.then(|| "its subaccount is closed".to_owned()),
+        wanted: None,
+        is_closed,
+    }
 }
 
 fn compare(setup: &Setup, renter: &Renter, sighting: &Sighting<'_>, differences: &mut Differences) {
@@ -150,6 +194,7 @@ fn compare(setup: &Setup, renter: &Renter, sighting: &Sighting<'_>, differences:
             tenant: owner.or(sighting.tenant).map(str::to_owned),
             found,
             wanted,
+            is_closed: false,
         });
     };
     match (sighting.tenant, sighting.claimed) {

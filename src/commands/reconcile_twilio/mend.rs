@@ -1,7 +1,7 @@
 //! Mending what is safe: adopting, marking released, setting addresses. Nothing is bought or released here.
 
 use anyhow::Result;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::compare::{Difference, Differences};
 use crate::app::App;
@@ -33,7 +33,13 @@ impl Mended {
 ///
 /// # Errors
 /// When the database or Twilio cannot be asked: what was done stands, and the next run goes on.
-pub(super) async fn mend(app: &App, setup: &Setup, renters: &[Renter], differences: &[&Difference]) -> Result<Mended> {
+pub(super) async fn mend(
+    app: &App,
+    setup: &Setup,
+    renters: &[Renter],
+    differences: &[&Difference],
+    counts: &mut Map<String, Value>,
+) -> Result<Mended> {
     let mut mended = Mended::default();
     for difference in differences {
         let Some(renter) = renters.iter().find(|renter| renter.name == difference.account) else { continue };
@@ -51,6 +57,8 @@ pub(super) async fn mend(app: &App, setup: &Setup, renters: &[Renter], differenc
         let Difference { phone, kind, .. } = difference;
         if is_done {
             mended.done += 1;
+            // Whatever ends the run, it is known how far it came.
+            counts.insert("mended".to_owned(), json!(mended.done));
             app.printer.say(format!("{phone}: {}", kind.action()));
         } else {
             mended.passed += 1;
@@ -68,8 +76,8 @@ async fn adopt(app: &App, difference: &Difference, tenant: &RentingTenant) -> Re
         if !is_news {
             return Ok(false);
         }
-        let detail = json!({"sid": difference.sid, "phone": difference.phone});
-        app.audit(tx, "adopt-number", &format!("tenant:{}", tenant.name), detail).await?;
+        let detail = json!({"tenant": tenant.name, "phone": difference.phone});
+        app.audit(tx, "adopt-number", &format!("number:{}", difference.sid), detail).await?;
         // Of several somebody has to choose, with `release-duplicate-numbers`.
         let owned = numbers::of_tenant(tx, &tenant.name).await?;
         if owned.len() == 1 && numbers::tenant_number(tx, &tenant.name).await?.is_none() {
@@ -81,12 +89,14 @@ async fn adopt(app: &App, difference: &Difference, tenant: &RentingTenant) -> Re
 }
 
 async fn mark_released(app: &App, renter: &Renter, difference: &Difference) -> Result<bool> {
-    let found = renter.client.number(&difference.account_sid, &difference.sid).await;
-    if found.map_err(|error| explain(&renter.name, &error))?.is_some() {
-        return Ok(false);
+    if !difference.is_closed {
+        let found = renter.client.number(&difference.account_sid, &difference.sid).await;
+        if found.map_err(|error| explain(&renter.name, &error))?.is_some() {
+            return Ok(false);
+        }
     }
     let write = async |tx: &mut Tx| {
-        let is_news = numbers::mark_gone(tx, &difference.sid, app.clock.now()).await?;
+        let is_news = numbers::mark_gone(tx, &difference.sid, &difference.account_sid, app.clock.now()).await?;
         if is_news {
             let detail = json!({"phone": difference.phone, "tenant": difference.tenant, "how": "found gone"});
             app.audit(tx, "mark-released", &format!("number:{}", difference.sid), detail).await?;

@@ -16,7 +16,7 @@ use crate::error::Exit;
 use crate::fail_point;
 use crate::providers::twilio::{Released, Twilio};
 use crate::store::releases::{self, Release};
-use crate::store::{Tx, numbers};
+use crate::store::{Tx, numbers, runs};
 
 /// How often Twilio is asked whether a number is gone that it says it released, and the pause between.
 const LOOKS: u32 = 3;
@@ -140,8 +140,23 @@ pub(super) async fn release(app: &App, renters: &[Renter], plan: &Plan, run_id: 
             });
             outcomes.push(outcome);
         }
+        if outcomes.iter().any(|outcome| outcome.tenant == tenant.tenant && outcome.is_done()) {
+            end_finding(app, &tenant.tenant).await?;
+        }
     }
     Ok(outcomes)
+}
+
+/// Ends the finding that a business has too many numbers, where it has not any more.
+async fn end_finding(app: &App, tenant: &str) -> Result<()> {
+    let write = async |tx: &mut Tx| {
+        if numbers::of_tenant(tx, tenant).await?.len() <= 1 {
+            let subject = format!("tenant:{tenant}");
+            runs::resolve_finding(tx, runs::DUPLICATE_NUMBERS, &subject, app.clock.now()).await?;
+        }
+        Ok(())
+    };
+    Ok(app.db().await?.write(write).await?)
 }
 
 /// Makes the number that is kept the one of its business, before any other goes. Says why it cannot be, if somebody else
@@ -161,8 +176,8 @@ async fn settle_record(app: &App, plan: &TenantPlan, run_id: &str) -> Result<Res
         }
         numbers::adopt(tx, &keeper.sid, tenant, now).await?;
         if numbers::set_tenant_number(tx, tenant, &keeper.sid, &keeper.phone, now).await? {
-            let detail = json!({"sid": keeper.sid, "phone": keeper.phone});
-            app.audit(tx, "keep-number", &format!("tenant:{tenant}"), detail).await?;
+            let detail = json!({"tenant": tenant, "phone": keeper.phone});
+            app.audit(tx, "keep-number", &format!("number:{}", keeper.sid), detail).await?;
         }
         Ok(Ok(()))
     };
@@ -311,7 +326,7 @@ async fn record_gone(app: &App, release: &Release, how: &str) -> Result<()> {
     let write = async |tx: &mut Tx| {
         let now = app.clock.now();
         if releases::end(tx, &release.id, IntentState::Done, None, now).await? {
-            numbers::mark_gone(tx, &release.sid, now).await?;
+            numbers::mark_gone(tx, &release.sid, &release.account_sid, now).await?;
             let detail = json!({"release": release.id, "phone": release.phone, "tenant": release.tenant, "how": how});
             app.audit(tx, "release-number", &format!("number:{}", release.sid), detail).await?;
         }
@@ -334,7 +349,7 @@ async fn end(app: &App, release: &Release, reason: &str) -> Result<()> {
 /// Takes note of a number that somebody else released meanwhile.
 async fn gone_before(app: &App, plan: &TenantPlan, number: &Number) -> Result<()> {
     let write = async |tx: &mut Tx| {
-        if numbers::mark_gone(tx, &number.sid, app.clock.now()).await? {
+        if numbers::mark_gone(tx, &number.sid, &number.account_sid, app.clock.now()).await? {
             let detail = json!({"phone": number.phone, "tenant": plan.tenant, "how": "found gone"});
             app.audit(tx, "release-number", &format!("number:{}", number.sid), detail).await?;
         }

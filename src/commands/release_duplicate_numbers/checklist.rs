@@ -70,7 +70,7 @@ pub(super) async fn check(
                 there.entry(owner.to_owned()).or_default().push(sighting.number.sid.clone());
             }
         };
-        whole &= inventory::read(app, renter, see).await?.unreadable.is_empty();
+        whole &= !inventory::read(app, renter, see).await?.is_partial();
     }
     let of = |tenant: &str| there.get(tenant).map(Vec::as_slice).unwrap_or_default();
     let several: Vec<&str> = tenants.iter().copied().filter(|tenant| of(tenant).len() > 1).collect();

@@ -93,7 +93,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     } else {
         tell::plan(app, &plan)?;
         let cap = Cap { most: args.max_releases, option: "--max-releases", is_forced: args.force };
-        cap.check("be released", &plan.shares())?;
+        cap.check("be released", count, &plan.shares())?;
         if args.consent.ask(app, count, &format!("release {count} of these numbers"))? == Answer::PlanOnly {
             tell::plan_for_programs(app, &plan)?;
             return Ok(exit.or(PLAN_SHOWN));
@@ -128,7 +128,7 @@ async fn read_all(app: &App, renters: &[Renter], exit: &mut Exit) -> Result<Vec<
         };
         let reading = inventory::read(app, renter, see).await?;
         reading.report(app, renter);
-        if !reading.unreadable.is_empty() {
+        if reading.is_partial() {
             *exit = exit.or(Exit::Partial);
         }
         readings.push(Inventory { seen, total: reading.numbers });

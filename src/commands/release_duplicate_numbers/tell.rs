@@ -8,6 +8,8 @@ use super::checklist::Checklist;
 use super::plan::Plan;
 use crate::app::App;
 use crate::commands::telling::instant;
+use crate::domain::numbers::Number;
+use crate::domain::numbers::keeper::Verdict;
 use crate::output::Rows;
 
 /// Says that there is nothing to do, and of whom more is known.
@@ -34,9 +36,47 @@ fn left_out(app: &App, plan: &Plan) {
 pub(super) fn plan(app: &App, plan: &Plan) -> Result<()> {
     left_out(app, plan);
     if app.printer.is_table() {
-        app.printer.rows(&rows(plan))?;
+        app.printer.rows(&rows_for_people(plan))?;
     }
     Ok(())
+}
+
+/// A text of a number, where it has it.
+type Text = fn(&Number) -> Option<&String>;
+
+/// What people decide by: calls and the database are among the reasons, and what no number has is left out.
+fn rows_for_people(plan: &Plan) -> Rows {
+    let verdicts = || {
+        plan.tenants.iter().flat_map(|tenant| tenant.verdicts().map(move |(verdict, number)| (tenant, verdict, number)))
+    };
+    let has = |text: Text| verdicts().any(|(.., number)| text(number).is_some());
+    let urls: [(&'static str, Text); 3] = [
+        ("voice_url", |number| number.voice_url.as_ref()),
+        ("sms_url", |number| number.sms_url.as_ref()),
+        ("trunk", |number| number.trunk_sid.as_ref()),
+    ];
+    let urls: Vec<_> = urls.into_iter().filter(|(_, text)| has(*text)).collect();
+    let columns: Vec<&'static str> = ["tenant", "phone", "verdict", "reasons", "bought_at"]
+        .into_iter()
+        .chain(urls.iter().map(|(name, _)| *name))
+        .collect();
+    let mut rows = Rows::new(&columns);
+    for (tenant, verdict, number) in verdicts() {
+        let mut row = vec![
+            json!(tenant.tenant),
+            json!(number.phone),
+            json!(word(verdict)),
+            json!(verdict.reasons.join("; ")),
+            instant(number.bought_at),
+        ];
+        row.extend(urls.iter().map(|(_, text)| json!(text(number))));
+        rows.push(row);
+    }
+    rows
+}
+
+const fn word(verdict: &Verdict) -> &'static str {
+    if verdict.keeps { "KEEP" } else { "RELEASE" }
 }
 
 /// Shows programs a plan that is not carried out.
@@ -67,7 +107,7 @@ fn rows(plan: &Plan) -> Rows {
             rows.push(vec![
                 json!(tenant.tenant),
                 json!(number.phone),
-                json!(if verdict.keeps { "KEEP" } else { "RELEASE" }),
+                json!(word(verdict)),
                 json!(verdict.reasons.join("; ")),
                 instant(number.bought_at),
                 json!(evidence.is_some_and(|evidence| evidence.in_database)),

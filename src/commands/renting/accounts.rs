@@ -20,6 +20,8 @@ pub struct Renter {
     pub client: Twilio,
     /// What its tenants say of their numbers.
     pub claims: Claims,
+    /// The SIDs of the accounts that are others here, and are read by their own credentials.
+    pub others: Vec<String>,
 }
 
 /// A tenant with numbers.
@@ -95,7 +97,9 @@ impl Setup {
             let tenants = self.tenants.iter().filter(|tenant| tenant.numbers.account == account.name);
             let claims = Claims::new(tenants.map(|tenant| (tenant.name.as_str(), &tenant.numbers)));
             let client = client(app, account, self.is_rehearsal).await?;
-            renters.push(Renter { name: account.name.clone(), client, claims });
+            let sid_of = |account: &Account| account.settings().ok().and_then(|settings| settings.account_sid);
+            let others = self.accounts.iter().filter(|other| other.name != account.name).filter_map(sid_of).collect();
+            renters.push(Renter { name: account.name.clone(), client, claims, others });
         }
         Ok(renters)
     }

@@ -26,6 +26,8 @@ const MAX_PAGES: usize = 10_000;
 pub struct Reading {
     /// The Twilio accounts that were read to their ends.
     pub read: Vec<TwilioAccount>,
+    /// Those that are closed, and hold nothing.
+    pub closed: Vec<TwilioAccount>,
     /// Those that could not be read, and why: nothing is planned for what they hold.
     pub unreadable: Vec<(TwilioAccount, ReadError)>,
     /// Why subaccounts could not be listed, if so.
@@ -54,7 +56,9 @@ pub struct Sighting<'s> {
 /// Exit 6 when the credentials are refused, exit 7 when a list breaks off: then nothing may be planned.
 pub async fn read(app: &App, renter: &Renter, see: impl FnMut(&Sighting<'_>)) -> anyhow::Result<Reading> {
     let began_at = app.clock.now();
-    let (accounts, unlisted) = renter.client.accounts().await.map_err(|error| explain(&renter.name, &error))?;
+    let (mut accounts, unlisted) = renter.client.accounts().await.map_err(|error| explain(&renter.name, &error))?;
+    accounts.retain(|account| !renter.others.contains(&account.sid));
+    let (closed, accounts): (Vec<_>, Vec<_>) = accounts.into_iter().partition(TwilioAccount::is_closed);
     let (see, numbers) = (RefCell::new(see), Cell::new(0));
     let store = async |page: &NumberPage| store(app, renter, page, began_at, &see, &numbers).await;
     let store = &store;
@@ -66,7 +70,8 @@ pub async fn read(app: &App, renter: &Renter, see: impl FnMut(&Sighting<'_>)) ->
         .buffer_unordered(ACCOUNTS_AT_ONCE)
         .collect()
         .await;
-    let mut reading = Reading { read: Vec::new(), unreadable: Vec::new(), unlisted, began_at, numbers: numbers.get() };
+    let mut reading =
+        Reading { closed, read: Vec::new(), unreadable: Vec::new(), unlisted, began_at, numbers: numbers.get() };
     for (account, result) in results {
         match result? {
             Ended::Whole => reading.read.push(account),
@@ -147,6 +152,11 @@ async fn store(
 }
 
 impl Reading {
+    /// Whether something that the account reaches may have been left out.
+    pub fn is_partial(&self) -> bool {
+        !self.unreadable.is_empty() || self.unlisted.is_some()
+    }
+
     /// Says what is left out, and why.
     pub fn report(&self, app: &App, renter: &Renter) {
         if let Some(error) = &self.unlisted {

@@ -231,7 +231,10 @@ impl Asking<'_> {
         }
         let found = client.number(&only.account_sid, &only.sid).await;
         let Some(number) = found.map_err(|error| explain(&only.account, &error))? else {
-            app.db().await?.write(async |tx| numbers::mark_gone(tx, &only.sid, app.clock.now()).await).await?;
+            app.db()
+                .await?
+                .write(async |tx| numbers::mark_gone(tx, &only.sid, &only.account_sid, app.clock.now()).await)
+                .await?;
             let reason = format!("{} was the tenant's, and Twilio has it no more; ask again", only.phone);
             return Ok(Provided::Failed { purchase_id: None, reason });
         };
@@ -241,8 +244,8 @@ impl Asking<'_> {
             releases::lock_tenant(tx, tenant).await?;
             numbers::adopt(tx, &sid, tenant, now).await?;
             if numbers::set_tenant_number(tx, tenant, &sid, &phone, now).await? {
-                let detail = json!({"sid": sid, "phone": phone});
-                app.audit(tx, "adopt-number", &format!("tenant:{tenant}"), detail).await?;
+                let detail = json!({"tenant": tenant, "phone": phone});
+                app.audit(tx, "adopt-number", &format!("number:{sid}"), detail).await?;
             }
             Ok(())
         };

@@ -9,6 +9,8 @@ use serde_json::{Map, Value, json};
 use self::parts::Shown;
 use super::lookup::{self, CampaignName, Found, Named};
 use crate::app::App;
+use crate::domain::numbers::keeper::is_number_sid;
+use crate::domain::phone::identify_phone;
 use crate::error::{Exit, Failure};
 use crate::output::Rows;
 use crate::store::contacts::{self, Contact};
@@ -149,7 +151,7 @@ pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
             Some(event) => parts::event(&event),
             None => return Err(missing("event", "events", id).into()),
         },
-        What::Number { number } => match find_number(&mut tx, number).await? {
+        What::Number { number } => match find_number(&mut tx, number).await?? {
             Some(number) => numbers::number(&mut tx, &number).await?,
             None => return Err(missing("number", "numbers", number).into()),
         },
@@ -166,13 +168,19 @@ fn missing(what: &str, kind: &str, id: &str) -> Failure {
     Failure::usage(format!("there is no {what} {id}")).hint(format!("`callops list {kind}` shows them"))
 }
 
-async fn find_number(tx: &mut Tx, text: &str) -> store::Result<Option<StoredNumber>> {
+async fn find_number(tx: &mut Tx, text: &str) -> Found<Option<StoredNumber>> {
     if let Some(number) = store::numbers::number(tx, text).await? {
-        return Ok(Some(number));
+        return Ok(Ok(Some(number)));
     }
-    let Ok(Named::Phone(phone, _)) = lookup::named(text, None) else { return Ok(None) };
+    if is_number_sid(text) {
+        return Ok(Ok(None));
+    }
+    let phone = match identify_phone(text, None) {
+        Ok(phone) => phone.to_string(),
+        Err(problem) => return Ok(Err(Failure::usage(format!("{text:?} is no SID, and no phone: {problem}")))),
+    };
     // One that is there before those that were.
-    Ok(store::numbers::with_phone(tx, &phone).await?.into_iter().next())
+    Ok(Ok(store::numbers::with_phone(tx, &phone).await?.into_iter().next()))
 }
 
 async fn find_contact(tx: &mut Tx, text: &str, tenant: Option<&str>) -> Found<Contact> {

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::super::http::ReadError;
-use super::{MAX_PAGES, PAGE_SIZE, Twilio, date, endless, next_page, path_of};
+use super::{MAX_PAGES, PAGE_SIZE, Twilio, date, endless, next_page, path_of, said};
 use crate::domain::outcome::Outcome;
 
 /// Which calls to list.
@@ -32,6 +32,8 @@ pub struct CallRecord {
     pub status: String,
     /// Whether somebody outside called in.
     pub is_inbound: bool,
+    /// Whether it is the other leg of a call, which it was made for.
+    pub is_leg: bool,
     /// When it began.
     pub started_at: Option<DateTime<Utc>>,
     /// When it was over.
@@ -73,6 +75,8 @@ struct Record {
     #[serde(default)]
     direction: Option<String>,
     #[serde(default)]
+    parent_call_sid: Option<String>,
+    #[serde(default)]
     start_time: Option<String>,
     #[serde(default)]
     end_time: Option<String>,
@@ -91,6 +95,7 @@ impl From<Record> for CallRecord {
             status: record.status.unwrap_or_default(),
             // Trunks say `originating` of calls that come in from phones.
             is_inbound: matches!(record.direction.as_deref(), Some("inbound" | "trunking-originating")),
+            is_leg: said(record.parent_call_sid).is_some(),
             started_at: date(record.start_time),
             ended_at: date(record.end_time),
             duration_seconds: record.duration.and_then(seconds),

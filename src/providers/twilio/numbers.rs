@@ -105,6 +105,15 @@ pub struct Purchase<'p> {
 }
 
 impl Twilio {
+    /// Asks something that every key of the account may.
+    ///
+    /// # Errors
+    /// When the key is refused, or there is no usable answer.
+    pub(super) async fn probe(&self) -> Result<(), ReadError> {
+        let query = [("PageSize", "1".to_owned())];
+        self.get::<Page>(&path_of(self.account_sid(), NUMBERS), &query).await.map(drop)
+    }
+
     /// One page of the numbers that an account holds: the first, or the one whose path the page before it gave.
     ///
     /// # Errors

@@ -441,21 +441,22 @@ impl Story {
         ledger["most_live_by_org"][org].as_u64().unwrap_or_else(|| panic!("{ledger}"))
     }
 
-    async fn client(&self) -> Provider {
-        let account = self.write(async |tx| setup::accounts(tx).await).await.remove(0);
+    async fn client(&self, account: &str) -> Provider {
+        let accounts = self.write(async |tx| setup::accounts(tx).await).await;
+        let account = accounts.into_iter().find(|known| known.name == account).expect("the account");
         Provider::of_account(&self.app, &account, true).await.expect("a client")
     }
 
     /// What the provider says of an attempt now.
     pub(crate) async fn report_of(&self, attempt: &Attempt) -> CallReport {
         let id = attempt.provider_call_id.as_deref().expect("an id");
-        self.client().await.fetch(id).await.expect("an answer").expect("a record")
+        self.client(&attempt.account).await.fetch(id).await.expect("an answer").expect("a record")
     }
 
     /// Has the provider forget a call that is over.
     pub(crate) async fn erase(&self, attempt: &Attempt) {
         let id = attempt.provider_call_id.as_deref().expect("an id");
-        self.client().await.take_back(id).await.expect("an answer").expect("a record");
+        self.client(&attempt.account).await.take_back(id).await.expect("an answer").expect("a record");
     }
 
     /// The paths of the requests that the provider got.

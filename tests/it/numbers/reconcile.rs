@@ -1,12 +1,13 @@
 //! In what the database and Twilio differ, and what of it is mended.
 
 use callops::domain::call::AttemptState;
+use callops::domain::campaign::AccountSettings;
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 
 use super::{
-    MAIN, STATUS, VOICE, at_once, begin, check_requests, deleted, kill_at, listed, named, number, put_tenant, requests,
-    sid, strangers,
+    MAIN, STATUS, VOICE, at_once, audited, begin, check_requests, deleted, kill_at, listed, named, number,
+    put_settings, put_tenant, requests, sid, strangers,
 };
 use crate::common::on_both_databases;
 use crate::common::story::rules;
@@ -57,7 +58,7 @@ on_both_databases! {
             let row = rows(&drift).into_iter().find(|row| row["kind"] == kind).expect("a row");
             assert_eq!(row["action"], action);
         }
-        check_requests(&story, 10).await;
+        check_requests(&story, 9).await;
     }
 
     async fn what_is_safe_is_mended_within_the_cap_and_once(db) {
@@ -131,6 +132,7 @@ on_both_databases! {
         let numbers: Vec<Value> = (1..=12).map(|n| json!({"account": format!("AC{n:032x}"), "sid": sid(n), "phone": format!("+180255510{n:02}")})).collect();
         story.sandbox.twilio(json!({"accounts": accounts, "numbers": numbers,
             "many_numbers": {"account": MAIN, "count": 2500, "friendly_name": "Acme Dental"}})).expect("numbers");
+        story.control("settings", json!({"latency_ms": 30})).await;
         let rule = json!({"kind": "too_many_requests", "retry_after": "0", "match": {"method": "GET", "path": "/2010-04-01/", "every": 3}});
         story.sandbox.add_faults(rule).expect("a rule");
         let output = story.run(&["reconcile-twilio", "--limit", "3"]).exits(3);
@@ -154,43 +156,173 @@ on_both_databases! {
 
     async fn calls_are_compared_and_those_that_are_over_settled(db) {
         let story = begin(db).await;
+        story.sandbox.twilio(json!({"numbers": [number(1)]})).expect("a number");
+        story.run(&["reconcile-twilio"]).exits(3);
         story.campaign("checkup", &rules()).await;
-        // A call that is placed, and of which the voice provider never hears the end.
-        let stuck = "+12025550111";
-        story.control("script", json!({"phone": stuck, "outcomes": [{"ended_reason": "customer-ended-call", "stuck": "in-progress"}]})).await;
-        story.contact(stuck, |_| {}, &["checkup"]).await;
+        // Of the first the provider goes on to say that it rings or talks; the second it knows no more; the third it ended.
+        let phones = ["+12025550111", "+12025550112", "+12025550113", "+12025550114", "+12025550115"];
+        for phone in phones {
+            let mut outcome = json!({"ended_reason": "customer-ended-call"});
+            if phone != phones[1] {
+                outcome["stuck"] = json!("in-progress");
+            }
+            story.control("script", json!({"phone": phone, "outcomes": [outcome]})).await;
+            story.contact(phone, |_| {}, &["checkup"]).await;
+        }
         story.process(&[]).await;
-        let call = story.calls().await.remove(0);
-        let attempt = story.attempts(&call).await.remove(0);
-        assert_eq!(attempt.state, AttemptState::Placed);
         let began = story.now();
         let time = |minutes: i64| (began + TimeDelta::minutes(minutes)).to_rfc3339();
         let record = |n: u32, to: &str, status: &str, start: i64, end: Option<i64>| json!({
             "account": MAIN, "sid": format!("CA{n:032x}"), "to": to, "from": "+18025550101", "status": status,
             "direction": "outbound-api", "start_time": time(start), "end_time": end.map(time)});
+        let from = |mut record: Value, from: &str| { record["from"] = json!(from); record };
         story.sandbox.twilio(json!({"calls": [
-            record(1, stuck, "completed", 0, Some(3)),
-            record(2, "+12025550122", "no-answer", -60, Some(-59)),
-            record(3, "+12025550122", "completed", -55, Some(-54)),
-            record(4, "+12025550133", "completed", -2 * 24 * 60 - 600, Some(-2 * 24 * 60 - 599)),
+            record(1, phones[0], "completed", 0, Some(3)),
+            record(2, phones[1], "completed", 0, Some(3)),
+            // From a line that is nobody's.
+            from(record(3, phones[2], "busy", 0, Some(1)), "+19995550101"),
+            // Still under way there.
+            record(4, phones[3], "in-progress", 0, None),
+            // Over a moment ago: it is being told.
+            record(5, phones[4], "completed", 0, Some(5)),
+            record(12, "+12025550122", "no-answer", -60, Some(-59)),
+            record(13, "+12025550122", "completed", -55, Some(-54)),
+            record(14, "+12025550133", "completed", -2 * 24 * 60 - 600, Some(-2 * 24 * 60 - 599)),
+            record(15, "client:alice", "completed", -30, Some(-29)),
             {"account": MAIN, "to": "+18025550101", "from": "+12025550144", "status": "completed", "direction": "inbound",
                 "start_time": time(-30), "end_time": time(-29)},
         ]})).expect("calls");
         story.wait(TimeDelta::minutes(5));
         let found = story.run(&["reconcile-twilio", "--calls", "--format", "json"]).exits(3);
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let mut kinds: Vec<_> = rows(&found).iter().map(|row| (text(&row["kind"]), text(&row["call"]))).collect();
+        let mut kinds: Vec<_> =
+            rows(&found).iter().map(|row| (text(&row["kind"]), text(&row["call"]), row["action"] == "settle")).collect();
         kinds.sort();
         let ca = |n: u32| format!("CA{n:032x}");
-        let expected = [("ended_there", 1), ("repeated", 3), ("unknown_here", 2), ("unknown_here", 3)];
-        assert_eq!(kinds, expected.map(|(kind, n)| (kind.to_owned(), ca(n))));
-        assert_eq!(story.attempts(&call).await.remove(0).state, AttemptState::Placed, "only looked at");
-        let settled = story.run(&["reconcile-twilio", "--calls", "--apply", "--yes"]).exits(3);
-        assert!(settled.to_string().contains("1 of 1 attempts are settled"), "{settled}");
-        let attempt = story.attempts(&call).await.remove(0);
-        assert_eq!((attempt.state, attempt.reason.as_deref()), (AttemptState::Ended, Some("twilio completed")));
-        let found = story.run(&["reconcile-twilio", "--calls", "--format", "json"]).exits(3);
-        assert!(rows(&found).iter().all(|row| row["kind"] != "ended_there"));
+        let expected = [("ended_there", 1, true), ("ended_there", 2, true), ("ended_there", 3, false),
+            ("repeated", 13, false), ("unknown_here", 12, false), ("unknown_here", 13, false)];
+        assert_eq!(kinds, expected.map(|(kind, n, settles)| (kind.to_owned(), ca(n), settles)));
+        let mut attempts = std::collections::BTreeMap::new();
+        for call in story.calls().await {
+            let attempt = story.attempts(&call).await.remove(0);
+            assert_eq!(attempt.state, AttemptState::Placed, "only looked at");
+            attempts.insert(call.phone.clone(), (call, attempt));
+        }
+        story.erase(&attempts[phones[1]].1).await;
+        let over = story.run(&["reconcile-twilio", "--calls", "--apply", "--yes", "--max-changes", "1"]).exits(5);
+        assert!(over.to_string().contains("--max-changes allows 1"), "{over}");
+        let settled = story.run(&["reconcile-twilio", "--calls", "--apply", "--yes"]).exits(4);
+        assert!(settled.to_string().contains("1 of 2 attempts are settled"), "{settled}");
+        assert!(settled.to_string().contains("says that it goes on"), "{settled}");
+        for (phone, state, reason) in [
+            (phones[0], AttemptState::Placed, None),
+            (phones[1], AttemptState::Ended, Some("twilio completed")),
+            (phones[2], AttemptState::Placed, None),
+            (phones[3], AttemptState::Placed, None),
+        ] {
+            let attempt = story.attempts(&attempts[phone].0).await.remove(0);
+            assert_eq!((attempt.state, attempt.reason.as_deref()), (state, reason), "{phone}");
+        }
+        let rings = story.sandbox.rings().len();
+        story.wait(TimeDelta::minutes(10));
+        story.process(&[]).await;
+        assert_eq!(story.sandbox.rings().len(), rings, "nobody is rung again whose call goes on");
         check_requests(&story, 3).await;
+    }
+
+    async fn closed_and_unlisted_subaccounts_are_said(db) {
+        let story = begin(db).await;
+        let sub = "AC00000000000000000000000000000001";
+        let mut held = number(1);
+        held["account"] = json!(sub);
+        story.sandbox.twilio(json!({"accounts": [{"sid": sub, "friendly_name": "One", "owner": MAIN}],
+            "numbers": std::iter::once(held).chain(strangers(20)).collect::<Vec<_>>()})).expect("a number");
+        story.run(&["reconcile-twilio", "--apply", "--yes"]).success();
+        story.wait(TimeDelta::minutes(1));
+        // A standard API key may not list accounts: then what is in others is not known, and nothing of it is gone.
+        let fault = json!({"kind": "server_error", "status": 401, "match": {"method": "GET", "path": "/2010-04-01/Accounts.json"}});
+        story.sandbox.add_faults(fault).expect("a rule");
+        let unlisted = story.run(&["reconcile-twilio", "--format", "json"]).exits(4);
+        assert!(unlisted.to_string().contains("subaccounts cannot be listed"), "{unlisted}");
+        assert!(rows(&unlisted).iter().all(|row| row["kind"] == "unattributed"), "{unlisted}");
+        story.sandbox.clear_faults();
+        story.wait(TimeDelta::minutes(1));
+        story.sandbox.twilio(json!({"accounts": [{"sid": sub, "friendly_name": "One", "owner": MAIN, "status": "closed"}]}))
+            .expect("a closed account");
+        let closed = story.run(&["reconcile-twilio", "--format", "json"]).exits(3);
+        let row = rows(&closed).into_iter().find(|row| row["kind"] == "database_only").expect("a row");
+        assert_eq!((&row["sid"], &row["found"]), (&json!(sid(1)), &json!("its subaccount is closed")));
+        story.run(&["reconcile-twilio", "--apply", "--yes"]).success();
+        assert_eq!(listed(&story, "acme")[0]["status"], "gone");
+        assert_eq!(audited(&story, &sid(1)), ["adopt-number", "mark-released"]);
+    }
+
+    async fn an_api_key_opens_an_account_as_its_token_does(db) {
+        let story = begin(db).await;
+        story.sandbox.twilio(json!({"numbers": [number(1)]})).expect("a number");
+        let settings = AccountSettings {
+            api_key: "env:KEY_SID".to_owned(),
+            api_secret: Some("env:ACME_KEY".to_owned()),
+            account_sid: Some(MAIN.to_owned()),
+            base_url: Some(story.sandbox.url()),
+            ..AccountSettings::default()
+        };
+        put_settings(&story, "acme-twilio", &settings).await;
+        let key = ("KEY_SID", "SK0000000000000000000000000000005a");
+        let output = story.spawn_with(&[key], &["reconcile-twilio"]).wait().exits(3);
+        assert!(output.to_string().contains("1 number at Twilio"), "{output}");
+        let wrong = story.spawn_with(&[("KEY_SID", "SK00000000000000000000000000000099")], &["reconcile-twilio"]).wait();
+        assert!(wrong.exits(6).to_string().contains("20003"));
+        let doctor = story.spawn_with(&[key], &["doctor", "--online", "--format", "json"]).wait().json();
+        let row = |check: &str| doctor.as_array().expect("rows").iter().find(|row| row["check"] == check).cloned();
+        assert_eq!(row("account:acme-twilio").expect("a row")["verdict"], "ok", "{doctor}");
+        assert!(row("webhooks:acme-twilio").is_none(), "it tells nobody of calls");
+    }
+
+    async fn findings_come_before_what_is_none_and_the_plan_is_shown_whole(db) {
+        let story = begin(db).await;
+        let mut wrong = number(1);
+        wrong["voice_url"] = json!("https://staging.acme.example/twilio");
+        let numbers: Vec<Value> = strangers(60).into_iter().chain([wrong]).collect();
+        story.sandbox.twilio(json!({"numbers": numbers})).expect("numbers");
+        let shown = rows(&story.run(&["reconcile-twilio", "--limit", "2", "--format", "json"]).exits(3));
+        assert_eq!(kinds(&shown), pairs(&[("twilio_only", 1), ("voice_url", 1)]));
+        let plan = rows(&story.run(&["reconcile-twilio", "--apply", "--limit", "1", "--format", "json"]).exits(3));
+        assert_eq!(kinds(&plan), pairs(&[("twilio_only", 1), ("voice_url", 1)]), "what is to be done is shown whole");
+        for wrong in [&["reconcile-twilio", "--force"][..], &["reconcile-twilio", "--dry-run"]] {
+            story.run(wrong).exits(2);
+        }
+        let half = json!({"kind": "server_error", "status": 500, "match": {"method": "POST", "path": "/2010-04-01/"}});
+        story.sandbox.add_faults(half).expect("a rule");
+        story.run(&["reconcile-twilio", "--apply", "--yes"]).exits(7);
+        let runs = story.run(&["list", "runs", "--format", "json"]).success().json();
+        let ended: Vec<&Value> = runs.as_array().expect("rows").iter().map(|run| &run["exit_code"]).collect();
+        assert!(ended.contains(&&json!(7)), "a run that fails is a run: {runs}");
+    }
+
+    async fn a_slow_reading_takes_nothing_for_gone_that_a_later_one_saw(db) {
+        let story = begin(db).await;
+        story.sandbox.twilio(json!({"many_numbers": {"account": MAIN, "count": 1500, "friendly_name": "Acme Dental"}}))
+            .expect("numbers");
+        story.run(&["reconcile-twilio"]).exits(3);
+        story.wait(TimeDelta::minutes(1));
+        // The first begins and is stopped before it stores a page; the second, when it has stored both.
+        let stopped_at = async |point: &str| {
+            let variables = [("CALLOPS_FAIL_AT", point), ("CALLOPS_FAIL_DO", "stop")];
+            let mut running = story.spawn_with(&variables, &["reconcile-twilio", "--format", "json"]);
+            while running.condition() != crate::common::Condition::Stopped {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+            running
+        };
+        let first = stopped_at("1").await;
+        story.wait(TimeDelta::minutes(1));
+        let second = stopped_at("6").await;
+        first.signal("CONT");
+        first.wait().exits(3);
+        second.signal("CONT");
+        let output = second.wait().exits(3);
+        assert!(output.to_string().contains("1500 numbers at Twilio"), "{output}");
+        assert!(!output.to_string().contains("database_only"), "{output}");
     }
 }
