@@ -11,10 +11,11 @@ CREATE TABLE numbers (
     voice_url TEXT,
     sms_url TEXT,
     status_callback TEXT,
+    sms_application_sid TEXT,
     trunk_sid TEXT,
     voice_application_sid TEXT,
     bought_at TEXT,
-    -- Whose it is by what the tenants say of their numbers, and by which of it; NULL: nobody's, or of several.
+    -- Whose it is by what the tenants say of their numbers, and by which of it; that several say so is a claim as well.
     claimed_by TEXT,
     claim TEXT,
     -- Whose it is since it was bought or adopted for that tenant.

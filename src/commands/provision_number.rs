@@ -113,12 +113,13 @@ pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
     let mut tx = db.read().await?;
     let setup = Setup::read(&mut tx).await?;
     let tenant = setup.tenant(&mut tx, &args.tenant).await?.clone();
-    let wanted = args.wishes.read(&tenant)?;
     let has = numbers::tenant_number(&mut tx, &tenant.name).await?;
     let open = purchases::open_of(&mut tx, &tenant.name).await?;
     drop(tx);
-    // An intent that is there already was consented to.
-    if has.is_none() && open.is_none() {
+    // What a tenant has, or was asked for before, does not depend on what is wished for now; and it was consented to.
+    let is_new = has.is_none() && open.is_none();
+    let wanted = if is_new { args.wishes.read(&tenant)? } else { WantedNumber::default() };
+    if is_new {
         show(app, &tenant, &wanted);
         if args.consent.ask(app, 1, "buy 1 number")? == Answer::PlanOnly {
             return Ok(PLAN_SHOWN);

@@ -65,6 +65,8 @@ pub struct Number {
     pub sms_url: Option<String>,
     /// Whom Twilio tells what became of calls to it.
     pub status_callback: Option<String>,
+    /// The application that takes its text messages; the SMS URL then counts for nothing.
+    pub sms_application_sid: Option<String>,
     /// The SIP trunk that takes its calls; the voice URL then counts for nothing.
     pub trunk_sid: Option<String>,
     /// The application that takes its calls; the voice URL then counts for nothing.
@@ -124,16 +126,21 @@ pub enum Claim {
     FriendlyName,
     /// Its voice URL.
     VoiceUrl,
+    /// Several tenants claim it, so that it is nobody's.
+    Contested,
 }
 
 words!(Claim, "claim", {
     Subaccount => "subaccount", Purchase => "purchase", FriendlyName => "friendly_name", VoiceUrl => "voice_url",
+    Contested => "contested",
 });
 
 /// The friendly name of a number that is bought for a tenant: by it the number is found again, whatever became of the
 /// answer to the purchase.
 pub fn purchase_name(tenant: &str, purchase_id: &str) -> String {
-    format!("{PURCHASE_PREFIX} {tenant} {purchase_id}")
+    let name = format!("{PURCHASE_PREFIX} {tenant} {purchase_id}");
+    // The id alone is unique as well.
+    if name.len() <= MAX_NAME_CHARS { name } else { format!("{PURCHASE_PREFIX} {purchase_id}") }
 }
 
 /// The tenant that a friendly name was given for by [`purchase_name`].
@@ -143,6 +150,8 @@ pub fn tenant_of_purchase_name(friendly_name: &str) -> Option<&str> {
     (prefix == PURCHASE_PREFIX && id.len() == ID_CHARS).then_some(tenant)
 }
 
+/// The longest friendly name that the service takes.
+pub const MAX_NAME_CHARS: usize = 64;
 const PURCHASE_PREFIX: &str = "callops";
 const ID_CHARS: usize = 26;
 
@@ -154,6 +163,10 @@ mod tests {
     fn a_purchase_name_says_whose_it_is_and_fits_the_service() {
         let id = "01JD5Q3G7V9M2C8K4R6T0W1XYZ";
         assert_eq!(tenant_of_purchase_name(&purchase_name("acme", id)), Some("acme"));
+        for length in [29, 30, 63] {
+            let name = purchase_name(&"t".repeat(length), id);
+            assert!(name.len() <= MAX_NAME_CHARS && name.contains(id), "{name}");
+        }
         for other in ["callops acme", "callops acme 1", "Acme Dental", "", "callopsx acme 01JD5Q3G7V9M2C8K4R6T0W1XYZ"] {
             assert_eq!(tenant_of_purchase_name(other), None, "{other}");
         }

@@ -14,9 +14,10 @@ use super::{Server, reply};
 use crate::app::App;
 use crate::commands::provision_number::{Wishes, idempotency_key};
 use crate::commands::renting::accounts::Setup;
-use crate::commands::renting::purchase::{Asking, Provided, SECONDS_BETWEEN_PURCHASES, WAIT};
+use crate::commands::renting::purchase::{Asking, Provided, SECONDS_BETWEEN_PURCHASES, WAIT, WantedNumber};
 use crate::domain::call_status::FieldProblem;
-use crate::error::message;
+use crate::error::{Exit, classify, message};
+use crate::store::numbers;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// What a request is waited for beyond the time that it itself waits for another one.
@@ -58,16 +59,31 @@ pub(super) async fn complete(
     match tokio::time::timeout(WAIT + MARGIN, work).await.map(Result::flatten) {
         Ok(Ok(told)) => answer(told),
         Ok(Err(error)) => {
+            if let (Exit::Unreachable, Some(id)) = (classify(&error), intent.get()) {
+                // The intent stays, and whoever asks next goes on with it.
+                tracing::warn!(business, error = %message(&error), "a number could not be provided yet");
+                return answer(in_progress(id));
+            }
             tracing::error!(business, error = %message(&error), "a number could not be provided");
-            let said = json!({"success": false, "message": "The phone number could not be provided; try again later"});
-            reply::object(StatusCode::SERVICE_UNAVAILABLE, &said)
+            unavailable()
         }
         // It is being bought, and takes its time.
-        Err(_) => answer(Told::Provided(Provided::InProgress {
-            purchase_id: intent.get().cloned().unwrap_or_default(),
-            retry_after_seconds: 5,
-        })),
+        Err(_) => match intent.get() {
+            Some(id) => answer(in_progress(id)),
+            None => unavailable(),
+        },
     }
+}
+
+/// A moment is enough for most of what takes its time.
+fn in_progress(purchase_id: &str) -> Told {
+    Told::Provided(Provided::InProgress { purchase_id: purchase_id.to_owned(), retry_after_seconds: 5 })
+}
+
+/// What failed is in the log.
+fn unavailable() -> Response {
+    let said = json!({"success": false, "message": "The phone number could not be provided; try again later"});
+    reply::object(StatusCode::SERVICE_UNAVAILABLE, &said)
 }
 
 fn read(key: Option<&HeaderValue>, body: &Map<String, Value>) -> Result<(Option<String>, Wishes), Vec<FieldProblem>> {
@@ -109,9 +125,14 @@ async fn provide(
     let Some(tenant) = setup.tenants.iter().find(|tenant| tenant.name == name) else {
         return Ok(Told::NoNumbers(format!("{name} has no numbers set up")));
     };
-    let wanted = match wishes.read(tenant) {
-        Ok(wanted) => wanted,
-        Err(failure) => return Ok(Told::Refused(failure.to_string())),
+    let mut tx = app.db().await?.read().await?;
+    let has = numbers::tenant_number(&mut tx, name).await?;
+    drop(tx);
+    // What a business has does not depend on what is wished for now.
+    let wanted = match (wishes.read(tenant), has) {
+        (Ok(wanted), _) => wanted,
+        (Err(_), Some(_)) => WantedNumber::default(),
+        (Err(failure), None) => return Ok(Told::Refused(failure.to_string())),
     };
     let on_intent = |id: &str| drop(intent.set(id.to_owned()));
     let asking = Asking { app, tenant, wanted, idempotency_key, on_intent: &on_intent };
@@ -141,7 +162,7 @@ fn answer(told: Told) -> Response {
             (StatusCode::UNPROCESSABLE_ENTITY, body, None)
         }
         Told::Refused(problem) => failed(StatusCode::BAD_REQUEST, &problem),
-        Told::NoNumbers(problem) => failed(StatusCode::CONFLICT, &problem),
+        Told::NoNumbers(problem) => failed(StatusCode::UNPROCESSABLE_ENTITY, &problem),
     };
     let mut response = reply::object(status, &body);
     if let Some(seconds) = retry_after {

@@ -74,7 +74,8 @@ pub async fn numbers(tx: &mut Tx, tenant: Option<&str>, mut take: impl FnMut(Num
                  FROM (SELECT coalesce(tenant, claimed_by) AS owner, sid, phone, bought_at, first_seen_at
                        FROM numbers
                        WHERE status = 'active' AND coalesce(tenant, claimed_by) IS NOT NULL
-                         AND (tenant IS NULL OR claimed_by IS NULL OR tenant = claimed_by)) AS n",
+                         AND (tenant IS NULL OR claimed_by IS NULL OR tenant = claimed_by)
+                         AND (claim IS NULL OR claim <> 'contested')) AS n",
             );
             if let Some(tenant) = tenant {
                 q.push(" WHERE n.owner = ").push_bind(tenant);

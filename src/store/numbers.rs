@@ -26,6 +26,8 @@ pub struct StoredNumber {
     pub sms_url: Option<String>,
     /// Whom Twilio tells what became of calls to it.
     pub status_callback: Option<String>,
+    /// The application that takes its text messages.
+    pub sms_application_sid: Option<String>,
     /// The SIP trunk that takes its calls.
     pub trunk_sid: Option<String>,
     /// The application that takes its calls.
@@ -58,6 +60,7 @@ impl From<StoredNumber> for Number {
             voice_url: stored.voice_url,
             sms_url: stored.sms_url,
             status_callback: stored.status_callback,
+            sms_application_sid: stored.sms_application_sid,
             trunk_sid: stored.trunk_sid,
             voice_application_sid: stored.voice_application_sid,
             bought_at: stored.bought_at,
@@ -73,6 +76,9 @@ impl StoredNumber {
 
     /// Whose it is: the tenant that the database and the tenants' own words agree about, as far as both say something.
     pub fn owner(&self) -> Option<&str> {
+        if self.claim == Some(Claim::Contested) {
+            return None;
+        }
         match (self.tenant.as_deref(), self.claimed_by.as_deref()) {
             (Some(tenant), Some(claimed_by)) => (tenant == claimed_by).then_some(tenant),
             (tenant, claimed_by) => tenant.or(claimed_by),
@@ -86,13 +92,15 @@ pub struct Seen<'s> {
     /// The number.
     pub number: &'s Number,
     /// The one tenant that claims it.
-    pub claim: Option<(&'s str, Claim)>,
+    pub claimed_by: Option<&'s str>,
+    /// By what it does; or that several do.
+    pub claim: Option<Claim>,
 }
 
 macro_rules! columns {
     () => {
-        "sid, account, account_sid, phone, friendly_name, voice_url, sms_url, status_callback, trunk_sid, \
-         voice_application_sid, bought_at, claimed_by, claim, tenant, status, first_seen_at, last_seen_at, gone_at"
+        "sid, account, account_sid, phone, friendly_name, voice_url, sms_url, status_callback, sms_application_sid, \
+         trunk_sid, voice_application_sid, bought_at, claimed_by, claim, tenant, status, first_seen_at, last_seen_at, gone_at"
     };
 }
 
@@ -112,10 +120,10 @@ pub async fn see(
             |q| {
                 q.push(
                     "INSERT INTO numbers (sid, account, account_sid, phone, friendly_name, voice_url, sms_url, \
-                     status_callback, trunk_sid, voice_application_sid, bought_at, claimed_by, claim, status, \
+                     status_callback, sms_application_sid, trunk_sid, voice_application_sid, bought_at, claimed_by, claim, status, \
                      first_seen_at, last_seen_at, updated_at) ",
                 );
-                q.push_values(batch, |mut row, Seen { number, claim }| {
+                q.push_values(batch, |mut row, Seen { number, claimed_by, claim }| {
                     row.push_bind(&number.sid)
                         .push_bind(account)
                         .push_bind(&number.account_sid)
@@ -124,11 +132,12 @@ pub async fn see(
                         .push_bind(&number.voice_url)
                         .push_bind(&number.sms_url)
                         .push_bind(&number.status_callback)
+                        .push_bind(&number.sms_application_sid)
                         .push_bind(&number.trunk_sid)
                         .push_bind(&number.voice_application_sid)
                         .push_bind(number.bought_at)
-                        .push_bind(claim.map(|(tenant, _)| tenant))
-                        .push_bind(claim.map(|(_, claim)| claim))
+                        .push_bind(*claimed_by)
+                        .push_bind(*claim)
                         .push_bind(NumberStatus::Active)
                         .push_bind(now)
                         .push_bind(now)
@@ -138,7 +147,7 @@ pub async fn see(
                     " ON CONFLICT (sid) DO UPDATE SET account = excluded.account, account_sid = excluded.account_sid, \
                      phone = excluded.phone, friendly_name = excluded.friendly_name, voice_url = excluded.voice_url, \
                      sms_url = excluded.sms_url, status_callback = excluded.status_callback, \
-                     trunk_sid = excluded.trunk_sid, voice_application_sid = excluded.voice_application_sid, \
+                     sms_application_sid = excluded.sms_application_sid, trunk_sid = excluded.trunk_sid, voice_application_sid = excluded.voice_application_sid, \
                      bought_at = excluded.bought_at, claimed_by = excluded.claimed_by, claim = excluded.claim, \
                      status = CASE WHEN numbers.gone_at >= excluded.last_seen_at THEN numbers.status \
                                    ELSE excluded.status END, \
@@ -184,11 +193,6 @@ pub async fn account_sids(tx: &mut Tx, account: &str) -> Result<Vec<String>> {
     )?)
 }
 
-/// How many numbers an account here is said to hold, its subaccounts included.
-pub async fn count_of_account(tx: &mut Tx, account: &str) -> Result<i64> {
-    Ok(scalar!(tx, i64, fetch_one, "SELECT count(*) FROM numbers WHERE account = $1 AND status = 'active'", account)?)
-}
-
 /// The numbers that are there and whose owner is this tenant, or may be: one that is disputed is among them.
 pub async fn of_tenant(tx: &mut Tx, tenant: &str) -> Result<Vec<StoredNumber>> {
     Ok(fetch!(
@@ -213,6 +217,7 @@ pub async fn tenants_with_several(tx: &mut Tx) -> Result<Vec<String>> {
         "SELECT coalesce(tenant, claimed_by) FROM numbers
          WHERE status = 'active' AND coalesce(tenant, claimed_by) IS NOT NULL
            AND (tenant IS NULL OR claimed_by IS NULL OR tenant = claimed_by)
+           AND (claim IS NULL OR claim <> 'contested')
          GROUP BY coalesce(tenant, claimed_by) HAVING count(*) > 1 ORDER BY 1"
     )?)
 }
@@ -225,6 +230,18 @@ pub async fn last_seen_at(tx: &mut Tx) -> Result<Option<DateTime<Utc>>> {
 /// One number by its SID.
 pub async fn number(tx: &mut Tx, sid: &str) -> Result<Option<StoredNumber>> {
     Ok(fetch!(tx, StoredNumber, fetch_optional, concat!("SELECT ", columns!(), " FROM numbers WHERE sid = $1"), sid)?)
+}
+
+/// One number by its SID, which nobody else changes until the transaction ends.
+pub async fn lock(tx: &mut Tx, sid: &str) -> Result<Option<StoredNumber>> {
+    let lock = tx.lock_clause();
+    Ok(dynamic!(
+        tx,
+        |q| {
+            q.push(concat!("SELECT ", columns!(), " FROM numbers WHERE sid = ")).push_bind(sid).push(lock);
+        },
+        build_query_as::<StoredNumber>().fetch_optional
+    )?)
 }
 
 /// The numbers that are or were this phone number, those that are there first.
@@ -275,7 +292,8 @@ pub async fn owners(tx: &mut Tx) -> Result<Vec<(String, String)>> {
         fetch_all,
         "SELECT phone, coalesce(tenant, claimed_by) FROM numbers
          WHERE status = 'active' AND coalesce(tenant, claimed_by) IS NOT NULL
-           AND (tenant IS NULL OR claimed_by IS NULL OR tenant = claimed_by)"
+           AND (tenant IS NULL OR claimed_by IS NULL OR tenant = claimed_by)
+           AND (claim IS NULL OR claim <> 'contested')"
     )?)
 }
 
@@ -325,6 +343,11 @@ pub async fn set_tenant_number(tx: &mut Tx, tenant: &str, sid: &str, phone: &str
         phone,
         now
     )? > 0)
+}
+
+/// Takes note that a tenant has this number no more; says whether it had.
+pub async fn forget_tenant_number(tx: &mut Tx, tenant: &str, sid: &str) -> Result<bool> {
+    Ok(execute!(tx, "DELETE FROM tenant_numbers WHERE tenant = $1 AND sid = $2", tenant, sid)? > 0)
 }
 
 /// Lists numbers: those that are there first, by account and phone.

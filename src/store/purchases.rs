@@ -166,53 +166,72 @@ pub async fn let_go(tx: &mut Tx, id: &str, owner: &str, now: DateTime<Utc>) -> R
 }
 
 /// Commits to ask for a number: from here on it may be bought. Only its owner may, within the lease, and only while nothing
-/// else is asked for.
-pub async fn ask(tx: &mut Tx, id: &str, owner: &str, phone: &str, now: DateTime<Utc>) -> Result<()> {
+/// else is asked for, but for what was asked for at `settled` and is proven not to have been bought.
+pub async fn ask(
+    tx: &mut Tx,
+    id: &str,
+    owner: &str,
+    phone: &str,
+    settled: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+) -> Result<()> {
     let changed = execute!(
         tx,
         "UPDATE purchases SET asked_phone = $3, asked_at = $4, request_ended_at = NULL, absences = 0,
                 absence_seen_at = NULL, updated_at = $4
-         WHERE id = $1 AND owner = $2 AND state = 'open' AND lease_until > $4 AND asked_at IS NULL",
+         WHERE id = $1 AND owner = $2 AND state = 'open' AND lease_until > $4 AND (asked_at IS NULL OR asked_at = $5)",
         id,
         owner,
         phone,
-        now
+        now,
+        settled
     )?;
     one(changed, || format!("purchase {id} is somebody else's by now"))
 }
 
-/// Records that nothing was bought by the request, whoever says so.
-pub async fn not_bought(tx: &mut Tx, id: &str, now: DateTime<Utc>) -> Result<()> {
+/// Records that nothing was bought by the request that was committed to at `asked_at`, on the word of who sent it.
+pub async fn not_bought(tx: &mut Tx, id: &str, asked_at: DateTime<Utc>, now: DateTime<Utc>) -> Result<()> {
     execute!(
         tx,
         "UPDATE purchases SET asked_phone = NULL, asked_at = NULL, request_ended_at = NULL, absences = 0,
-                absence_seen_at = NULL, updated_at = $2
-         WHERE id = $1 AND state = 'open'",
+                absence_seen_at = NULL, updated_at = $3
+         WHERE id = $1 AND state = 'open' AND asked_at = $2",
         id,
+        asked_at,
         now
     )?;
     Ok(())
 }
 
-/// Records when a request was over that nothing is known of.
-pub async fn request_ended(tx: &mut Tx, id: &str, now: DateTime<Utc>) -> Result<()> {
+/// Records when the request was over that was committed to at `asked_at`, and of which nothing is known. Looks count from then.
+pub async fn request_ended(tx: &mut Tx, id: &str, asked_at: DateTime<Utc>, now: DateTime<Utc>) -> Result<()> {
     execute!(
         tx,
-        "UPDATE purchases SET request_ended_at = $2, updated_at = $2
-         WHERE id = $1 AND state = 'open' AND asked_at IS NOT NULL AND request_ended_at IS NULL",
+        "UPDATE purchases SET request_ended_at = $3, absences = 0, absence_seen_at = NULL, updated_at = $3
+         WHERE id = $1 AND state = 'open' AND asked_at = $2",
         id,
+        asked_at,
         now
     )?;
     Ok(())
 }
 
-/// Records that the number was looked for and not found.
-pub async fn absent(tx: &mut Tx, id: &str, absences: i64, now: DateTime<Utc>) -> Result<()> {
+/// Records that the number was looked for and not found that was asked for at `asked_at`.
+pub async fn absent(
+    tx: &mut Tx,
+    id: &str,
+    owner: &str,
+    asked_at: DateTime<Utc>,
+    absences: i64,
+    now: DateTime<Utc>,
+) -> Result<()> {
     execute!(
         tx,
-        "UPDATE purchases SET absences = $2, absence_seen_at = $3, updated_at = $3
-         WHERE id = $1 AND state = 'open' AND asked_at IS NOT NULL",
+        "UPDATE purchases SET absences = $4, absence_seen_at = $5, updated_at = $5
+         WHERE id = $1 AND owner = $2 AND state = 'open' AND asked_at = $3",
         id,
+        owner,
+        asked_at,
         absences,
         now
     )?;
@@ -232,16 +251,25 @@ pub async fn done(tx: &mut Tx, id: &str, (sid, phone): (&str, &str), now: DateTi
     )? == 1)
 }
 
-/// Gives an intent up of which nothing is under way.
-pub async fn failed(tx: &mut Tx, id: &str, owner: &str, reason: &str, now: DateTime<Utc>) -> Result<()> {
+/// Gives an intent up of which nothing is under way, but for what was asked for at `settled` and is proven not to have been
+/// bought.
+pub async fn failed(
+    tx: &mut Tx,
+    id: &str,
+    owner: &str,
+    reason: &str,
+    settled: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+) -> Result<()> {
     let changed = execute!(
         tx,
         "UPDATE purchases SET state = 'failed', reason = $3, ended_at = $4, updated_at = $4
-         WHERE id = $1 AND owner = $2 AND state = 'open' AND asked_at IS NULL",
+         WHERE id = $1 AND owner = $2 AND state = 'open' AND (asked_at IS NULL OR asked_at = $5)",
         id,
         owner,
         reason,
-        now
+        now,
+        settled
     )?;
     one(changed, || format!("purchase {id} is somebody else's by now"))
 }

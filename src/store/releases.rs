@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::FromRow;
 
-use super::{Result, Tx, execute, fetch, scalar};
+use super::{Result, Tx, execute, fetch};
 use crate::domain::numbers::IntentState;
 
 /// An intent to release a number.
@@ -98,18 +98,6 @@ pub async fn of_number(tx: &mut Tx, sid: &str) -> Result<Vec<Release>> {
         fetch_all,
         concat!("SELECT ", columns!(), " FROM releases WHERE sid = $1 ORDER BY created_at DESC, id DESC"),
         sid
-    )?)
-}
-
-/// How many numbers of a tenant were released at or after.
-pub async fn done_since(tx: &mut Tx, tenant: &str, since: DateTime<Utc>) -> Result<i64> {
-    Ok(scalar!(
-        tx,
-        i64,
-        fetch_one,
-        "SELECT count(*) FROM releases WHERE tenant = $1 AND state = 'done' AND ended_at >= $2",
-        tenant,
-        since
     )?)
 }
 

@@ -9,13 +9,15 @@ mod release;
 pub(crate) mod schema;
 mod story;
 
+use std::time::Duration;
+
 use callops::domain::campaign::{AccountSettings, TenantSettings};
 use callops::domain::numbers::NumberSettings;
 use callops::store::setup::{self, Account, Tenant};
 use serde_json::{Value, json};
 
 use crate::common::story::{Story, reqwest_client};
-use crate::common::{Output, Running, TestDatabase};
+use crate::common::{Condition, Output, Running, TestDatabase};
 
 /// The main account of the stand-in.
 pub(crate) const MAIN: &str = "AC0000000000000000000000000000005a";
@@ -172,6 +174,26 @@ fn audited(story: &Story, sid: &str) -> Vec<String> {
 fn kill_at(story: &Story, n: u64, log: &str, args: &[&str]) -> Output {
     let n = n.to_string();
     story.spawn_with(&[("CALLOPS_FAIL_AT", &n), ("CALLOPS_FAIL_LOG", log)], args).wait()
+}
+
+/// Starts a command that is stopped at the first of these points that it passes, found by playing it on a story of its own.
+async fn stopped_at(story: &Story, name: &str, before: usize, trial: Story, args: &[&str]) -> Running {
+    let log = trial.scratch().path().join("names").display().to_string();
+    trial.spawn_with(&[("CALLOPS_FAIL_LOG", &log)], args).wait();
+    let passed = std::fs::read_to_string(&log).expect("the points");
+    let n = passed.lines().position(|point| point == name).expect("the point") + 1 - before;
+    let n = n.to_string();
+    let mut running = story.spawn_with(&[("CALLOPS_FAIL_AT", &n), ("CALLOPS_FAIL_DO", "stop")], args);
+    while running.condition() != Condition::Stopped {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    running
+}
+
+/// Waits longer than a request may after it was committed to, by the machine's own clock: a process that is stopped has no
+/// other.
+async fn too_late_to_send() {
+    tokio::time::sleep(Duration::from_millis(5200)).await;
 }
 
 /// Starts so many of the same command at once, and yields how each ended.

@@ -6,7 +6,7 @@ use super::Stored;
 use super::problems::Problems;
 use super::read::{Wanted, required};
 use crate::config::{Located, Section, nearest};
-use crate::domain::numbers::{NumberSettings, PROVIDER};
+use crate::domain::numbers::{MAX_NAME_CHARS, NumberSettings, PROVIDER};
 use crate::store::setup::{Account, Tenant};
 
 const KEYS: &[&str] = &[
@@ -19,8 +19,6 @@ const KEYS: &[&str] = &[
     "status_callback",
     "monthly_cost",
 ];
-/// Twilio's own limit for the name of a number.
-const MAX_NAME_CHARS: usize = 64;
 /// Twilio's own limit for an address.
 const MAX_URL_CHARS: usize = 4000;
 
@@ -133,7 +131,11 @@ fn pattern(text: String, max_chars: usize) -> Result<String, String> {
 }
 
 fn url(text: String) -> Result<String, String> {
-    let parsed = reqwest::Url::parse(&text).map_err(|_| format!("{text:?} is no web address"))?;
+    let parsed = reqwest::Url::parse(&text).map_err(|_| "no web address; write https://host/path".to_owned())?;
+    if !parsed.username().is_empty() || parsed.password().is_some() {
+        // It is not repeated: it may hold a password.
+        return Err("an address with a user or password in it would be shown to whoever looks".to_owned());
+    }
     if !matches!(parsed.scheme(), "https" | "http") || text.len() > MAX_URL_CHARS {
         return Err(format!("{text:?} must begin with https:// or http://"));
     }
@@ -163,7 +165,7 @@ mod tests {
             assert!(money(bad).is_err(), "{bad:?}");
         }
         assert_eq!(money("5.00").map(|sum| sum.to_string()), Ok("5.00".to_owned()));
-        for bad in ["", "acme.example", "ftp://acme.example"] {
+        for bad in ["", "acme.example", "ftp://acme.example", "https://u:p@acme.example", "https://u@acme.example"] {
             assert!(url(bad.to_owned()).is_err(), "{bad:?}");
         }
     }

@@ -178,12 +178,7 @@ fn gone(renter: &Renter, stored: &StoredNumber, is_closed: bool) -> Difference {
 
 fn compare(setup: &Setup, renter: &Renter, sighting: &Sighting<'_>, differences: &mut Differences) {
     let number = sighting.number;
-    let owner = match (sighting.tenant, sighting.claimed) {
-        (Some(tenant), Claimed::By(claimant, _)) if tenant == *claimant => Some(tenant),
-        (Some(tenant), Claimed::Unclaimed) => Some(tenant),
-        (_, Claimed::By(claimant, _)) if sighting.tenant.is_none() => Some(*claimant),
-        _ => None,
-    };
+    let owner = sighting.owner();
     let mut add = |kind, found: Option<String>, wanted: Option<String>| {
         differences.add(kind, || Difference {
             kind,

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::plan::{Plan, TenantPlan, ToRelease};
 use crate::app::App;
-use crate::commands::renting::accounts::{Renter, explain};
+use crate::commands::renting::accounts::{Renter, Setup, explain};
 use crate::commands::renting::evidence::Users;
 use crate::commands::renting::moment::{lease, may_send};
 use crate::domain::numbers::evidence::Evidence;
@@ -85,13 +85,13 @@ impl Outcome {
 ///
 /// # Errors
 /// When the database or Twilio cannot be asked.
-pub(super) async fn settle_open(app: &App, renters: &[Renter], tenant: Option<&str>) -> Result<Exit> {
+pub(super) async fn settle_open(app: &App, setup: &Setup, tenant: Option<&str>) -> Result<Exit> {
     let db = app.db().await?;
     let mut exit = Exit::Success;
     let open = releases::open_of(&mut db.read().await?, tenant).await?;
     let owner = app.new_id();
     for release in open {
-        let Some(renter) = renters.iter().find(|renter| renter.name == release.account) else { continue };
+        let renter = setup.renter(app, &release.account).await?;
         let now = app.clock.now();
         let take = async |tx: &mut Tx| releases::take(tx, &release.id, &owner, now + lease(app), now).await;
         if !db.write(take).await? {
@@ -129,7 +129,7 @@ pub(super) async fn release(app: &App, renters: &[Renter], plan: &Plan, run_id: 
         let is_free = settle_record(app, tenant, run_id).await?;
         for release in plan.releases().filter(|release| release.of.tenant == tenant.tenant) {
             let what = match &is_free {
-                Ok(()) => release_one(app, &renter.client, release, run_id).await?,
+                Ok(()) => release_one(app, renter, release, run_id).await?,
                 Err(reason) => What::Busy(reason.clone()),
             };
             let Number { sid, phone, .. } = release.number;
@@ -170,7 +170,7 @@ async fn settle_record(app: &App, plan: &TenantPlan, run_id: &str) -> Result<Res
         if let Some(busy) = busy(tx, tenant, run_id).await? {
             return Ok(Err(busy));
         }
-        let stored = numbers::number(tx, &keeper.sid).await?;
+        let stored = numbers::lock(tx, &keeper.sid).await?;
         if !stored.is_some_and(|stored| stored.is_of(tenant)) {
             return Ok(Err(format!("{} is not its number any more", keeper.phone)));
         }
@@ -191,16 +191,23 @@ async fn busy(tx: &mut Tx, tenant: &str, run_id: &str) -> crate::store::Result<O
     Ok(other.map(|release| format!("another run is releasing {}", release.phone)))
 }
 
-async fn release_one(app: &App, client: &Twilio, release: ToRelease<'_>, run_id: &str) -> Result<What> {
-    let ToRelease { of: plan, number } = release;
+async fn release_one(app: &App, renter: &Renter, release: ToRelease<'_>, run_id: &str) -> Result<What> {
+    let (client, ToRelease { of: plan, number }) = (&renter.client, release);
     let Some(keeper) = plan.keeper() else { return Ok(What::Kept("the plan keeps no number".to_owned())) };
     // What was true of the plan may have changed while somebody thought about it.
     let Some(found) = look(client, number).await.map_err(|error| explain(&plan.account, &error))? else {
         gone_before(app, plan, number).await?;
         return Ok(What::Gone);
     };
-    if look(client, keeper).await.map_err(|error| explain(&plan.account, &error))?.is_none() {
+    let Some(kept) = look(client, keeper).await.map_err(|error| explain(&plan.account, &error))? else {
         return Ok(What::Kept(format!("{}, which was to be kept, is gone", keeper.phone)));
+    };
+    let setup = Setup::read(&mut app.db().await?.read().await?).await?;
+    let claims = setup.claims_of(&renter.name);
+    for number in [&found, &kept] {
+        if !claims.of(number).leaves_it_to(&plan.tenant) {
+            return Ok(What::Kept(format!("{} is claimed by others meanwhile", number.phone)));
+        }
     }
     let evidence = evidence_now(app, client, plan, &found).await?;
     if let Some(reason) = evidence.uses().into_iter().chain(evidence.doubts()).next() {
@@ -269,8 +276,7 @@ async fn commit(
     evidence: &Evidence,
     run_id: &str,
 ) -> Result<Result<Release, String>> {
-    let now = app.clock.now();
-    let intent = Release {
+    let intent_at = |now| Release {
         id: app.new_id(),
         sid: number.sid.clone(),
         tenant: plan.tenant.clone(),
@@ -297,19 +303,20 @@ async fn commit(
         if record.is_none_or(|record| record.sid != keeper.sid) {
             return Ok(Err(format!("{} is not the number of {tenant} any more", keeper.phone)));
         }
-        let stored = numbers::number(tx, &number.sid).await?;
+        let stored = numbers::lock(tx, &number.sid).await?;
         if !stored.is_some_and(|stored| stored.is_of(tenant)) {
             return Ok(Err(format!("it is not a number of {tenant} any more")));
         }
+        // Now, and not before whoever held the database was done with it.
+        let intent = intent_at(app.clock.now());
         if !releases::open(tx, &intent).await? {
             return Ok(Err("another run is releasing it".to_owned()));
         }
         let detail = json!({"release": intent.id, "phone": number.phone, "tenant": tenant, "keeper": keeper.sid});
         app.audit(tx, "intend-release", &format!("number:{}", number.sid), detail).await?;
-        Ok(Ok(()))
+        Ok(Ok(intent))
     };
-    let committed = app.db().await?.write_unless(write).await?;
-    Ok(committed.map(|()| intent))
+    Ok(app.db().await?.write_unless(write).await?)
 }
 
 fn shown(evidence: &Evidence, number: &Number) -> serde_json::Value {
@@ -322,11 +329,12 @@ fn shown(evidence: &Evidence, number: &Number) -> serde_json::Value {
     })
 }
 
+/// Records that a number is gone. Whoever else ended the intent meanwhile: what was seen is true.
 async fn record_gone(app: &App, release: &Release, how: &str) -> Result<()> {
     let write = async |tx: &mut Tx| {
         let now = app.clock.now();
-        if releases::end(tx, &release.id, IntentState::Done, None, now).await? {
-            numbers::mark_gone(tx, &release.sid, &release.account_sid, now).await?;
+        let is_ended = releases::end(tx, &release.id, IntentState::Done, None, now).await?;
+        if numbers::mark_gone(tx, &release.sid, &release.account_sid, now).await? || is_ended {
             let detail = json!({"release": release.id, "phone": release.phone, "tenant": release.tenant, "how": how});
             app.audit(tx, "release-number", &format!("number:{}", release.sid), detail).await?;
         }

@@ -61,12 +61,7 @@ pub(super) async fn check(
     let mut whole = true;
     for renter in renters {
         let see = |sighting: &inventory::Sighting<'_>| {
-            let claimed = sighting.claimed.one().map(|(tenant, _)| tenant);
-            let owner = match (sighting.tenant, claimed) {
-                (Some(tenant), Some(claimed)) if tenant != claimed => None,
-                (tenant, claimed) => tenant.or(claimed),
-            };
-            if let Some(owner) = owner {
+            if let Some(owner) = sighting.owner() {
                 there.entry(owner.to_owned()).or_default().push(sighting.number.sid.clone());
             }
         };

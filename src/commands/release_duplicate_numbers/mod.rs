@@ -18,6 +18,7 @@ use super::renting::inventory::{self, Sighting};
 use crate::app::App;
 use crate::domain::numbers::keeper::Keep;
 use crate::error::Exit;
+use crate::fail_point;
 
 /// The command's name.
 pub const COMMAND: &str = "release-duplicate-numbers";
@@ -79,7 +80,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let users = Users::read(&mut tx).await?;
     drop(tx);
     let renters = setup.renters(app, account.as_deref()).await?;
-    let mut exit = act::settle_open(app, &renters, args.tenant.as_deref()).await?;
+    let mut exit = act::settle_open(app, &setup, args.tenant.as_deref()).await?;
     let readings = read_all(app, &renters, &mut exit).await?;
 
     let keep = args.keep.clone().unwrap_or_default();
@@ -94,10 +95,15 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         tell::plan(app, &plan)?;
         let cap = Cap { most: args.max_releases, option: "--max-releases", is_forced: args.force };
         cap.check("be released", count, &plan.shares())?;
-        if args.consent.ask(app, count, &format!("release {count} of these numbers"))? == Answer::PlanOnly {
+        let what = match count {
+            0 => "make the kept number the one of each of these businesses".to_owned(),
+            _ => format!("release {count} of these numbers"),
+        };
+        if args.consent.ask(app, count, &what)? == Answer::PlanOnly {
             tell::plan_for_programs(app, &plan)?;
             return Ok(exit.or(PLAN_SHOWN));
         }
+        fail_point::hit("release.planned");
         results = act::release(app, &renters, &plan, &run_id).await?;
         exit = results.iter().fold(exit, |exit, result| exit.or(result.exit()));
     }
@@ -122,7 +128,7 @@ async fn read_all(app: &App, renters: &[Renter], exit: &mut Exit) -> Result<Vec<
         let mut seen = HashSet::new();
         let see = |sighting: &Sighting<'_>| {
             // Of nobody's numbers nothing is planned.
-            if sighting.tenant.is_some() || sighting.claimed.one().is_some() {
+            if sighting.owner().is_some() {
                 seen.insert(sighting.number.sid.clone());
             }
         };
@@ -131,7 +137,8 @@ async fn read_all(app: &App, renters: &[Renter], exit: &mut Exit) -> Result<Vec<
         if reading.is_partial() {
             *exit = exit.or(Exit::Partial);
         }
-        readings.push(Inventory { seen, total: reading.numbers });
+        let read = reading.read.iter().chain(&reading.closed).map(|account| account.sid.clone()).collect();
+        readings.push(Inventory { seen, read, total: reading.numbers });
     }
     Ok(readings)
 }

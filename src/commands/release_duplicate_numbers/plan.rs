@@ -23,6 +23,8 @@ const NUMBERS_AT_ONCE: usize = 8;
 pub(super) struct Inventory {
     /// The SIDs of the numbers that are some tenant's.
     pub(super) seen: HashSet<String>,
+    /// The Twilio accounts that were read to their ends.
+    pub(super) read: HashSet<String>,
     /// How many numbers the account has.
     pub(super) total: usize,
 }
@@ -38,8 +40,8 @@ pub(super) struct Wanted<'w> {
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) tenants: Vec<TenantPlan>,
-    /// The businesses with several numbers of which all are kept, since none is of the kind that was to be kept.
-    pub(super) left_out: Vec<String>,
+    /// The businesses of which all numbers are kept, and why.
+    pub(super) left_out: Vec<(String, String)>,
     /// How many numbers each account has.
     totals: Vec<(String, usize)>,
 }
@@ -87,8 +89,17 @@ impl Plan {
             let Some(tenant) = setup.tenants.iter().find(|tenant| tenant.name == name) else { continue };
             let account = renters.iter().position(|renter| renter.name == tenant.numbers.account);
             let Some((renter, reading)) = account.map(|index| (&renters[index], &readings[index])) else { continue };
-            let stored = numbers::of_tenant(&mut tx, &name).await?.into_iter();
-            // What was not seen just now is not there, or in a subaccount that could not be read.
+            let stored = numbers::of_tenant(&mut tx, &name).await?;
+            let is_unread =
+                |number: &&StoredNumber| number.owner() == Some(&name) && !reading.read.contains(&number.account_sid);
+            if let Some(unread) = stored.iter().find(is_unread) {
+                // It may be the one that is used.
+                let why = format!("{} is in {}, which could not be read", unread.phone, unread.account_sid);
+                plan.left_out.push((name, why));
+                continue;
+            }
+            let stored = stored.into_iter();
+            // What was not seen just now is not there.
             let is_there = |number: &StoredNumber| {
                 number.owner() == Some(&name) && number.account == renter.name && reading.seen.contains(&number.sid)
             };
@@ -129,7 +140,7 @@ impl Plan {
             };
             let candidates: Vec<Candidate> = numbers.iter().map(candidate).collect();
             let Some(choice) = choose(&candidates, wanted.keep) else {
-                plan.left_out.push(tenant.name.clone());
+                plan.left_out.push((tenant.name.clone(), "none is in use; choose otherwise with --keep".to_owned()));
                 continue;
             };
             plan.tenants.push(TenantPlan {

@@ -14,8 +14,8 @@ use crate::output::Rows;
 
 /// Says that there is nothing to do, and of whom more is known.
 pub(super) fn nothing_to_do(app: &App, plan: &Plan) -> Result<()> {
-    left_out(app, plan);
     if plan.tenants.is_empty() {
+        left_out(app, plan);
         app.printer.say("no business has numbers to release");
         return Ok(());
     }
@@ -25,10 +25,8 @@ pub(super) fn nothing_to_do(app: &App, plan: &Plan) -> Result<()> {
 }
 
 fn left_out(app: &App, plan: &Plan) {
-    for tenant in &plan.left_out {
-        app.printer.warn(format!(
-            "{tenant} has several numbers, and none is in use: all are kept; choose otherwise with --keep"
-        ));
+    for (tenant, why) in &plan.left_out {
+        app.printer.warn(format!("all numbers of {tenant} are kept: {why}"));
     }
 }
 
@@ -37,6 +35,11 @@ pub(super) fn plan(app: &App, plan: &Plan) -> Result<()> {
     left_out(app, plan);
     if app.printer.is_table() {
         app.printer.rows(&rows_for_people(plan))?;
+    }
+    for tenant in plan.tenants.iter().filter(|tenant| tenant.moves_record) {
+        if let Some(keeper) = tenant.keeper() {
+            app.printer.say(format!("{} becomes the number of {} in the database", keeper.phone, tenant.tenant));
+        }
     }
     Ok(())
 }

@@ -94,8 +94,7 @@ impl Setup {
         }
         let mut renters = Vec::with_capacity(accounts.len());
         for account in accounts {
-            let tenants = self.tenants.iter().filter(|tenant| tenant.numbers.account == account.name);
-            let claims = Claims::new(tenants.map(|tenant| (tenant.name.as_str(), &tenant.numbers)));
+            let claims = self.claims_of(&account.name);
             let client = client(app, account, self.is_rehearsal).await?;
             let sid_of = |account: &Account| account.settings().ok().and_then(|settings| settings.account_sid);
             let others = self.accounts.iter().filter(|other| other.name != account.name).filter_map(sid_of).collect();
@@ -104,13 +103,19 @@ impl Setup {
         Ok(renters)
     }
 
-    /// The account that rents the numbers of a tenant.
+    /// What the tenants of an account say of their numbers.
+    pub fn claims_of(&self, account: &str) -> Claims {
+        let tenants = self.tenants.iter().filter(|tenant| tenant.numbers.account == account);
+        Claims::new(tenants.map(|tenant| (tenant.name.as_str(), &tenant.numbers)))
+    }
+
+    /// One account that rents numbers.
     ///
     /// # Errors
     /// As [`Setup::renters`].
-    pub async fn renter_of(&self, app: &App, tenant: &RentingTenant) -> anyhow::Result<Renter> {
-        let renter = self.renters(app, Some(&tenant.numbers.account)).await?.pop();
-        renter.ok_or_else(|| anyhow::anyhow!("the account {} is gone", tenant.numbers.account))
+    pub async fn renter(&self, app: &App, account: &str) -> anyhow::Result<Renter> {
+        let renter = self.renters(app, Some(account)).await?.pop();
+        renter.ok_or_else(|| anyhow::anyhow!("the account {account} is gone"))
     }
 }
 

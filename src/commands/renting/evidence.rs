@@ -7,7 +7,7 @@ use chrono::{Days, NaiveDate};
 use crate::app::App;
 use crate::commands::calling::provider::Provider;
 use crate::domain::agent::AgentKeys;
-use crate::domain::numbers::evidence::{Evidence, RECENT_DAYS, Read, foreign_sms_url};
+use crate::domain::numbers::evidence::{Evidence, RECENT_DAYS, Read, foreign_sms};
 use crate::domain::numbers::{Number, NumberSettings, PROVIDER, VoiceNumber};
 use crate::providers::twilio::Twilio;
 use crate::store::setup::{self, Account};
@@ -151,7 +151,7 @@ impl Sources {
             voice_accounts: of(&self.voice),
             campaigns: of(&self.campaigns),
             trunk: number.trunk_sid.clone(),
-            foreign_sms_url: foreign_sms_url(number.sms_url.as_deref(), settings.sms_url.as_deref()),
+            foreign_sms_url: foreign_sms(number, settings.sms_url.as_deref()),
         }
     }
 }

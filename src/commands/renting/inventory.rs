@@ -49,6 +49,18 @@ pub struct Sighting<'s> {
     pub tenant: Option<&'s str>,
 }
 
+impl<'s> Sighting<'s> {
+    /// Whose it is, as far as all agree.
+    pub fn owner(&self) -> Option<&'s str> {
+        match (self.tenant, self.claimed) {
+            (Some(tenant), Claimed::By(claimant, _)) => (tenant == *claimant).then_some(tenant),
+            (None, Claimed::By(claimant, _)) => Some(*claimant),
+            (tenant, Claimed::Unclaimed) => tenant,
+            (_, Claimed::Contested(_)) => None,
+        }
+    }
+}
+
 /// Reads every number of an account and of its subaccounts, hands each to `see`, and stores it. While one page is stored
 /// the next one is under way.
 ///
@@ -137,8 +149,9 @@ async fn store(
     numbers: &Cell<usize>,
 ) -> anyhow::Result<()> {
     let claimed: Vec<Claimed<'_>> = page.numbers.iter().map(|number| renter.claims.of(number)).collect();
-    let seen: Vec<Seen<'_>> =
-        (page.numbers.iter().zip(&claimed)).map(|(number, claimed)| Seen { number, claim: claimed.one() }).collect();
+    let seen: Vec<Seen<'_>> = (page.numbers.iter().zip(&claimed))
+        .map(|(number, claimed)| Seen { number, claimed_by: claimed.tenant(), claim: claimed.claim() })
+        .collect();
     let tenants = app.db().await?.write(async |tx| numbers::see(tx, &renter.name, &seen, now).await).await?;
     let tenants: HashMap<&str, Option<&str>> =
         tenants.iter().map(|(sid, tenant)| (sid.as_str(), tenant.as_deref())).collect();

@@ -1,6 +1,7 @@
 //! What the commands that rent numbers have in common.
 
 pub mod accounts;
+mod buying;
 pub mod confirming;
 pub mod evidence;
 pub mod inventory;

@@ -52,11 +52,29 @@ pub enum Claimed<'c> {
 }
 
 impl<'c> Claimed<'c> {
-    /// The one tenant, and by what.
-    pub fn one(&self) -> Option<(&'c str, Claim)> {
+    /// The one tenant.
+    pub fn tenant(&self) -> Option<&'c str> {
         match self {
-            Self::By(tenant, claim) => Some((tenant, *claim)),
+            Self::By(tenant, _) => Some(tenant),
             Self::Unclaimed | Self::Contested(_) => None,
+        }
+    }
+
+    /// By what; or that several say so.
+    pub fn claim(&self) -> Option<Claim> {
+        match self {
+            Self::By(_, claim) => Some(*claim),
+            Self::Contested(_) => Some(Claim::Contested),
+            Self::Unclaimed => None,
+        }
+    }
+
+    /// Whether nobody but this tenant says so.
+    pub fn leaves_it_to(&self, tenant: &str) -> bool {
+        match self {
+            Self::By(claimant, _) => *claimant == tenant,
+            Self::Unclaimed => true,
+            Self::Contested(_) => false,
         }
     }
 }

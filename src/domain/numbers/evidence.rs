@@ -1,5 +1,7 @@
 //! What is known of the use of a number, and what could not be learned.
 
+use super::Number;
+
 /// What a source says, or why it could not be read.
 pub type Read<T> = Result<T, String>;
 
@@ -27,8 +29,15 @@ pub const RECENT_DAYS: i64 = 30;
 /// Where Twilio sends messages and calls of a number that nobody set up.
 const EXAMPLE_HOST: &str = "https://demo.twilio.com/";
 
-/// Who takes the text messages of a number, where its tenant did not say so itself.
-pub fn foreign_sms_url(found: Option<&str>, configured: Option<&str>) -> Option<String> {
+/// Who takes the text messages of a number, where its tenant did not say so itself: an application, or an address.
+pub fn foreign_sms(number: &Number, configured: Option<&str>) -> Option<String> {
+    if let Some(application) = &number.sms_application_sid {
+        return Some(format!("application {application}"));
+    }
+    foreign_sms_url(number.sms_url.as_deref(), configured)
+}
+
+fn foreign_sms_url(found: Option<&str>, configured: Option<&str>) -> Option<String> {
     let found = found.filter(|url| !url.is_empty() && !url.starts_with(EXAMPLE_HOST));
     found.filter(|url| Some(*url) != configured).map(str::to_owned)
 }
@@ -73,5 +82,7 @@ mod tests {
             Some("https://other.example/sms")
         );
         assert_eq!(foreign_sms_url(own, None).as_deref(), own);
+        let application = Number { sms_application_sid: Some("AP1".to_owned()), ..Number::default() };
+        assert_eq!(foreign_sms(&application, own).as_deref(), Some("application AP1"));
     }
 }

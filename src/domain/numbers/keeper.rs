@@ -92,7 +92,8 @@ pub fn choose(candidates: &[Candidate], keep: &Keep) -> Option<Choice> {
         Keep::Usual => used().or_else(|| sorted.iter().find(in_database)).or_else(|| sorted.first()),
         Keep::InUse => used(),
         Keep::Oldest => sorted.first(),
-        Keep::Newest => sorted.last(),
+        // One without a date is not taken for the newest either.
+        Keep::Newest => sorted.iter().rfind(|candidate| candidate.bought_at.is_some()).or_else(|| sorted.last()),
         Keep::Sid(sid) => sorted.iter().find(|candidate| candidate.sid == *sid),
     }?;
     let verdicts = sorted.iter().map(|candidate| verdict(candidate, candidate.sid == keeper.sid, keep));

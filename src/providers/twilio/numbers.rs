@@ -26,6 +26,8 @@ pub(super) struct NumberRecord {
     #[serde(default)]
     status_callback: Option<String>,
     #[serde(default)]
+    sms_application_sid: Option<String>,
+    #[serde(default)]
     trunk_sid: Option<String>,
     #[serde(default)]
     voice_application_sid: Option<String>,
@@ -40,13 +42,25 @@ impl From<NumberRecord> for Number {
             account_sid: record.account_sid,
             phone: record.phone_number,
             friendly_name: said(record.friendly_name),
-            voice_url: said(record.voice_url),
-            sms_url: said(record.sms_url),
-            status_callback: said(record.status_callback),
+            voice_url: address(record.voice_url),
+            sms_url: address(record.sms_url),
+            status_callback: address(record.status_callback),
+            sms_application_sid: said(record.sms_application_sid),
             trunk_sid: said(record.trunk_sid),
             voice_application_sid: said(record.voice_application_sid),
             bought_at: date(record.date_created),
         }
+    }
+}
+
+/// An address without the user and password that may stand in it: they are secrets of whoever answers there.
+fn address(text: Option<String>) -> Option<String> {
+    let text = said(text)?;
+    let Some((scheme, rest)) = text.split_once("://") else { return Some(text) };
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    match authority.rsplit_once('@') {
+        Some((_, host)) => Some(format!("{scheme}://{host}{path}")),
+        None => Some(text),
     }
 }
 
@@ -234,5 +248,24 @@ impl Twilio {
             return Released::NotSent { reason };
         }
         released(Acted::from(exchange(request).await))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::address;
+
+    #[test]
+    fn an_address_loses_what_is_secret_and_nothing_else() {
+        for (found, shown) in [
+            ("https://acme.example/voice?a=b@c", "https://acme.example/voice?a=b@c"),
+            ("https://u:hunter3@acme.example/voice", "https://acme.example/voice"),
+            ("https://u:p@ss@acme.example:8080?x", "https://acme.example:8080?x"),
+            ("nonsense", "nonsense"),
+        ] {
+            assert_eq!(address(Some(found.to_owned())).as_deref(), Some(shown));
+        }
+        assert_eq!(address(Some(" ".to_owned())), None);
+        assert_eq!(address(None), None);
     }
 }

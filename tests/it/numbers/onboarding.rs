@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use callops::store::purchases;
 use serde_json::{Value, json};
 
 use super::{MAIN, at_twilio, begin, bought, named, put_tenant};
@@ -13,32 +14,45 @@ const ACME: (&str, &str) = ("Authorization", "Bearer the-token-of-acme");
 
 on_both_databases! {
     async fn two_hundred_clicks_buy_one_number(db) {
-        let story = begin(db).await;
-        // Slow enough that all are there while it is bought.
-        story.control("settings", json!({"latency_ms": 300})).await;
-        let serving = Serving::start(&story);
-        let clicks = (0..200).map(|_| serving.post(PATH, &[ACME], "{\"areaCode\":\"802\"}"));
-        let answers: Vec<(u16, Value)> = futures_util::future::join_all(clicks).await;
-        let mut intents = BTreeSet::new();
-        let mut fresh = 0;
-        for (status, answer) in &answers {
-            match status {
-                200 => {
+        // So fast that all wait for the one who buys, and so slow that none can.
+        for expected in [200, 409] {
+            let story = begin(db.copy()).await;
+            story.control("settings", json!({"latency_ms": 200})).await;
+            if expected == 409 {
+                // The search is put off three times.
+                let path = format!("/2010-04-01/Accounts/{MAIN}/AvailablePhoneNumbers/");
+                let rule = json!({"kind": "too_many_requests", "retry_after": "4", "match": {"method": "GET", "path": path}, "times": 3});
+                story.sandbox.add_faults(rule).expect("a rule");
+            }
+            let serving = Serving::start(&story);
+            let clicks = (0..200).map(|_| serving.post(PATH, &[ACME], "{\"areaCode\":\"802\"}"));
+            let answers: Vec<(u16, Value)> = futures_util::future::join_all(clicks).await;
+            let intent = story.write(async |tx| purchases::latest_of(tx, "acme", 2).await).await;
+            let [intent] = &intent[..] else { panic!("{intent:?}") };
+            let mut fresh = 0;
+            for (status, answer) in &answers {
+                assert_eq!(*status, expected, "{answer}");
+                if expected == 200 {
                     fresh += usize::from(answer["alreadyComplete"] == false);
                     assert_eq!((&answer["success"], &answer["phoneNumber"]), (&json!(true), &json!(bought(&story)[0])));
+                } else {
+                    assert_eq!((&answer["intentId"], &answer["success"]), (&json!(intent.id), &json!(false)));
                 }
-                409 => drop(intents.insert(answer["intentId"].as_str().expect("an id").to_owned())),
-                _ => panic!("{status} {answer}"),
             }
+            assert_eq!(fresh, usize::from(expected == 200), "one of them bought it");
+            // What was begun goes on, whether or not anybody waits for it.
+            crate::serve::until("bought", async || bought(&story).len() == 1).await;
+            story.control("settings", json!({"latency_ms": 0})).await;
+            let again = async || serving.post(PATH, &[ACME], "").await.0 == 200;
+            crate::serve::until("complete", again).await;
+            let (status, answer) = serving.post(PATH, &[ACME], "").await;
+            assert_eq!((status, answer), (200, json!({"success": true, "message": "Onboarding already complete",
+                "phoneNumber": bought(&story)[0], "alreadyComplete": true})));
+            assert_eq!(bought(&story).len(), 1);
+            assert_eq!(at_twilio(&story).await.len(), 1);
+            crate::numbers::check_requests(&story, 4).await;
+            serving.end();
         }
-        assert!(intents.len() <= 1, "{intents:?}");
-        assert_eq!(fresh, 1, "one of them bought it");
-        assert_eq!(bought(&story).len(), 1);
-        assert_eq!(at_twilio(&story).await.len(), 1);
-        let (status, answer) = serving.post(PATH, &[ACME], "").await;
-        assert_eq!((status, answer), (200, json!({"success": true, "message": "Onboarding already complete",
-            "phoneNumber": bought(&story)[0], "alreadyComplete": true})));
-        serving.end();
     }
 
     async fn clicks_and_processes_at_once_buy_one_number(db) {

@@ -3,7 +3,10 @@
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 
-use super::{MAIN, at_once, at_twilio, begin, bought, check_requests, kill_at, listed, named, number, put_tenant, sid};
+use super::{
+    MAIN, at_once, at_twilio, begin, bought, check_requests, kill_at, listed, named, number, put_tenant, sid,
+    stopped_at, too_late_to_send,
+};
 use crate::common::story::Story;
 use crate::common::{TestDatabase, on_both_databases};
 
@@ -147,7 +150,7 @@ on_both_databases! {
         let too_soon = other.run(BUY).exits(5);
         assert!(too_soon.to_string().contains("less than a minute ago"), "{too_soon}");
         assert_eq!(bought(&other), Vec::<String>::new());
-        other.wait(TimeDelta::seconds(60));
+        other.wait(TimeDelta::seconds(65));
         other.run(&["provision-number", "--tenant", "acme", "--area-code", "617", "--yes"]).success();
         assert_one(&other).await;
     }
@@ -247,33 +250,92 @@ on_both_databases! {
 
     async fn a_process_that_froze_before_it_sent_buys_nothing_when_it_wakes(db) {
         let story = begin(db).await;
-        let frozen = frozen_at(&story, "purchase.committed").await;
-        story.wait(TimeDelta::minutes(1));
+        let frozen = stopped_at(&story, "purchase.committed", 0, begin(db_of(&story)).await, BUY).await;
+        story.wait(TimeDelta::minutes(4));
         // Another one takes over, finds nothing, and buys when that is proven.
         until_there(&story);
         assert_eq!(bought(&story).len(), 1);
-        // It waited longer than a purchase may, by the clock of the machine.
-        tokio::time::sleep(std::time::Duration::from_millis(5200)).await;
+        too_late_to_send().await;
         frozen.signal("CONT");
         frozen.wait();
         assert_one(&story).await;
     }
-}
 
-/// Starts a purchase that freezes at a point, by trying one point after the other on the same kind of story.
-async fn frozen_at(story: &Story, name: &str) -> super::Running {
-    let points = std::fs::canonicalize(story.scratch().path()).expect("a directory").join("names");
-    let names = points.display().to_string();
-    let trial = begin(db_of(story)).await;
-    trial.spawn_with(&[("CALLOPS_FAIL_LOG", &names)], BUY).wait().success();
-    let passed = std::fs::read_to_string(&points).expect("the points");
-    let n = passed.lines().position(|point| point == name).expect("the point") + 1;
-    let n = n.to_string();
-    let mut frozen = story.spawn_with(&[("CALLOPS_FAIL_AT", &n), ("CALLOPS_FAIL_DO", "stop")], BUY);
-    while frozen.condition() != crate::common::Condition::Stopped {
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    async fn one_that_froze_while_it_looked_forgets_nothing_that_another_one_asked_for(db) {
+        let story = begin(db).await;
+        // Stopped before it commits to a number.
+        let frozen = stopped_at(&story, "purchase.committed", 3, begin(db_of(&story)).await, BUY).await;
+        story.wait(TimeDelta::minutes(4));
+        let path = format!("/2010-04-01/Accounts/{MAIN}/IncomingPhoneNumbers.json");
+        let rules = json!([
+            {"kind": "accept_and_drop", "match": {"method": "POST", "path": path}, "times": 1},
+            {"kind": "list_lag", "seconds": 60, "match": {"method": "POST", "path": path}},
+        ]);
+        story.sandbox.add_faults(rules).expect("rules");
+        story.run(BUY).exits(7);
+        assert_eq!(bought(&story).len(), 1);
+        frozen.signal("CONT");
+        frozen.wait().exits(7);
+        story.run(BUY).exits(7);
+        assert_eq!(bought(&story).len(), 1, "what was asked for is still asked for");
+        until_there(&story);
+        assert_one(&story).await;
     }
-    frozen
+
+    async fn a_number_that_is_listed_late_is_not_bought_beside_another(db) {
+        let story = begin(db).await;
+        let path = format!("/2010-04-01/Accounts/{MAIN}/IncomingPhoneNumbers.json");
+        let rules = json!([
+            {"kind": "accept_and_drop", "match": {"method": "POST", "path": path}, "times": 1},
+            {"kind": "list_lag", "seconds": 400, "match": {"method": "POST", "path": path}},
+        ]);
+        story.sandbox.add_faults(rules).expect("rules");
+        // Two looks find nothing, and the same number is asked for once more: it is taken, by us.
+        for seconds in [0, 130, 70, 70] {
+            story.wait(TimeDelta::seconds(seconds));
+            story.run(BUY).exits(7);
+        }
+        assert_eq!(bought(&story).len(), 1);
+        until_there(&story);
+        assert_one(&story).await;
+    }
+
+    async fn what_a_business_has_comes_before_what_it_wishes(db) {
+        let story = begin(db).await;
+        story.run(BUY).success();
+        story.run(&["provision-number", "--tenant", "acme", "--country", "XX"]).success();
+        assert_one(&story).await;
+        // Until it is gone.
+        let listed = listed(&story, "acme");
+        let sid = listed[0]["sid"].as_str().expect("a SID");
+        let url = format!("{}/2010-04-01/Accounts/{MAIN}/IncomingPhoneNumbers/{sid}.json", story.sandbox.url());
+        let client = crate::common::story::reqwest_client();
+        client.delete(url).basic_auth(MAIN, Some("sandbox-key")).send().await.expect("an answer");
+        story.wait(TimeDelta::minutes(5));
+        story.run(&["reconcile-twilio", "--apply", "--yes", "--force"]).success();
+        let again = story.run(BUY).success().json();
+        assert_eq!(again["result"], "bought");
+        assert_eq!(bought(&story).len(), 2);
+    }
+
+    async fn two_businesses_that_claim_one_number_get_none_of_it(db) {
+        let story = begin(db).await;
+        put_tenant(&story, "bell", named("Acme Dental")).await;
+        story.sandbox.twilio(json!({"numbers": [number(1)]})).expect("a number");
+        for tenant in ["acme", "bell"] {
+            let output = story.run(&["provision-number", "--tenant", tenant, "--yes"]).exits(4);
+            assert!(output.to_string().contains("claimed by several tenants"), "{output}");
+        }
+        assert_eq!(bought(&story), Vec::<String>::new());
+    }
+
+    async fn a_long_name_is_no_obstacle(db) {
+        let story = begin(db).await;
+        let name = "t".repeat(63);
+        put_tenant(&story, &name, named("Nobody *")).await;
+        story.run(&["provision-number", "--tenant", &name, "--yes"]).success();
+        assert_eq!(bought(&story).len(), 1);
+    }
 }
 
 /// Another database of the same kind.

@@ -6,10 +6,10 @@ use chrono::TimeDelta;
 use serde_json::{Value, json};
 
 use super::{
-    MAIN, at_twilio, audited, begin, check_requests, deleted, kill_at, listed, named, number, put_tenant, sid,
-    strangers,
+    MAIN, at_twilio, audited, begin, check_requests, deleted, kill_at, listed, named, number, put_tenant, requests,
+    sid, stopped_at, strangers, too_late_to_send,
 };
-use crate::common::story::{Story, rules};
+use crate::common::story::{Story, reqwest_client, rules};
 use crate::common::{Output, TestDatabase, on_both_databases};
 
 const RELEASE: &[&str] = &["release-duplicate-numbers", "--yes", "--format", "json"];
@@ -88,26 +88,24 @@ on_both_databases! {
     }
 
     async fn two_at_once_leave_one(db) {
-        for keep in ["oldest", "newest"] {
-            let story = begin(db.copy()).await;
-            let numbers: Vec<Value> = (1..=5).map(number).chain(strangers(20)).collect();
-            story.sandbox.twilio(json!({"numbers": numbers})).expect("numbers");
-            let args = [RELEASE, &["--keep", keep]].concat();
-            // Each wants to keep another one, and would take the other's.
-            let running: Vec<_> = (0..3).flat_map(|_| [story.spawn(RELEASE), story.spawn(&args)]).collect();
-            for running in running {
-                let output = running.wait();
-                assert!(matches!(output.code(), Some(0 | 3 | 4 | 7)), "{output}");
-            }
-            until_done(&story);
-            let left = left(&story).await;
-            assert_eq!(left.len(), 1, "{left:?}");
-            assert!(!deleted(&story).contains(&left[0]), "what is kept was never told to go");
-            let record: Vec<Value> =
-                listed(&story, "acme").into_iter().filter(|row| row["is_tenants_number"] == true).collect();
-            assert_eq!(record.len(), 1);
-            assert_eq!(record[0]["sid"], json!(left[0]));
+        let story = begin(db).await;
+        let numbers: Vec<Value> = (1..=5).map(number).chain(strangers(20)).collect();
+        story.sandbox.twilio(json!({"numbers": numbers})).expect("numbers");
+        let args = [RELEASE, &["--keep", "newest"]].concat();
+        // The first three want to keep the oldest, which the others would take.
+        let running: Vec<_> = (0..3).flat_map(|_| [story.spawn(RELEASE), story.spawn(&args)]).collect();
+        for running in running {
+            let output = running.wait();
+            assert!(matches!(output.code(), Some(0 | 3 | 4 | 7)), "{output}");
         }
+        until_done(&story);
+        let left = left(&story).await;
+        assert_eq!(left.len(), 1, "{left:?}");
+        assert!(!deleted(&story).contains(&left[0]), "what is kept was never told to go");
+        let record: Vec<Value> =
+            listed(&story, "acme").into_iter().filter(|row| row["is_tenants_number"] == true).collect();
+        assert_eq!(record.len(), 1);
+        assert_eq!(record[0]["sid"], json!(left[0]));
     }
 
     async fn whatever_the_answer_to_a_release_the_truth_is_found_out(db) {
@@ -141,36 +139,66 @@ on_both_databases! {
 
     async fn what_somebody_else_released_counts_as_released(db) {
         let story = several(db, 3).await;
+        let running = stopped_at(&story, "release.planned", 0, several(db_of(&story), 3).await, RELEASE).await;
+        // By hand, between the plan and the deed.
         let url = format!("{}{}", story.sandbox.url(), path_of(&sid(3)));
-        // Released by hand between the plan and the deed: the first number is looked at after the plan.
-        story.run(&["reconcile-twilio"]).exits(3);
-        let client = crate::common::story::reqwest_client();
-        client.delete(url).basic_auth(MAIN, Some("sandbox-key")).send().await.expect("an answer");
-        story.run(RELEASE).exits(3);
+        reqwest_client().delete(url).basic_auth(MAIN, Some("sandbox-key")).send().await.expect("an answer");
+        running.signal("CONT");
+        let report = running.wait().exits(3).json();
+        let results: Vec<(&Value, &Value)> =
+            report["releases"].as_array().expect("releases").iter().map(|one| (&one["sid"], &one["result"])).collect();
+        assert_eq!(results, [(&json!(sid(1)), &json!("released")), (&json!(sid(3)), &json!("already_gone"))]);
+        assert_only_the_used_one(&story, 3).await;
+    }
+
+    async fn what_is_somebody_elses_meanwhile_is_kept(db) {
+        let story = several(db, 4).await;
+        let bell = callops::domain::numbers::NumberSettings { friendly_name: Some("Bell *".to_owned()), ..named("x") };
+        put_tenant(&story, "bell", bell.clone()).await;
+        let running = stopped_at(&story, "release.planned", 0, several(db_of(&story), 4).await, RELEASE).await;
+        // One gets another name at Twilio, and another tenant's words change, while somebody thinks about the plan.
+        let url = format!("{}{}", story.sandbox.url(), path_of(&sid(3)));
+        let renamed = reqwest_client().post(url).basic_auth(MAIN, Some("sandbox-key"));
+        let renamed = renamed.header("Content-Type", "application/x-www-form-urlencoded").body("FriendlyName=Bell+Dental");
+        assert!(renamed.send().await.expect("an answer").status().is_success());
+        running.signal("CONT");
+        let report = running.wait().exits(4);
+        assert!(report.to_string().contains("is claimed by others meanwhile"), "{report}");
+        assert_eq!(deleted(&story), [sid(1), sid(4)]);
+    }
+
+    async fn one_that_froze_before_it_sent_takes_nothing_that_another_one_keeps(db) {
+        let of = async |db: TestDatabase| {
+            let story = begin(db).await;
+            let numbers: Vec<Value> = (1..=3).map(number).chain(strangers(20)).collect();
+            story.sandbox.twilio(json!({"numbers": numbers})).expect("numbers");
+            story
+        };
+        let story = of(db).await;
+        // It keeps the oldest, and is about to release the second.
+        let frozen = stopped_at(&story, "release.committed", 0, of(db_of(&story)).await, RELEASE).await;
+        let second = sid(2);
+        let keep_second = [RELEASE, &["--keep", &second]].concat();
+        // However far the clocks of two machines may be apart, nobody else acts meanwhile.
+        story.wait(TimeDelta::seconds(130));
+        let early = story.run(&keep_second).exits(7);
+        assert!(early.to_string().contains("another run is releasing"), "{early}");
+        assert_eq!(deleted(&story), Vec::<String>::new());
+        story.wait(TimeDelta::seconds(60));
+        story.run(&keep_second).exits(3);
+        assert_eq!(deleted(&story), [sid(1), sid(3)]);
+        too_late_to_send().await;
+        frozen.signal("CONT");
+        frozen.wait().exits(4);
+        assert_eq!(deleted(&story), [sid(1), sid(3)], "who slept too long sends nothing");
         assert_eq!(left(&story).await, [sid(2)]);
-        // What was not seen any more is for reconcile-twilio to take note of.
-        story.wait(TimeDelta::minutes(1));
-        let drift = story.run(&["reconcile-twilio", "--format", "json"]).exits(3).json();
-        let gone = drift.as_array().expect("rows").iter().find(|row| row["kind"] == "database_only").expect("a row");
-        assert_eq!(gone["sid"], json!(sid(3)));
-        story.run(&["reconcile-twilio", "--apply", "--yes"]).success();
-        assert_only_the_used_one(&story, 1).await;
-        assert_eq!(audited(&story, &sid(3)), ["mark-released"]);
     }
 
     async fn a_number_that_comes_into_use_meanwhile_is_kept(db) {
         let story = several(db, 4).await;
         // While the first one is told to go, somebody calls the last one.
-        let log = story.scratch().path().join("points").display().to_string();
-        let trial = several(TestDatabase::new(story.backend()), 4).await;
-        trial.spawn_with(&[("CALLOPS_FAIL_LOG", &log)], RELEASE).wait().exits(3);
-        let passed = std::fs::read_to_string(&log).expect("points");
-        let at = passed.lines().position(|point| point == "release.committed").expect("the point") + 1;
-        let at = at.to_string();
-        let mut running = story.spawn_with(&[("CALLOPS_FAIL_AT", &at), ("CALLOPS_FAIL_DO", "stop")], RELEASE);
-        while running.condition() != crate::common::Condition::Stopped {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
+        let trial = several(db_of(&story), 4).await;
+        let running = stopped_at(&story, "release.committed", 0, trial, RELEASE).await;
         let call = json!({"account": MAIN, "to": "+18025550104", "from": "+12025550123", "status": "in-progress",
             "direction": "inbound", "start_time": "2026-11-26T14:59:00Z"});
         story.sandbox.twilio(json!({"calls": [call]})).expect("a call");
@@ -291,6 +319,46 @@ on_both_databases! {
         assert_eq!(at_twilio(&story).await.len(), 22);
     }
 
+    async fn a_number_that_was_adopted_and_is_claimed_by_another_is_let_be(db) {
+        let story = begin(db).await;
+        let mut numbers: Vec<Value> = (1..=3).map(number).chain(strangers(20)).collect();
+        numbers[2]["voice_url"] = json!("https://bell.example/voice");
+        story.sandbox.twilio(json!({"numbers": numbers})).expect("numbers");
+        let acme = callops::domain::numbers::NumberSettings { voice_url: None, ..named("Acme Dental") };
+        put_tenant(&story, "acme", acme).await;
+        story.run(&["reconcile-twilio", "--apply", "--yes"]).success();
+        let bell = callops::domain::numbers::NumberSettings {
+            voice_url_pattern: Some("https://bell.example/*".to_owned()),
+            ..named("Bell *")
+        };
+        put_tenant(&story, "bell", bell).await;
+        let report = story.run(RELEASE).exits(3).json();
+        assert_eq!(report["plan"].as_array().expect("rows").len(), 2, "{report}");
+        assert_eq!(deleted(&story), [sid(2)]);
+        let found = story.run(&["detect-duplicates", "--kind", "numbers", "--format", "json"]).success().json();
+        assert_eq!(found.as_array().expect("rows").len(), 0, "{found}");
+    }
+
+    async fn whose_number_in_use_cannot_be_read_keeps_them_all(db) {
+        let story = begin(db).await;
+        let sub = "AC00000000000000000000000000000001";
+        let mut used = number(3);
+        used["account"] = json!(sub);
+        let call = json!({"account": sub, "to": "+18025550103", "from": "+12025550123", "status": "completed",
+            "direction": "inbound", "start_time": "2026-11-25T12:00:00Z"});
+        let numbers: Vec<Value> = [number(1), number(2), used].into_iter().chain(strangers(20)).collect();
+        story.sandbox.twilio(json!({"accounts": [{"sid": sub, "friendly_name": "One", "owner": MAIN}],
+            "numbers": numbers, "calls": [call]})).expect("numbers");
+        story.run(&["reconcile-twilio"]).exits(3);
+        let path = format!("/2010-04-01/Accounts/{sub}/");
+        story.sandbox.add_faults(json!({"kind": "server_error", "status": 403, "match": {"method": "GET", "path": path}}))
+            .expect("a rule");
+        let report = story.run(RELEASE).exits(4);
+        assert!(report.to_string().contains("could not be read"), "{report}");
+        assert_eq!(deleted(&story), Vec::<String>::new());
+        assert!(listed(&story, "acme").iter().all(|row| row["is_tenants_number"] == false), "nothing was chosen");
+    }
+
     async fn an_unreadable_subaccount_is_left_out_and_half_a_list_is_no_list(db) {
         let story = begin(db).await;
         let (one, two) = ("AC00000000000000000000000000000001", "AC00000000000000000000000000000002");
@@ -314,7 +382,7 @@ on_both_databases! {
         assert!(!drift.to_string().contains("database_only"), "what cannot be read is not gone: {drift}");
         let report = story.run(RELEASE).exits(4);
         assert!(report.to_string().contains("cannot be read"), "{report}");
-        assert_eq!(deleted(&story), [sid(2)], "of what can be read one is left, and nothing of the other goes");
+        assert_eq!(deleted(&story), Vec::<String>::new(), "what cannot be read may be what is used");
         story.sandbox.clear_faults();
 
         // The second page of the main account cannot be had.
@@ -334,6 +402,13 @@ on_both_databases! {
             assert!(broken.to_string().contains("half a list"), "{broken}");
             story.sandbox.clear_faults();
         }
-        assert_eq!(deleted(&story), [sid(2)]);
+        assert_eq!(deleted(&story), Vec::<String>::new());
+        let asked = requests(&story).await;
+        assert!(asked.iter().all(|request| request["method"] == "GET"), "nothing was changed either");
     }
+}
+
+/// Another database of the same kind.
+fn db_of(story: &Story) -> TestDatabase {
+    TestDatabase::new(story.backend())
 }
