@@ -3,6 +3,7 @@
 mod account;
 mod agent;
 mod check;
+mod costly;
 mod numbers;
 pub(super) mod plan;
 mod problems;

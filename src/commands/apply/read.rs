@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use chrono::NaiveDate;
 
 use super::account::{base_url_of, check_provider, secret};
+use super::costly::costly;
 use super::problems::Problems;
 use super::{agent, numbers, records, signature};
 use crate::commands::calling::provider::PROVIDERS;
@@ -16,7 +17,7 @@ use crate::domain::campaign::{
 use crate::domain::duration::HumanDuration;
 use crate::domain::evidence::RetryPolicy;
 use crate::domain::outcome::Outcome;
-use crate::domain::phone::{CallAlso, Costly, parse_phone};
+use crate::domain::phone::{CallAlso, parse_phone};
 use crate::domain::region::{Region, RegionProblem};
 use crate::domain::schedule::Schedule;
 use crate::domain::slot::Frequency;
@@ -306,20 +307,6 @@ fn read_tenant<'d>(at: Located<'d, String>, section: &Section<'d>, problems: &mu
         number_account,
         settings,
     }
-}
-
-/// A class of numbers by its word.
-fn costly(word: &str) -> Result<Costly, String> {
-    word.parse().map_err(|_| {
-        let known = Costly::ALL.iter().map(|class| class.as_str());
-        match nearest(word, known) {
-            Some(known) => format!("{word:?} is no class of numbers; did you mean {known}?"),
-            None => format!(
-                "{word:?} is no class of numbers that can be called; there are premium_rate and shared_cost, and \
-                 emergency and short numbers are never called"
-            ),
-        }
-    })
 }
 
 fn read_campaign<'d>(
