@@ -1,6 +1,6 @@
 //! The accounts that rent numbers, and what is left half done about numbers.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 
 use super::Report;
 use crate::app::App;
@@ -86,10 +86,10 @@ pub(super) async fn inventory(tx: &mut Tx, setup: &Setup, now: DateTime<Utc>, re
     match numbers::last_seen_at(tx).await? {
         None => report.warning(check, "Twilio's numbers were never read", hint),
         Some(at) if now - at > FRESH_FOR => {
-            report.warning(check, format!("Twilio's numbers were last read at {}", utc(at)), hint);
+            report.warning(check, format!("Twilio's numbers were last read at {}", utc(at.trunc_subsecs(0))), hint);
         }
         Some(at) if is_well => {
-            report.ok(check, format!("each business has one at most, as of {}", utc(at)));
+            report.ok(check, format!("each business has one at most, as of {}", utc(at.trunc_subsecs(0))));
         }
         Some(_) => {}
     }

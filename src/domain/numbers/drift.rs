@@ -38,7 +38,7 @@ impl Drift {
     pub const fn action(self) -> &'static str {
         match self {
             Self::TwilioOnly => "adopt",
-            Self::Unattributed => "say whose it is in the tenant's numbers",
+            Self::Unattributed => "none, or claim it",
             Self::DatabaseOnly => "mark released",
             Self::Contested | Self::OtherTenant => "mend the tenants' numbers",
             Self::VoiceUrl | Self::StatusCallback => "set URLs",
