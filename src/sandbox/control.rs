@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
+use axum::http::Uri;
 use axum::response::Response;
 use axum::routing::{get, post};
 use serde::Deserialize;
@@ -13,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::faults::Over;
+use super::query::Query;
 use super::reply::Reply;
 use super::{Inner, Organisation, Sandbox, Webhook};
 
@@ -26,6 +28,7 @@ pub(super) fn routes() -> Router<Sandbox> {
         .route("/_sandbox/calls", get(calls))
         .route("/_sandbox/requests", get(requests))
         .route("/_sandbox/twilio", get(twilio).post(give_twilio))
+        .route("/_sandbox/zoho", get(zoho).post(give_zoho))
 }
 
 /// What may change while it runs; what is not given stays.
@@ -167,6 +170,20 @@ async fn twilio(State(sandbox): State<Sandbox>) -> Response {
 async fn give_twilio(State(sandbox): State<Sandbox>, body: Bytes) -> Response {
     sandbox.control(|inner| {
         inner.give_twilio(parse(&body)?)?;
+        Ok(json!({}))
+    })
+}
+
+async fn zoho(State(sandbox): State<Sandbox>, uri: Uri) -> Response {
+    sandbox.control(|inner| match Query::of(&uri).get("records") {
+        Some(kind) => inner.books.all(kind, inner.now()),
+        None => Ok(inner.books.ledger()),
+    })
+}
+
+async fn give_zoho(State(sandbox): State<Sandbox>, body: Bytes) -> Response {
+    sandbox.control(|inner| {
+        inner.give_zoho(parse(&body)?)?;
         Ok(json!({}))
     })
 }

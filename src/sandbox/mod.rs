@@ -1,4 +1,4 @@
-//! A local stand-in for Vapi, ElevenLabs, LiveKit and Twilio: as strict as the services, with its own time, faults on demand,
+//! A local stand-in for Vapi, ElevenLabs, LiveKit, Twilio and Zoho Books: as strict as the services, with its own time, faults on demand,
 //! and a ledger of every phone that it would have rung. Keys, organisations and the ledger are the same for all; ElevenLabs
 //! wants the key in `xi-api-key`.
 //!
@@ -21,6 +21,12 @@
 //! and one that was released is not sold again. What was bought, changed and given back is in a ledger of its own, which
 //! is written before anything can go wrong with the answer; a wish to release is in it whatever comes of it.
 //!
+//! Of Zoho Books, version 3, it plays what is read, below `/books/v3/`: `organizations`, `contacts` and `invoices`, as lists and
+//! one by one, and `/oauth/v2/token`, which gives access tokens for refresh tokens. There is nothing in it from the start, and
+//! its keys are its own. An unknown parameter is left alone, as the service is seen to do, and its name is in the ledger; a
+//! known one that is not played is refused with code 2, as is a value that makes no sense. The ledger counts by organisation
+//! whatever comes with a good token, also what a limit refuses or a fault meets.
+//!
 //! Besides the services' own paths there are, without a key:
 //!
 //! | path | |
@@ -33,6 +39,8 @@
 //! | `GET`, `POST`, `DELETE /_sandbox/webhook` | whom it tells: `{"url", "secret", "auth": "secret", "bearer" or "hmac"}` for Vapi's messages, with `lose_percent`, `double_percent`, `delay_percent` (up to `delay_seconds`), `unknown_percent`; and counts |
 //! | `GET /_sandbox/twilio` | the ledger of numbers: `purchases`, `deletes` (`status`: `released`, `gone` or `nothing`), `updates`, how many `numbers` there are, and `most_at_once`, of requests |
 //! | `POST /_sandbox/twilio` | `accounts` (`sid`, `friendly_name`, `owner`, `key`, `status`), `numbers` (`account`, `sid`, `phone`, `friendly_name`, `voice_url`, `sms_url`, `status_callback`, `trunk_sid`, `voice_application_sid`, `bought_at`, `capabilities`), `many_numbers` (`account`, `count`, `friendly_name`, `voice_url`, `from`), `calls` (`account`, `sid`, `to`, `from`, `status`, `direction`, `start_time`, `end_time`, `duration`), `taken` phones, which a search shows and nobody gets, area codes with `no_numbers_in` them, `story`: `five-numbers`; and what Vapi and ElevenLabs list, `vapi_numbers` (`id`, `number`) and `elevenlabs_numbers` (`phone_number_id`, `phone_number`) |
+//! | `GET /_sandbox/zoho` | the ledger of requests: by organisation `requests`, `requests_by_day` (UTC), `most_in_a_minute` (any 60 seconds), `most_at_once` and how many were `refused` by which limit; by refresh token (`tokens`) `issued`, `refused`, `most_in_ten_minutes`; `strangers` without a good token and `ignored` parameters. `?records=customers` or `invoices`: all there are, as a listing shows them |
+//! | `POST /_sandbox/zoho` | `settings` (`page_context`: `object` or `array`; `limits`: true for `per_minute`, `per_day` and `at_once` to hold, 100, 1000 and 5 if not set; `expires_in`), `organizations` (`id`, `name`, `refresh_token`, `client_id`, `client_secret`, `currency_code`, `offset`), `customers` and `invoices` by the service's own names (besides `organization`, `country`), `many` (`organization`, `customers`, `invoices`, `seed`, `today`), `change` (`invoice` or `customer`, `set`), `delete_customers` with their invoices, `delete_invoices` |
 //! | `POST /_sandbox/settings` | `latency_ms`, `pace`, `over_concurrency`, `concurrency` by organisation, `organisations` to add, `analysis_seconds`, `tells_unanswered` |
 //!
 //! Faults that ring: `accept_and_drop`, `delay_answer` (`ms`), `broken_json`, `cut_body`, `no_id`, `list_lag`
@@ -43,7 +51,8 @@
 //! ElevenLabs alone: `coded` (`code`, `status`: 429) and `success_false` (`message`, `rings`). A rule is for placing
 //! calls (with LiveKit, for `CreateSIPParticipant`) unless it names a method or path; `unauthorized_all` is for everything.
 //! With Twilio, where nothing rings, what `rings` is what is done, a number whose purchase meets `list_lag` is shown later,
-//! and `nothing_done`, whose `path` must begin with `/2010-04-01/`, answers as if it were done.
+//! and `nothing_done`, whose `path` must begin with `/2010-04-01/`, answers as if it were done. With Zoho `payment_required` is the
+//! day's limit, and `coded` takes one of its codes, or an error of `/oauth/v2/token`, which comes with 200.
 
 mod clock;
 mod control;
@@ -54,6 +63,7 @@ mod filter;
 mod ledger;
 mod lines;
 mod livekit;
+mod query;
 mod reply;
 mod requests;
 mod script;
@@ -61,6 +71,7 @@ mod state;
 mod twilio;
 mod vapi;
 mod webhooks;
+mod zoho;
 
 use std::collections::HashMap;
 use std::io;
@@ -164,6 +175,7 @@ struct Inner {
     rooms: livekit::Rooms,
     carrier: twilio::Carrier,
     lines: lines::Lines,
+    books: zoho::Books,
     keys: HashMap<String, String>,
     latency: Duration,
     over: Over,
@@ -192,6 +204,12 @@ impl Inner {
         self.carrier.give(given, &mut self.lines, now)
     }
 
+    fn give_zoho(&mut self, given: Value) -> Result<(), String> {
+        let given = serde_json::from_value(given).map_err(|error| error.to_string())?;
+        let now = self.now();
+        self.books.give(given, now)
+    }
+
     fn add(&mut self, organisation: Organisation, now: DateTime<Utc>) {
         self.calls.set_limit(&organisation.org, organisation.concurrency, now);
         self.keys.insert(organisation.key, organisation.org);
@@ -206,6 +224,7 @@ impl Sandbox {
         let mut inner = Inner {
             carrier: twilio::Carrier::new(settings.seed, clock.now()),
             lines: lines::Lines::default(),
+            books: zoho::Books::new(settings.seed),
             clock,
             calls: state::Calls::new(ledger, plans, settings.seed),
             faults: faults::Faults::new(settings.seed),
@@ -291,6 +310,19 @@ impl Running {
         self.sandbox.lock().carrier.ledger()
     }
 
+    /// Puts organisations, customers and invoices into Zoho Books, or changes what is there, as `POST /_sandbox/zoho` does.
+    ///
+    /// # Errors
+    /// Naming what makes no sense; then nothing is put in.
+    pub fn zoho(&self, given: Value) -> Result<(), String> {
+        self.sandbox.lock().give_zoho(given)
+    }
+
+    /// What was asked of Zoho Books, as `GET /_sandbox/zoho` tells it.
+    pub fn zoho_ledger(&self) -> Value {
+        self.sandbox.lock().books.ledger()
+    }
+
     /// Tells somebody else, or nobody, what becomes of calls from now on.
     ///
     /// # Errors
@@ -335,6 +367,7 @@ async fn accept(sandbox: Sandbox, listener: TcpListener) {
         .merge(elevenlabs::routes())
         .merge(livekit::routes())
         .merge(twilio::routes())
+        .merge(zoho::routes())
         .merge(control::routes())
         .with_state(sandbox.clone());
     let mut connections = JoinSet::new();

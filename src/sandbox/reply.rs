@@ -4,8 +4,8 @@ use std::io;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use futures_util::{StreamExt as _, stream};
 use serde::Serialize;
@@ -41,7 +41,7 @@ enum Content {
 pub(super) struct Reply {
     status: u16,
     content: Content,
-    retry_after: Option<String>,
+    headers: Vec<(&'static str, String)>,
     manner: Manner,
     pub(super) delay: Duration,
 }
@@ -61,7 +61,7 @@ impl Reply {
     }
 
     fn new(status: u16, content: Content) -> Self {
-        Self { status, content, retry_after: None, manner: Manner::Whole, delay: Duration::ZERO }
+        Self { status, content, headers: Vec::new(), manner: Manner::Whole, delay: Duration::ZERO }
     }
 
     /// An error in the service's usual form; `message` is a text or a list of them.
@@ -82,8 +82,15 @@ impl Reply {
         Self { delay, ..self }
     }
 
-    pub(super) fn retry_after(self, retry_after: Option<String>) -> Self {
-        Self { retry_after, ..self }
+    pub(super) fn retry_after(mut self, retry_after: Option<String>) -> Self {
+        self.headers.extend(retry_after.map(|text| ("retry-after", text)));
+        self
+    }
+
+    /// With headers besides; their names are in lower case.
+    pub(super) fn headers(mut self, headers: Vec<(&'static str, String)>) -> Self {
+        self.headers.extend(headers);
+        self
     }
 
     pub(super) fn without(mut self, key: &str) -> Self {
@@ -130,8 +137,10 @@ impl Reply {
         if self.manner == Manner::Cut {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
-        if let Some(value) = self.retry_after.and_then(|text| HeaderValue::from_str(&text).ok()) {
-            headers.insert(RETRY_AFTER, value);
+        for (name, text) in self.headers {
+            if let Ok(value) = HeaderValue::from_str(&text) {
+                headers.insert(HeaderName::from_static(name), value);
+            }
         }
         if self.manner == Manner::HangUp {
             response.extensions_mut().insert(HangUp);

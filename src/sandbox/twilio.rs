@@ -28,9 +28,10 @@ use serde_json::{Value, json};
 pub(super) use self::accounts::MAIN;
 use self::accounts::is_sid;
 pub(super) use self::carrier::Carrier;
-use self::contract::{Parameters, Wrong, form};
+use self::contract::{Parameters, Wrong};
 use super::exchange::{Dialect, Incoming, Refusal};
 use super::faults::{Fault, Picked};
+use super::query::form;
 use super::reply::Reply;
 use super::{Inner, Sandbox};
 

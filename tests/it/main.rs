@@ -31,6 +31,7 @@ mod proofs;
 mod sandbox;
 mod sandbox_twilio;
 mod sandbox_webhooks;
+mod sandbox_zoho;
 mod send_event;
 mod serve;
 mod status;

@@ -1,7 +1,6 @@
 //! What Twilio accepts: parameters by their names, and no others.
 
 use chrono::{DateTime, NaiveDate, Utc};
-use serde_json::{Map, Value};
 
 use super::accounts::is_sid;
 use super::numbers::{Set, digits};
@@ -60,19 +59,6 @@ impl Parameters {
         let kept = self.0.iter().filter(|(name, _)| !PAGING.contains(&name.as_str()));
         form_urlencoded::Serializer::new(String::new()).extend_pairs(kept).finish()
     }
-}
-
-/// A form as requests are noted: a name that is repeated has a list.
-pub(super) fn form(bytes: &[u8]) -> Value {
-    let mut object = Map::new();
-    for (name, value) in form_urlencoded::parse(bytes).into_owned() {
-        match object.get_mut(&name) {
-            None => drop(object.insert(name, Value::String(value))),
-            Some(Value::Array(list)) => list.push(Value::String(value)),
-            Some(one) => *one = Value::Array(vec![one.take(), Value::String(value)]),
-        }
-    }
-    Value::Object(object)
 }
 
 pub(super) const PAGING: &[&str] = &["PageSize", "Page", "PageToken"];
@@ -326,12 +312,6 @@ mod tests {
         ] {
             assert_eq!(code(form), expected, "{form}");
         }
-    }
-
-    #[test]
-    fn a_form_is_noted_with_lists_for_what_is_repeated() {
-        let noted = form(b"A=1&B=2&A=3&A=");
-        assert_eq!(noted, serde_json::json!({"A": ["1", "3", ""], "B": "2"}));
     }
 
     #[test]
