@@ -3,7 +3,7 @@
 mod limits;
 pub(crate) mod schema;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use callops::sandbox::Running;
@@ -436,10 +436,11 @@ async fn many_records_are_a_believable_mix_and_are_read_page_by_page() {
     assert!(share(&|one| !has(one, "mobile") && persons(one), &customers) > 2);
     let currencies: BTreeSet<&str> = customers.iter().map(|one| one["currency_code"].as_str().unwrap()).collect();
     assert_eq!(currencies, BTreeSet::from(["AUD", "CAD", "EUR", "GBP", "USD"]));
-    let due = |customer: &Value| {
-        invoices.iter().filter(|one| one["customer_id"] == customer["contact_id"] && one["status"] == "overdue").count()
-    };
-    assert!(customers[..200].iter().filter(|customer| due(customer) > 1).count() > 50);
+    let mut due: BTreeMap<&str, usize> = BTreeMap::new();
+    for one in invoices.iter().filter(|one| one["status"] == "overdue") {
+        *due.entry(one["customer_id"].as_str().unwrap()).or_default() += 1;
+    }
+    assert!(due.values().filter(|count| **count > 1).count() > 500);
 
     let api = Api::new(&sandbox).await;
     let mut listed = api.all("/invoices", "sort_column=invoice_number&sort_order=A").await;
@@ -459,5 +460,5 @@ async fn many_records_are_a_believable_mix_and_are_read_page_by_page() {
     // The same seed gives the same.
     let again = with(json!({"organizations": [organization()]})).await;
     again.zoho(json!({"many": {"customers": 5000, "invoices": 20000, "seed": 7}})).unwrap();
-    assert!(records(&again, "invoices").await == invoices);
+    assert!(records(&again, "customers").await == customers);
 }
