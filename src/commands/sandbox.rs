@@ -15,16 +15,19 @@ use crate::error::{Exit, Failure};
 use crate::output::Printer;
 use crate::sandbox::{Organisation, Settings, Webhook, serve};
 
-/// Runs a local stand-in for Vapi, ElevenLabs, LiveKit and Twilio until it is interrupted
+/// Runs a local stand-in for Vapi, ElevenLabs, LiveKit, Twilio, Zoho Books and Stripe until it is interrupted
 ///
 /// It refuses what they refuse, lets calls take their course by its own clock, and keeps a ledger of every phone it
-/// would have rung, and of every number of Twilio's that was bought or released. Once it answers it prints one line: {"url":"http://127.0.0.1:PORT"}.
+/// would have rung, of every number of Twilio's that was bought or released, of what was asked of Zoho, and of every event that Stripe
+/// sent. Once it answers it prints one line: {"url":"http://127.0.0.1:PORT"}.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   callops sandbox --listen 127.0.0.1:8899 --latency 50ms
   curl http://127.0.0.1:8899/_sandbox/calls
   curl -d '{\"story\":\"five-numbers\"}' http://127.0.0.1:8899/_sandbox/twilio
+  curl -d '{\"settings\":{\"limits\":true}}' http://127.0.0.1:8899/_sandbox/zoho
+  curl http://127.0.0.1:8899/_sandbox/stripe
   curl -d '{\"advance_seconds\":3600}' http://127.0.0.1:8899/_sandbox/clock
   curl -d '{\"kind\":\"accept_and_drop\",\"match\":{\"nth\":3}}' http://127.0.0.1:8899/_sandbox/faults")]
 pub struct Args {

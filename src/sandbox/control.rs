@@ -29,6 +29,7 @@ pub(super) fn routes() -> Router<Sandbox> {
         .route("/_sandbox/requests", get(requests))
         .route("/_sandbox/twilio", get(twilio).post(give_twilio))
         .route("/_sandbox/zoho", get(zoho).post(give_zoho))
+        .route("/_sandbox/stripe", get(stripe).post(give_stripe))
 }
 
 /// What may change while it runs; what is not given stays.
@@ -184,6 +185,17 @@ async fn zoho(State(sandbox): State<Sandbox>, uri: Uri) -> Response {
 async fn give_zoho(State(sandbox): State<Sandbox>, body: Bytes) -> Response {
     sandbox.control(|inner| {
         inner.give_zoho(parse(&body)?)?;
+        Ok(json!({}))
+    })
+}
+
+async fn stripe(State(sandbox): State<Sandbox>) -> Response {
+    sandbox.control(|inner| Ok(inner.stripe.ledger(inner.now())))
+}
+
+async fn give_stripe(State(sandbox): State<Sandbox>, body: Bytes) -> Response {
+    sandbox.control(|inner| {
+        inner.give_stripe(parse(&body)?)?;
         Ok(json!({}))
     })
 }

@@ -1,4 +1,4 @@
-//! A local stand-in for Vapi, ElevenLabs, LiveKit, Twilio and Zoho Books: as strict as the services, with its own time, faults on demand,
+//! A local stand-in for Vapi, ElevenLabs, LiveKit, Twilio, Zoho Books and Stripe: as strict as the services, with its own time, faults on demand,
 //! and a ledger of every phone that it would have rung. Keys, organisations and the ledger are the same for all; ElevenLabs
 //! wants the key in `xi-api-key`.
 //!
@@ -27,6 +27,11 @@
 //! known one that is not played is refused with code 2, as is a value that makes no sense. The ledger counts by organisation
 //! whatever comes with a good token, also what a limit refuses or a fault meets.
 //!
+//! Of Stripe it plays what tells of payments, below `/v1/`: `events`, as a list and one by one, and one by one `customers`,
+//! `subscriptions`, `invoices` and `checkout/sessions`; and it sends events as signed webhooks, again and again until an answer is
+//! 2xx (a live one for three days, a test one three times). Its keys are its own. Events of the future wait for their time;
+//! those of both modes are listed together.
+//!
 //! Besides the services' own paths there are, without a key:
 //!
 //! | path | |
@@ -41,6 +46,8 @@
 //! | `POST /_sandbox/twilio` | `accounts` (`sid`, `friendly_name`, `owner`, `key`, `status`), `numbers` (`account`, `sid`, `phone`, `friendly_name`, `voice_url`, `sms_url`, `status_callback`, `trunk_sid`, `voice_application_sid`, `bought_at`, `capabilities`), `many_numbers` (`account`, `count`, `friendly_name`, `voice_url`, `from`), `calls` (`account`, `sid`, `to`, `from`, `status`, `direction`, `start_time`, `end_time`, `duration`), `taken` phones, which a search shows and nobody gets, area codes with `no_numbers_in` them, `story`: `five-numbers`; and what Vapi and ElevenLabs list, `vapi_numbers` (`id`, `number`) and `elevenlabs_numbers` (`phone_number_id`, `phone_number`) |
 //! | `GET /_sandbox/zoho` | the ledger of requests: by organisation `requests`, `requests_by_day` (UTC), `most_in_a_minute` (any 60 seconds), `most_at_once` and how many were `refused` by which limit; by refresh token (`tokens`) `issued`, `refused`, `most_in_ten_minutes`; `strangers` without a good token and `ignored` parameters. `?records=customers` or `invoices`: all there are, as a listing shows them |
 //! | `POST /_sandbox/zoho` | `settings` (`page_context`: `object` or `array`; `limits`: true for `per_minute`, `per_day` and `at_once` to hold, 100, 1000 and 5 if not set; `expires_in`), `organizations` (`id`, `name`, `refresh_token`, `client_id`, `client_secret`, `currency_code`, `offset`), `customers` and `invoices` by the service's own names (besides `organization`, `country`), `many` (`organization`, `customers`, `invoices`, `seed`, `today`), `change` (`invoice` or `customer`, `set`), `delete_customers` with their invoices, `delete_invoices` |
+//! | `GET /_sandbox/stripe` | what was sent: `deliveries` (`at`, `event`, `type`, `attempt`, `status`), how many were `sent`, `accepted`, `refused`, `lost` and `given_up`, are `waiting` and `due`; and how many `events` and `objects` there are |
+//! | `POST /_sandbox/stripe` | `shape` of the events to come (`new`, since 2025-03-31, or `old`), `accounts` (`key`, `webhook_secret`, `previous_secret`, `livemode`), `webhook` (`url`, `account`, `lose_percent`, `double_percent`, `delay_percent`, `delay_seconds`, `reorder`), `customers`, `events` (`type`, `object`, `created`, `livemode`, `id`, `account`, `previous_attributes`, `api_version`), and `usual` ones: `kind` (`checkout_paid`, `checkout_unpaid`, `async_payment_succeeded`, `invoice_paid`, `subscription_active`, `subscription_trialing`, `subscription_incomplete`, `subscription_deleted`, `charge_refunded`), `customer`, `name`, `email`, `phone`, `country`, `created`, `customer_created`, `livemode`, `amount`, `currency`, `billing_reason`, `metadata`, `id`, `object`, `subscription` |
 //! | `POST /_sandbox/settings` | `latency_ms`, `pace`, `over_concurrency`, `concurrency` by organisation, `organisations` to add, `analysis_seconds`, `tells_unanswered` |
 //!
 //! Faults that ring: `accept_and_drop`, `delay_answer` (`ms`), `broken_json`, `cut_body`, `no_id`, `list_lag`
@@ -56,6 +63,7 @@
 
 mod clock;
 mod control;
+mod delivery;
 mod elevenlabs;
 mod exchange;
 mod faults;
@@ -68,6 +76,7 @@ mod reply;
 mod requests;
 mod script;
 mod state;
+mod stripe;
 mod twilio;
 mod vapi;
 mod webhooks;
@@ -176,6 +185,7 @@ struct Inner {
     carrier: twilio::Carrier,
     lines: lines::Lines,
     books: zoho::Books,
+    stripe: stripe::Stripe,
     keys: HashMap<String, String>,
     latency: Duration,
     over: Over,
@@ -210,6 +220,12 @@ impl Inner {
         self.books.give(given, now)
     }
 
+    fn give_stripe(&mut self, given: Value) -> Result<(), String> {
+        let given = serde_json::from_value(given).map_err(|error| error.to_string())?;
+        let now = self.now();
+        self.stripe.give(given, now)
+    }
+
     fn add(&mut self, organisation: Organisation, now: DateTime<Utc>) {
         self.calls.set_limit(&organisation.org, organisation.concurrency, now);
         self.keys.insert(organisation.key, organisation.org);
@@ -225,6 +241,7 @@ impl Sandbox {
             carrier: twilio::Carrier::new(settings.seed, clock.now()),
             lines: lines::Lines::default(),
             books: zoho::Books::new(settings.seed),
+            stripe: stripe::Stripe::new(settings.seed),
             clock,
             calls: state::Calls::new(ledger, plans, settings.seed),
             faults: faults::Faults::new(settings.seed),
@@ -323,6 +340,20 @@ impl Running {
         self.sandbox.lock().books.ledger()
     }
 
+    /// Puts accounts, customers and events into Stripe, as `POST /_sandbox/stripe` does.
+    ///
+    /// # Errors
+    /// Naming what makes no sense; then nothing is put in.
+    pub fn stripe(&self, given: Value) -> Result<(), String> {
+        self.sandbox.lock().give_stripe(given)
+    }
+
+    /// What Stripe sent and what it was answered, as `GET /_sandbox/stripe` tells it.
+    pub fn stripe_ledger(&self) -> Value {
+        let inner = self.sandbox.lock();
+        inner.stripe.ledger(inner.now())
+    }
+
     /// Tells somebody else, or nobody, what becomes of calls from now on.
     ///
     /// # Errors
@@ -358,7 +389,10 @@ pub fn serve(settings: Settings, listener: TcpListener) -> io::Result<Running> {
     let address = listener.local_addr()?;
     let sandbox = Sandbox::new(settings)?;
     let task = tokio::spawn(accept(sandbox.clone(), listener));
-    let sender = tokio::spawn(webhooks::send(sandbox.clone()));
+    let (messages, events) = (webhooks::send(sandbox.clone()), stripe::send(sandbox.clone()));
+    let sender = tokio::spawn(async {
+        tokio::join!(messages, events);
+    });
     Ok(Running { address, sandbox, task, sender })
 }
 
@@ -368,6 +402,7 @@ async fn accept(sandbox: Sandbox, listener: TcpListener) {
         .merge(livekit::routes())
         .merge(twilio::routes())
         .merge(zoho::routes())
+        .merge(stripe::routes())
         .merge(control::routes())
         .with_state(sandbox.clone());
     let mut connections = JoinSet::new();

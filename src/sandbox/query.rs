@@ -21,6 +21,10 @@ impl Query {
         self.0.iter().rev().find(|(has, _)| has == name).map(|(_, value)| value.as_str())
     }
 
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(name, _)| name.as_str())
     }

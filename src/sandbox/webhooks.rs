@@ -8,21 +8,15 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Bytes;
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
-use axum::http::{HeaderName, HeaderValue, Request, Uri};
 use chrono::{DateTime, TimeDelta, Utc};
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use http_body_util::Full;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::Sha256;
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
+use super::delivery::{self, check_percents, check_url};
 use super::state::{Message, Service, new_id};
 use super::{Sandbox, TICK};
 use crate::domain::secret::Secret;
@@ -100,15 +94,8 @@ impl Webhook {
     /// # Errors
     /// Naming what cannot be.
     pub(super) fn check(&self) -> Result<(), String> {
-        let uri: Uri = self.url.parse().map_err(|_| format!("`{}` is no address", self.url))?;
-        let is_local = uri.host().is_some_and(|host| host == "localhost" || host == "127.0.0.1" || host == "[::1]");
-        if uri.scheme_str() != Some("http") || !is_local {
-            return Err(format!("`{}` is no http:// address of this machine", self.url));
-        }
-        let percents = [self.lose_percent, self.double_percent, self.delay_percent, self.unknown_percent];
-        if percents.iter().any(|percent| !(0.0..=100.0).contains(percent)) {
-            return Err("a share is from 0 to 100".to_owned());
-        }
+        check_url(&self.url)?;
+        check_percents(&[self.lose_percent, self.double_percent, self.delay_percent, self.unknown_percent])?;
         super::seconds(self.delay_seconds).map(drop).ok_or_else(|| "`delay_seconds` is no length of time".to_owned())
     }
 }
@@ -253,40 +240,33 @@ pub(super) async fn send(sandbox: Sandbox) {
 
 /// The status of the answer; none where none came.
 async fn post(webhook: &Webhook, Envelope { key, auth, body }: Envelope, now: DateTime<Utc>) -> Option<u16> {
-    let uri: Uri = webhook.url.parse().ok()?;
-    let authority = uri.authority()?.clone();
-    let address = (authority.host().trim_matches(['[', ']']), authority.port_u16().unwrap_or(80));
-    let stream = TcpStream::connect(address).await.ok()?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
-    let connection = tokio::spawn(connection);
     let kind = if key.is_some() { "application/webhook+json" } else { "application/json" };
-    let mut request = Request::post(uri.path_and_query().map_or("/", |path| path.as_str()))
-        .header(HOST, authority.as_str())
-        .header(CONTENT_TYPE, kind);
     let secret = webhook.secret.as_str();
-    request = match auth.unwrap_or(webhook.auth) {
+    let headers = match auth.unwrap_or(webhook.auth) {
         _ if let Some(key) = &key => {
-            request.header(AUTHORIZATION, livekit::sign(key.expose(), key, body.as_bytes(), now).expose())
+            vec![("authorization", livekit::sign(key.expose(), key, body.as_bytes(), now).expose().to_owned())]
         }
-        Auth::Secret => request.header("x-vapi-secret", secret),
-        Auth::Bearer => request.header(AUTHORIZATION, format!("Bearer {secret}")),
+        Auth::Secret => vec![("x-vapi-secret", secret.to_owned())],
+        Auth::Bearer => vec![("authorization", format!("Bearer {secret}"))],
         Auth::Hmac | Auth::ElevenLabs => {
-            let timestamp = now.timestamp().to_string();
-            let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).ok()?;
-            mac.update(format!("{timestamp}.{body}").as_bytes());
-            let mut signature = String::new();
-            for byte in mac.finalize().into_bytes() {
-                write!(signature, "{byte:02x}").ok()?;
-            }
+            let timestamp = now.timestamp();
+            let signature = signature(secret, timestamp, &body);
             if auth == Some(Auth::ElevenLabs) {
-                request.header("elevenlabs-signature", format!("t={timestamp},v0={signature}"))
+                vec![("elevenlabs-signature", format!("t={timestamp},v0={signature}"))]
             } else {
-                let timestamp = HeaderValue::from_str(&timestamp).ok()?;
-                request.header(HeaderName::from_static("x-timestamp"), timestamp).header("x-signature", signature)
+                vec![("x-timestamp", timestamp.to_string()), ("x-signature", signature)]
             }
         }
     };
-    let response = sender.send_request(request.body(Full::new(Bytes::from(body))).ok()?).await.ok()?;
-    connection.abort();
-    Some(response.status().as_u16())
+    delivery::post(&webhook.url, kind, &headers, body).await
+}
+
+/// HMAC-SHA256 of `TIMESTAMP.BODY` in hexadecimal digits, which three of the services sign by.
+pub(super) fn signature(secret: &str, timestamp: i64, body: &str) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes a key of any length");
+    mac.update(format!("{timestamp}.{body}").as_bytes());
+    mac.finalize().into_bytes().iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }

@@ -29,6 +29,7 @@ mod operators;
 mod process_calls;
 mod proofs;
 mod sandbox;
+mod sandbox_stripe;
 mod sandbox_twilio;
 mod sandbox_webhooks;
 mod sandbox_zoho;
