@@ -2,7 +2,8 @@
 //!
 //! Both hosts of the service are this one address. What cannot be known of the service from its description is decided
 //! against the client: whatever comes counts against the limits, what is not known to be a parameter is left alone as if it
-//! had not been there, a customer's time of change does not follow its invoices, and a listing is no snapshot.
+//! had not been there, a customer's time of change does not follow its invoices, and a listing is no snapshot. An invoice does
+//! not become overdue by itself: its status is what it was set to.
 
 mod contract;
 mod given;

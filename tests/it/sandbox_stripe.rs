@@ -333,3 +333,14 @@ async fn what_goes_wrong_does_so_in_the_services_words() {
     sandbox.add_faults(json!({"kind": "accept_and_drop"})).unwrap();
     assert_eq!(api.ids("").await.0, ["evt_1"]);
 }
+
+#[tokio::test]
+async fn the_control_endpoint_takes_and_tells_the_same() {
+    let sandbox = with(json!({})).await;
+    let http = client(Duration::from_secs(20));
+    let url = format!("{}/_sandbox/stripe", sandbox.url());
+    assert_eq!(http.post(&url).json(&numbered(3)).send().await.unwrap().status(), 200);
+    let told: Value = http.get(&url).send().await.unwrap().json().await.unwrap();
+    assert_eq!((&told, &told["events"]), (&sandbox.stripe_ledger(), &json!(3)));
+    assert_eq!(http.post(&url).json(&json!({"charges": []})).send().await.unwrap().status(), 400);
+}

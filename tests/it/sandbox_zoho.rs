@@ -137,14 +137,14 @@ impl Api {
     async fn all(&self, path: &str, query: &str) -> Vec<Value> {
         let list = path.trim_start_matches('/');
         let mut all = Vec::new();
-        for page in 1.. {
+        for page in 1..=500 {
             let mut body = self.get(path, &format!("{query}&page={page}")).await;
             all.extend(body[list].take().as_array().unwrap().iter().cloned());
             if body["page_context"]["has_more_page"] == false {
-                break;
+                return all;
             }
         }
-        all
+        panic!("{path} never ends")
     }
 }
 
@@ -352,10 +352,14 @@ async fn what_is_not_there_is_an_error_of_the_services() {
 async fn what_is_changed_is_modified_now_and_what_is_deleted_is_gone() {
     let sandbox = with(books()).await;
     let api = Api::new(&sandbox).await;
+    // A page that was read before is no longer what it was.
+    assert_eq!(api.ids("/invoices", "").await.len(), 3);
+    assert_eq!(api.ids("/invoices", "status=paid").await, [""; 0]);
     sandbox.advance(TimeDelta::milliseconds(1500));
     let paid = json!({"change": [{"invoice": "982000000567114", "set": {"status": "paid"}},
         {"customer": NORDWIND, "set": {"mobile": "+49 30 23125000"}}]});
     sandbox.zoho(paid).unwrap();
+    assert_eq!(api.ids("/invoices", "status=paid").await, ["982000000567114"]);
     let invoice = &api.get("/invoices/982000000567114", "").await["invoice"];
     assert_eq!((&invoice["status"], &invoice["balance"]), (&json!("paid"), &json!(0.0)));
     assert_eq!(invoice["last_modified_time"], "2026-11-20T05:00:01-0700");
@@ -374,31 +378,40 @@ async fn what_is_changed_is_modified_now_and_what_is_deleted_is_gone() {
     assert_eq!(sandbox.zoho_ledger()["deleted"], json!({"customers": 1, "invoices": 2}));
 }
 
-#[test]
-fn what_makes_no_sense_is_refused_whole() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let sandbox = with(books()).await;
-        let before = records(&sandbox, "invoices").await;
-        for wrong in [
-            json!({"organizations": [{"id": "x", "name": "X", "refresh_token": "r", "client_id": "c", "client_secret": "s"}]}),
-            json!({"customers": [{"contact_id": BOWMAN, "contact_name": "Twice"}]}),
-            json!({"customers": [{"contact_id": "5"}]}),
-            json!({"customers": [{"organization": "5", "contact_name": "Of nobody"}]}),
-            json!({"invoices": [{"customer_id": "5", "total": 1, "due_date": "2026-11-20"}]}),
-            json!({"invoices": [{"customer_id": BOWMAN, "total": 1.005, "due_date": "2026-11-20"}]}),
-            json!({"invoices": [{"customer_id": BOWMAN, "total": 1, "balance": 2, "due_date": "2026-11-20"}]}),
-            json!({"change": [{"invoice": "5", "set": {}}]}),
-            json!({"change": [{"invoice": "982000000567114", "set": {"status": "late"}}]}),
-            json!({"delete_invoices": ["982000000567114", "5"]}),
-            json!({"many": {"customers": 1}}),
-            json!({"settings": {"at_once": 0}}),
-            json!({"settings": {"per_hour": 1}}),
-        ] {
-            assert!(sandbox.zoho(wrong.clone()).is_err(), "{wrong}");
-        }
-        assert_eq!(records(&sandbox, "invoices").await, before);
-    });
+#[tokio::test]
+async fn what_makes_no_sense_is_refused_whole() {
+    let sandbox = with(books()).await;
+    let before = records(&sandbox, "invoices").await;
+    for wrong in [
+        json!({"organizations": [{"id": "x", "name": "X", "refresh_token": "r", "client_id": "c", "client_secret": "s"}]}),
+        json!({"customers": [{"contact_id": BOWMAN, "contact_name": "Twice"}]}),
+        json!({"customers": [{"contact_id": "5"}]}),
+        json!({"customers": [{"organization": "5", "contact_name": "Of nobody"}]}),
+        json!({"invoices": [{"customer_id": "5", "total": 1, "due_date": "2026-11-20"}]}),
+        json!({"invoices": [{"customer_id": BOWMAN, "total": 1.005, "due_date": "2026-11-20"}]}),
+        json!({"invoices": [{"customer_id": BOWMAN, "total": 1, "balance": 2, "due_date": "2026-11-20"}]}),
+        json!({"change": [{"invoice": "5", "set": {}}]}),
+        json!({"change": [{"invoice": "982000000567114", "set": {"status": "late"}}]}),
+        json!({"delete_invoices": ["982000000567114", "5"]}),
+        json!({"many": {"customers": 1}}),
+        json!({"settings": {"at_once": 0}}),
+        json!({"settings": {"per_hour": 1}}),
+    ] {
+        assert!(sandbox.zoho(wrong.clone()).is_err(), "{wrong}");
+    }
+    assert_eq!(records(&sandbox, "invoices").await, before);
+}
+
+#[tokio::test]
+async fn the_control_endpoint_takes_and_tells_the_same() {
+    let sandbox = start(settings()).await;
+    let http = client(Duration::from_secs(20));
+    let url = format!("{}/_sandbox/zoho", sandbox.url());
+    assert_eq!(http.post(&url).json(&books()).send().await.unwrap().status(), 200);
+    let told: Value = http.get(&url).send().await.unwrap().json().await.unwrap();
+    assert_eq!((&told, &told["invoices"]), (&sandbox.zoho_ledger(), &json!(3)));
+    assert_eq!(http.post(&url).json(&json!({"bills": []})).send().await.unwrap().status(), 400);
+    assert_eq!(http.get(format!("{url}?records=bills")).send().await.unwrap().status(), 400);
 }
 
 #[tokio::test]
