@@ -119,13 +119,18 @@ async fn events_are_listed_page_by_page_the_newest_first() {
         }
     }
     assert_eq!((seen, after.as_str()), (vec![7, 7, 7, 4], "&starting_after=evt_1"));
+    // Of those of one second, the one that was given last comes first.
+    let twins = ["evt_a", "evt_b"].map(|id| json!({"id": id, "type": "twin", "object": {}}));
+    sandbox.stripe(json!({"events": twins})).unwrap();
+    assert_eq!(api.ids("type=twin").await.0, ["evt_b", "evt_a"]);
     // Those before another are the ones next to it.
     assert_eq!(api.ids("ending_before=evt_20&limit=2").await, (ids(&[22, 21]), true));
-    assert_eq!(api.ids("ending_before=evt_23&limit=2").await, (ids(&[25, 24]), false));
+    assert_eq!(api.ids("ending_before=evt_23&limit=2&type=*").await, (ids(&[25, 24]), true));
+    assert_eq!(api.ids("ending_before=evt_23&type=invoice.paid").await, (ids(&[24]), false));
     let at = |n: i64| (noon() - TimeDelta::minutes(25 - n + 1)).timestamp();
     for (query, expected) in [
-        (format!("created[gte]={}", at(24)), &[25, 24][..]),
-        (format!("created[gt]={}", at(24)), &[25]),
+        (format!("created[gte]={}&created[lt]={}", at(24), noon().timestamp()), &[25, 24][..]),
+        (format!("created[gt]={}&created[lt]={}", at(24), noon().timestamp()), &[25]),
         (format!("created[lt]={}&limit=1", at(24)), &[23]),
         (format!("created%5Blte%5D={}&limit=1", at(24)), &[24]),
         (format!("created={}", at(7)), &[7]),
@@ -283,6 +288,17 @@ async fn what_belongs_to_a_customer_hangs_together_in_either_shape() {
     let (_sandbox, event) = usual(json!({"kind": "checkout_paid", "subscription": "sub_2"}), "new").await;
     let object = &event["data"]["object"];
     assert_eq!((&object["subscription"], &object["invoice"]), (&json!("sub_2"), &invoice["id"]));
+    // A customer that is there stays as it is.
+    let sandbox = with(json!({"customers": [{"id": "cus_1", "name": "Jane", "metadata": {"zone": "UTC"}}]})).await;
+    sandbox.stripe(json!({"usual": {"kind": "checkout_paid", "customer": "cus_1", "name": "J."}})).unwrap();
+    let customer = Api::new(&sandbox).get("/v1/customers/cus_1").await;
+    assert_eq!((&customer["name"], &customer["metadata"]["zone"]), (&json!("Jane"), &json!("UTC")));
+    // A renewal is another invoice of the same subscription.
+    let renewal = json!({"kind": "invoice_paid", "billing_reason": "subscription_cycle"});
+    let (_sandbox, event) = usual(renewal, "old").await;
+    let object = &event["data"]["object"];
+    assert_ne!(object["id"], invoice["id"]);
+    assert_eq!(object["subscription"], subscription);
 }
 
 #[tokio::test]

@@ -328,12 +328,13 @@ async fn what_is_not_there_is_an_error_of_the_services() {
     let sandbox = with(books()).await;
     let other = json!({"organizations": [{"id": "104", "name": "Other", "refresh_token": "1000.theirs",
         "client_id": "1000.THEIRS", "client_secret": "s"}], "customers": [{"organization": "104",
-        "contact_id": "77", "contact_name": "Theirs"}]});
+        "contact_id": "77", "contact_name": "Theirs"}], "invoices": [{"customer_id": "77", "invoice_id": "78",
+        "total": 1, "due_date": "2026-11-20"}]});
     sandbox.zoho(other).unwrap();
     let api = Api::new(&sandbox).await;
     let missing = api.try_get(&of_organization("/invoices/1", "")).await.unwrap();
     assert_eq!(missing, example("api-errors", "record does not exist"));
-    for id in ["/contacts/1", "/contacts/77", "/contacts/982000000567114", "/invoices/x"] {
+    for id in ["/contacts/1", "/contacts/77", "/contacts/982000000567114", "/invoices/78", "/invoices/x"] {
         assert_eq!(api.error(id, "").await, (404, 1002), "{id}");
     }
     let wrong = api.try_get("/contacts?organization_id=104").await.unwrap();
