@@ -1,4 +1,5 @@
-//! The events that a business usually gets, in the shapes of the service's own fixtures (github.com/stripe/openapi, MIT).
+//! The events that a business usually gets. Session, subscription and invoice have the shapes of the service's own fixtures
+//! (see `shapes/SOURCES.md`); charge and customer are written by hand.
 //!
 //! What belongs to one customer hangs together: the ids of its subscription, its first invoice and its session follow from
 //! its own.
