@@ -93,7 +93,7 @@ pub enum What {
     },
     /// A phone number: whose it is, how it is set up, what was done to it
     Number {
-        /// Its SID, or its number as +<country code>...
+        /// Its SID, or its number with the country code, such as +18025550103
         #[arg(value_name = "SID|PHONE")]
         number: String,
     },
