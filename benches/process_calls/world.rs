@@ -168,6 +168,8 @@ async fn settle(db: &Db) -> Result<()> {
 fn account(sandbox: &str) -> Result<Account> {
     let settings = AccountSettings {
         api_key: "env:BENCH_KEY".to_owned(),
+        client_id: None,
+        data_center: None,
         account_sid: None,
         api_secret: None,
         webhook_secret: None,

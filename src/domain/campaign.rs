@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::agent::{AgentKeys, silent_seconds};
+use super::billing::{BillingSettings, DataCenter};
 use super::call::{UnknownWord, words};
 use super::evidence::RetryPolicy;
 use super::numbers::NumberSettings;
@@ -205,6 +206,9 @@ pub struct TenantSettings {
     /// Its phone numbers: where they are bought, and by what they are known.
     #[serde(default)]
     pub numbers: Option<Box<NumberSettings>>,
+    /// Its bills: where they are, and how often they may be asked for.
+    #[serde(default)]
+    pub billing: Option<Box<BillingSettings>>,
 }
 
 /// An account's settings, as stored: secrets by reference only.
@@ -216,6 +220,12 @@ pub struct AccountSettings {
     /// The account's own id, where requests name it: a Twilio account's SID.
     #[serde(default)]
     pub account_sid: Option<String>,
+    /// The client that a refresh token was given to, for providers with such tokens: itself, or where it is.
+    #[serde(default)]
+    pub client_id: Option<String>,
+    /// Which of the provider's data centres holds the account, where there are several.
+    #[serde(default)]
+    pub data_center: Option<DataCenter>,
     /// Where the secret that belongs to the key is, for providers whose keys are pairs.
     #[serde(default)]
     pub api_secret: Option<String>,

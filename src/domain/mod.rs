@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod alert;
+pub mod billing;
 pub mod call;
 pub mod call_status;
 pub mod campaign;

@@ -140,7 +140,7 @@ impl ElevenLabs {
 
 /// What a complete answer to the request for a call proves.
 pub fn verdict(status: u16, body: &[u8]) -> DialAnswer {
-    judge(&Answer { status, date: None, retry_after: None, location: None, body: body.to_vec() })
+    judge(&Answer { status, body: body.to_vec(), ..Answer::default() })
 }
 
 fn broken(answer: &Answer) -> ReadError {

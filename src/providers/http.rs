@@ -108,13 +108,15 @@ fn is_local(base_url: &str) -> bool {
 }
 
 /// A complete answer, of whatever status.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) date: Option<DateTime<Utc>>,
     pub(super) retry_after: Option<Duration>,
     /// Where a redirect leads.
     pub(super) location: Option<String>,
+    /// All headers, for what only one provider says.
+    pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
 }
 
@@ -153,6 +155,7 @@ pub(super) async fn exchange(request: RequestBuilder) -> Result<Answer, NoAnswer
     let date = date_of(response.headers());
     let retry_after = header(response.headers(), &RETRY_AFTER).and_then(|text| parse_retry_after(text, date));
     let location = header(response.headers(), &LOCATION).map(str::to_owned);
+    let headers = response.headers().clone();
     let mut body = Vec::new();
     loop {
         match response.chunk().await {
@@ -161,7 +164,7 @@ pub(super) async fn exchange(request: RequestBuilder) -> Result<Answer, NoAnswer
                 return Err(NoAnswer::Lost { reason, timed_out: false, date });
             }
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Ok(None) => return Ok(Answer { status, date, retry_after, location, body }),
+            Ok(None) => return Ok(Answer { status, date, retry_after, location, headers, body }),
             Err(error) => {
                 let reason = format!("the answer of status {status} broke off: {}", chain(&error));
                 return Err(NoAnswer::Lost { reason, timed_out: error.is_timeout(), date });

@@ -8,5 +8,6 @@ pub mod ping;
 pub mod twilio;
 pub mod vapi;
 pub mod webhook;
+pub mod zoho;
 
 pub use http::{Http, ReadError};

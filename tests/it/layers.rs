@@ -151,6 +151,10 @@ const LAYERS: &[Layer] = &[
             "tracing",
             "anyhow",
             "ulid",
+            // Amounts are read as they are written.
+            "rust_decimal",
+            // Access tokens outlive the process, readable by their owner alone.
+            "tempfile",
         ]),
         banned: NO_ENVIRONMENT,
     },

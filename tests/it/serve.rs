@@ -124,6 +124,8 @@ pub(crate) async fn begin(db: TestDatabase, phones: &[&str]) -> Story {
     let settings = AccountSettings {
         api_key: "env:ACME_KEY".to_owned(),
         api_secret: None,
+        client_id: None,
+        data_center: None,
         account_sid: None,
         webhook_secret: Some("env:ACME_WEBHOOK".to_owned()),
         webhook_signature: None,

@@ -9,8 +9,8 @@ use crate::commands::calling::provider::is_loopback;
 use crate::config::nearest;
 use crate::domain::agent::AgentKeys;
 use crate::domain::campaign::{Rules, ZonePolicy};
-use crate::domain::numbers;
 use crate::domain::zone::Zone;
+use crate::domain::{billing, numbers};
 
 /// Adds a problem for everything that does not fit together.
 pub(super) fn check(wanted: &Wanted<'_>, stored: &Stored, problems: &mut Problems) {
@@ -19,6 +19,7 @@ pub(super) fn check(wanted: &Wanted<'_>, stored: &Stored, problems: &mut Problem
     }
     check_references(wanted, stored, problems);
     super::numbers::check(wanted, stored, problems);
+    super::billing::check(wanted, stored, problems);
     check_zones(wanted, stored, problems);
     check_purposes(wanted, stored, problems);
 }
@@ -65,7 +66,7 @@ fn check_references(wanted: &Wanted<'_>, stored: &Stored, problems: &mut Problem
         wanted.or_else(|| stored.accounts.iter().find(|stored| stored.name == name).map(|stored| &*stored.provider))
     };
     for account in wanted.tenants.iter().filter_map(|tenant| tenant.voice_account.as_ref()) {
-        if let Some(provider @ ("livekit" | numbers::PROVIDER)) = provider_of(&account.value) {
+        if let Some(provider @ ("livekit" | numbers::PROVIDER | billing::PROVIDER)) = provider_of(&account.value) {
             let failure = account
                 .failure(format!("{:?} is an account of {provider}, which keeps no conversations", account.value));
             problems.add(failure.hint("name an account of vapi or elevenlabs"));

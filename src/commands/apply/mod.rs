@@ -2,6 +2,7 @@
 
 mod account;
 mod agent;
+mod billing;
 mod check;
 mod costly;
 mod numbers;

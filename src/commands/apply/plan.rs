@@ -6,9 +6,10 @@ use serde_json::{Map, Value, json};
 use super::Stored;
 use super::read::{Wanted, WantedAccount, WantedCampaign, WantedTenant};
 use crate::domain::agent::AgentKeys;
+use crate::domain::billing::{self, BillingSettings};
 use crate::domain::campaign::{AccountSettings, Rules, TenantSettings};
 use crate::domain::duration::HumanDuration;
-use crate::domain::numbers::{NumberSettings, PROVIDER};
+use crate::domain::numbers::{self, NumberSettings};
 use crate::domain::phone::CallAlso;
 use crate::output::Rows;
 use crate::store::setup::{Account, Campaign, Tenant};
@@ -163,18 +164,29 @@ type Fields = Vec<(&'static str, Value)>;
 
 fn account_fields(account: &Account) -> Fields {
     let settings = account.settings().ok();
-    let AccountSettings { api_key, account_sid, api_secret, webhook_secret, webhook_signature, base_url } =
-        settings.clone().unwrap_or_default();
+    let AccountSettings {
+        api_key,
+        account_sid,
+        client_id,
+        data_center,
+        api_secret,
+        webhook_secret,
+        webhook_signature,
+        base_url,
+    } = settings.clone().unwrap_or_default();
+    let places_calls = account.provider != numbers::PROVIDER && account.provider != billing::PROVIDER;
     vec![
         ("provider", json!(account.provider)),
         // References only; what they lead to is never read here.
         ("api_key", settings.map_or(Value::Null, |_| json!(api_key))),
         ("account_sid", json!(account_sid)),
+        ("client_id", json!(client_id)),
+        ("data_center", json!(data_center)),
         ("api_secret", json!(api_secret)),
         ("webhook_secret", json!(webhook_secret)),
         ("webhook_signature", json!(webhook_signature)),
         ("base_url", json!(base_url)),
-        ("max_concurrency", if account.provider == PROVIDER { Value::Null } else { json!(account.max_concurrency) }),
+        ("max_concurrency", if places_calls { json!(account.max_concurrency) } else { Value::Null }),
         ("calls_per_minute", json!(account.calls_per_minute)),
     ]
 }
@@ -199,6 +211,7 @@ fn tenant_fields(tenant: &Tenant) -> Fields {
             session_timeout_seconds,
             records,
             numbers,
+            billing,
         }) => fields.extend(
             [
                 ("min_gap", duration(min_gap_seconds)),
@@ -215,7 +228,8 @@ fn tenant_fields(tenant: &Tenant) -> Fields {
                 ("call_also", if call_also == CallAlso::default() { Value::Null } else { json!(call_also) }),
             ]
             .into_iter()
-            .chain(number_fields(numbers.as_deref())),
+            .chain(number_fields(numbers.as_deref()))
+            .chain(billing_fields(billing.as_deref())),
         ),
         Err(error) => fields.push(("settings", json!(error.to_string()))),
     }
@@ -243,6 +257,28 @@ fn number_fields(numbers: Option<&NumberSettings>) -> Fields {
         ("numbers.sms_url", json!(sms_url)),
         ("numbers.status_callback", json!(status_callback)),
         ("numbers.monthly_cost", json!(monthly_cost)),
+    ]
+}
+
+fn billing_fields(billing: Option<&BillingSettings>) -> Fields {
+    let Some(billing) = billing else { return Vec::new() };
+    let BillingSettings {
+        account,
+        organization_id,
+        full_sync_after_seconds,
+        plan,
+        requests_per_minute,
+        requests_per_day,
+        requests_at_once,
+    } = billing;
+    vec![
+        ("billing.account", json!(account)),
+        ("billing.organization_id", json!(organization_id)),
+        ("billing.full_sync_after", duration(*full_sync_after_seconds)),
+        ("billing.plan", json!(plan)),
+        ("billing.requests_per_minute", json!(requests_per_minute)),
+        ("billing.requests_per_day", json!(requests_per_day)),
+        ("billing.requests_at_once", json!(requests_at_once)),
     ]
 }
 

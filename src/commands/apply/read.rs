@@ -4,15 +4,13 @@ use std::collections::BTreeSet;
 
 use chrono::NaiveDate;
 
-use super::account::{base_url_of, check_provider, secret};
+use super::account::{read_account, secret};
 use super::costly::costly;
 use super::problems::Problems;
-use super::{agent, numbers, records, signature};
-use crate::commands::calling::provider::PROVIDERS;
+use super::{agent, billing, numbers, records};
 use crate::config::{Document, Located, Section, nearest};
 use crate::domain::campaign::{
-    AccountSettings, CLOSE_MARGIN_SECONDS, DEFAULT_LOOK_BACK_SECONDS, DEFAULT_MAX_CONCURRENCY, Rules, TenantSettings,
-    ZonePolicy,
+    AccountSettings, CLOSE_MARGIN_SECONDS, DEFAULT_LOOK_BACK_SECONDS, Rules, TenantSettings, ZonePolicy,
 };
 use crate::domain::duration::HumanDuration;
 use crate::domain::evidence::RetryPolicy;
@@ -24,17 +22,6 @@ use crate::domain::slot::Frequency;
 use crate::domain::window::{Days, Window};
 use crate::domain::zone::Zone;
 
-const ACCOUNT_KEYS: &[&str] = &[
-    "provider",
-    "api_key",
-    "api_secret",
-    "account_sid",
-    "webhook_secret",
-    "webhook_signature",
-    "max_concurrency",
-    "calls_per_minute",
-    "base_url",
-];
 const TENANT_KEYS: &[&str] = &[
     "name",
     "region",
@@ -51,6 +38,7 @@ const TENANT_KEYS: &[&str] = &[
     "session_timeout",
     "records",
     "numbers",
+    "billing",
     "campaign",
 ];
 const CAMPAIGN_KEYS: &[&str] = &[
@@ -115,6 +103,8 @@ pub(super) struct WantedTenant<'d> {
     pub(super) voice_account: Option<Located<'d, String>>,
     /// The account of its numbers, where it stands.
     pub(super) number_account: Option<Located<'d, String>>,
+    /// The account of its bills, where it stands.
+    pub(super) billing_account: Option<Located<'d, String>>,
     pub(super) settings: TenantSettings,
 }
 
@@ -171,7 +161,7 @@ fn sections<'d>(section: &Section<'d>, key: &str, problems: &mut Problems) -> Ve
     problems.take(section.section(key).and_then(|section| section.sections()).map(Some)).unwrap_or_default()
 }
 
-fn check_name(at: &Located<'_, String>, problems: &mut Problems) {
+pub(super) fn check_name(at: &Located<'_, String>, problems: &mut Problems) {
     if let Err(rule) = is_name(&at.value) {
         problems.add(at.failure(rule));
     }
@@ -185,60 +175,6 @@ fn is_name(name: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("{name:?} is no name: at most {MAX_NAME_CHARS} of a-z, 0-9, - and _, beginning with a letter or digit"))
-}
-
-fn read_account<'d>(
-    at: Located<'d, String>,
-    section: &Section<'d>,
-    problems: &mut Problems,
-) -> Option<WantedAccount<'d>> {
-    check_name(&at, problems);
-    problems.unknown(section, ACCOUNT_KEYS);
-    let provider = required(&at, section, "provider", "such as provider = \"vapi\"", problems);
-    let provider = problems.convert(provider, |word| {
-        if PROVIDERS.contains(&word.as_str()) || word == crate::domain::numbers::PROVIDER {
-            return Ok(word);
-        }
-        let known = PROVIDERS.join(", ");
-        Err(format!("{word:?} is no provider; there are {known}, {}", crate::domain::numbers::PROVIDER))
-    });
-    let api_key = required(&at, section, "api_key", "such as api_key = \"env:ACME_VAPI_KEY\"", problems);
-    let api_key = problems.convert(api_key, |text| secret(&text));
-    let webhook_secret = problems.take(section.string("webhook_secret"));
-    let webhook_secret = problems.convert(webhook_secret, |text| secret(&text));
-    let webhook_signature = signature::read(section, problems);
-    let api_secret = problems.take(section.string("api_secret"));
-    let api_secret = problems.convert(api_secret, |text| secret(&text));
-
-    if webhook_signature.is_some() && provider.as_deref().is_some_and(|provider| provider != "vapi") {
-        let failure = at.failure("webhook_signature says how Vapi signs; this provider signs in its own way");
-        problems.add(failure.hint("leave it out: webhook_secret is enough"));
-    }
-    let base_url = problems.take(section.string("base_url"));
-    let account_sid = problems.take(section.string("account_sid"));
-    let account_sid = problems.convert(account_sid, numbers::account_sid);
-    let is_livekit = provider.as_deref() == Some("livekit");
-    let base_url = base_url.and_then(|url| {
-        problems.take(url.try_map(|text| base_url_of(&text, is_livekit)).map(Some).map_err(Into::into))
-    });
-    check_provider(&at, section, provider.as_deref(), problems);
-    let max_concurrency = integer(section, "max_concurrency", 1..=10_000, problems);
-    let calls_per_minute = integer(section, "calls_per_minute", 1..=100_000, problems);
-    Some(WantedAccount {
-        at,
-        provider: provider?,
-        settings: AccountSettings {
-            api_key: api_key?,
-            account_sid,
-            api_secret,
-            webhook_secret,
-            webhook_signature,
-            base_url: base_url.as_ref().map(|url| url.value.clone()),
-        },
-        base_url,
-        max_concurrency: max_concurrency.unwrap_or(DEFAULT_MAX_CONCURRENCY),
-        calls_per_minute,
-    })
 }
 
 fn read_tenant<'d>(at: Located<'d, String>, section: &Section<'d>, problems: &mut Problems) -> WantedTenant<'d> {
@@ -284,6 +220,7 @@ fn read_tenant<'d>(at: Located<'d, String>, section: &Section<'d>, problems: &mu
     let api_token = problems.convert(api_token, |text| secret(&text));
     let voice_account = problems.take(section.string("voice_account"));
     let (number_account, numbers) = numbers::read(&at, section, problems).unzip();
+    let (billing_account, billing) = billing::read(&at, section, problems).unzip();
     let settings = TenantSettings {
         min_gap_seconds: seconds(section, "min_gap", 0..=30 * DAY_SECONDS, problems),
         max_calls_per_day: integer(section, "max_calls_per_day", 1..=1000, problems),
@@ -297,6 +234,7 @@ fn read_tenant<'d>(at: Located<'d, String>, section: &Section<'d>, problems: &mu
         session_timeout_seconds: seconds(section, "session_timeout", 60..=DAY_SECONDS, problems),
         records: records::read(&at, section, problems).map(Box::new),
         numbers: numbers.map(Box::new),
+        billing: billing.map(Box::new),
     };
     WantedTenant {
         display_name: display_name.unwrap_or_else(|| at.value.clone()),
@@ -305,6 +243,7 @@ fn read_tenant<'d>(at: Located<'d, String>, section: &Section<'d>, problems: &mu
         timezone,
         voice_account,
         number_account,
+        billing_account,
         settings,
     }
 }
@@ -448,7 +387,7 @@ pub(super) fn required<'d>(
     problems.take(section.string(key))
 }
 
-fn integer(
+pub(super) fn integer(
     section: &Section<'_>,
     key: &str,
     range: std::ops::RangeInclusive<i64>,

@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::counts::Counts;
 use super::provider::{Provider, in_time};
 use crate::app::{App, check_skew};
-use crate::domain::numbers;
+use crate::domain::{billing, numbers};
 use crate::error::{Exit, classify};
 use crate::providers::http::ReadError;
 use crate::store::setup::{self, Account};
@@ -46,7 +46,9 @@ impl Directory {
     /// # Errors
     /// When the database cannot be asked.
     pub async fn read(tx: &mut Tx) -> store::Result<Self> {
-        let accounts = setup::accounts(tx).await?.into_iter().filter(|account| account.provider != numbers::PROVIDER);
+        // Those that rent numbers or hold bills place no calls.
+        let calls = |account: &Account| account.provider != numbers::PROVIDER && account.provider != billing::PROVIDER;
+        let accounts = setup::accounts(tx).await?.into_iter().filter(calls);
         let accounts = accounts.map(|account| (account.name.clone(), account)).collect();
         let is_rehearsal = control::is_rehearsal(tx).await?;
         let standing =

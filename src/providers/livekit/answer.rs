@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     fn answer(status: u16, body: &str) -> Answer {
-        Answer { status, date: None, retry_after: None, location: None, body: body.as_bytes().to_vec() }
+        Answer { status, body: body.as_bytes().to_vec(), ..Answer::default() }
     }
 
     fn failed(status: u16, sip: &str) -> DialAnswer {

@@ -69,7 +69,7 @@ pub(super) fn sample(name: &str) -> Value {
 }
 
 fn answer(status: u16, body: &Value) -> Answer {
-    Answer { status, date: None, retry_after: None, location: None, body: body.to_string().into_bytes() }
+    Answer { status, body: body.to_string().into_bytes(), ..Answer::default() }
 }
 
 #[test]

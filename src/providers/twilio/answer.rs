@@ -165,13 +165,7 @@ mod tests {
     use super::*;
 
     fn answered(status: u16, body: &str) -> Acted {
-        Acted::Answered(Answer {
-            status,
-            date: None,
-            retry_after: None,
-            location: None,
-            body: body.as_bytes().to_vec(),
-        })
+        Acted::Answered(Answer { status, body: body.as_bytes().to_vec(), ..Answer::default() })
     }
 
     #[test]

@@ -53,7 +53,7 @@ fn a_record_is_complete_once_it_has_an_end_a_cost_and_an_analysis_of_a_conversat
 }
 
 fn judged(status: u16, body: &str) -> DialAnswer {
-    judge(&Answer { status, date: None, retry_after: None, location: None, body: body.as_bytes().to_vec() })
+    judge(&Answer { status, body: body.as_bytes().to_vec(), ..Answer::default() })
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn whatever_is_answered_is_judged_by_the_rules() {
             [100, 200, 201, 204, 302, 400, 401, 402, 404, 408, 409, 422, 429, 499, 500, 503][random.usize(..16)];
         let body = spoilt(&mut random);
         let shown = || format!("seed {seed}: {status} {}", body.escape_ascii());
-        match judge(&Answer { status, date: None, retry_after: None, location: None, body: body.clone() }) {
+        match judge(&Answer { status, body: body.clone(), ..Answer::default() }) {
             DialAnswer::Accepted { provider_call_id, .. } => {
                 accepted += 1;
                 assert!((200..300).contains(&status) && !provider_call_id.is_empty(), "{}", shown());

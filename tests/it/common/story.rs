@@ -80,7 +80,10 @@ impl Story {
         let directory = database.scratch().path().to_owned();
         let variables =
             [("CALLOPS_DATABASE_URL", database.url()), ("ACME_KEY", "sandbox-key"), ("OTHER_KEY", "other-key")];
-        let environment = Environment::of_variables(variables, directory.clone());
+        // As the binary has them.
+        let home = directory.join("home");
+        let environment = Environment::of_variables(variables, directory.clone())
+            .with_directories(home.join("config/callops"), home.join("data/callops"));
         std::fs::write(directory.join("callops.toml"), "request_timeout = \"2s\"\n").expect("a configuration");
         let config = Config::load(&ConfigArgs::default(), &environment).expect("a configuration");
         let app = App::new(clock.clone(), Printer::new(Format::Json, true), config, false);
@@ -178,10 +181,8 @@ impl Story {
         let settings = AccountSettings {
             api_key: api_key.to_owned(),
             api_secret: (provider == "livekit").then(|| api_key.to_owned()),
-            account_sid: None,
-            webhook_secret: None,
-            webhook_signature: None,
             base_url: Some(self.sandbox.url()),
+            ..AccountSettings::default()
         };
         let account = Account {
             name: name.to_owned(),

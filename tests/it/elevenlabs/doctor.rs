@@ -33,6 +33,8 @@ async fn put(story: &Story, base_url: String) {
         webhook_secret: Some("env:ACME_WEBHOOK".to_owned()),
         webhook_signature: None,
         api_secret: None,
+        client_id: None,
+        data_center: None,
         account_sid: None,
         base_url: Some(base_url),
     };

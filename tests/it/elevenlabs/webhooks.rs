@@ -34,6 +34,8 @@ async fn begin(db: TestDatabase, phones: &[&str]) -> Story {
             webhook_secret: Some(secret.to_owned()),
             webhook_signature: None,
             api_secret: None,
+            client_id: None,
+            data_center: None,
             account_sid: None,
             base_url: Some(story.sandbox.url()),
         };

@@ -330,6 +330,8 @@ impl Stage {
         let settings = AccountSettings {
             api_key: "env:ACME_KEY".to_owned(),
             api_secret: None,
+            client_id: None,
+            data_center: None,
             account_sid: None,
             webhook_secret: None,
             webhook_signature: None,

@@ -92,6 +92,8 @@ on_both_databases! {
         let settings = |secret: Option<&str>| AccountSettings {
             api_key: "env:ACME_KEY".to_owned(),
             api_secret: None,
+            client_id: None,
+            data_center: None,
             account_sid: None,
             webhook_secret: secret.map(str::to_owned),
             webhook_signature: None,
@@ -291,6 +293,8 @@ on_both_databases! {
             let settings = AccountSettings {
                 api_key: "env:ACME_KEY".to_owned(),
                 api_secret: None,
+                client_id: None,
+                data_center: None,
                 account_sid: None,
                 webhook_secret: Some("env:ACME_WEBHOOK".to_owned()),
                 webhook_signature: None,
