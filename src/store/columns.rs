@@ -39,6 +39,7 @@ macro_rules! text_column {
 
 text_column!(
     crate::domain::alert::AlertState,
+    crate::domain::billing::RecordKind,
     crate::domain::call::AttemptState,
     crate::domain::call::CallStatus,
     crate::domain::call::Decision,

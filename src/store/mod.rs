@@ -6,6 +6,7 @@
 
 pub mod alerts;
 pub mod attempts;
+pub mod billing;
 pub mod calls;
 pub mod claims;
 mod columns;
