@@ -91,6 +91,7 @@ Commands:
             cancel, retry, resolve, explain, status
   contacts  import-contacts, undo-import, suppress, unsuppress
   numbers   detect-duplicates, provision-number, release-duplicate-numbers, reconcile-twilio
+  billing   sync-zoho
   events    serve, send-event, replay-events
   look      list, show, check-window, check-phone, check-signature, sandbox
 
@@ -266,6 +267,8 @@ pub enum Command {
     ReleaseDuplicateNumbers(commands::release_duplicate_numbers::Args),
     /// Compare the database with what Twilio holds
     ReconcileTwilio(commands::reconcile_twilio::Args),
+    /// Read customers and invoices from Zoho Books
+    SyncZoho(commands::sync_zoho::Args),
     /// Run a local stand-in for the providers
     Sandbox(commands::sandbox::Args),
 }

@@ -101,6 +101,18 @@ impl Clock {
         }
     }
 
+    /// Waits until this clock shows `moment`. Whoever waits on a manual clock makes the time pass, for everybody.
+    pub async fn reach(&self, moment: DateTime<Utc>) {
+        if let Source::Manual { micros } = &self.0 {
+            micros.fetch_max(moment.timestamp_micros(), Ordering::SeqCst);
+            // What others began meanwhile takes its own time to end.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            return;
+        }
+        let wait = (moment - self.now()).to_std().unwrap_or_default();
+        tokio::time::sleep(wait).await;
+    }
+
     /// Moves a manual clock; a system clock is left alone.
     pub fn advance(&self, by: TimeDelta) {
         if let Source::Manual { micros } = &self.0 {
@@ -156,5 +168,15 @@ mod tests {
         assert_eq!(clock.now(), start);
         clock.advance(TimeDelta::minutes(5));
         assert_eq!(clock.now(), start + TimeDelta::minutes(5));
+    }
+
+    #[tokio::test]
+    async fn waiting_on_a_manual_clock_moves_it_and_never_back() {
+        let start: DateTime<Utc> = "2026-11-02T09:00:00Z".parse().expect("an instant");
+        let clock = Clock::manual(start);
+        clock.reach(start + TimeDelta::hours(1)).await;
+        assert_eq!(clock.now(), start + TimeDelta::hours(1));
+        clock.reach(start).await;
+        assert_eq!(clock.now(), start + TimeDelta::hours(1));
     }
 }

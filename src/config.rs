@@ -193,6 +193,21 @@ impl Config {
         })
     }
 
+    /// The folder of what a machine keeps beside the database: that of a SQLite file, else the platform's data directory.
+    ///
+    /// # Errors
+    /// Exit 6 when there is neither.
+    pub fn data_folder(&self) -> Result<PathBuf> {
+        if let Some(file) = self.database()?.url.sqlite_path() {
+            return Ok(file.parent().unwrap_or(Path::new(".")).to_owned());
+        }
+        self.environment.data_dir().map(Path::to_owned).ok_or_else(|| {
+            Failure::configuration("there is no home directory, so that nothing can be kept beside the database")
+                .hint("set HOME, or XDG_DATA_HOME")
+                .into()
+        })
+    }
+
     /// Whether colours are wanted at all: `NO_COLOR` is absent or empty.
     pub fn may_color(&self) -> bool {
         self.environment.get(declared::NO_COLOR).is_none()

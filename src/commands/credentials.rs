@@ -66,7 +66,11 @@ impl<'a> Access<'a> {
         missing(self.name, setting)
     }
 
-    fn resolve(&self, setting: &str, reference: &str) -> anyhow::Result<Secret> {
+    /// A secret by its reference, for a setting of a name of its own.
+    ///
+    /// # Errors
+    /// Exit 6 when it cannot be read.
+    pub(super) fn resolve(&self, setting: &str, reference: &str) -> anyhow::Result<Secret> {
         let name = self.name;
         let reference: SecretRef =
             reference.parse().map_err(|error| Failure::configuration(format!("account {name}: {setting}: {error}")))?;

@@ -1,6 +1,7 @@
 //! One file per subcommand: its arguments beside what it does.
 
 pub mod apply;
+pub mod billing;
 pub mod call;
 pub mod calling;
 pub mod cancel;
@@ -41,6 +42,7 @@ pub mod stop_campaign;
 pub mod suppress;
 pub mod suppressing;
 pub mod sweep_timeouts;
+pub mod sync_zoho;
 pub mod telling;
 pub mod undo_import;
 pub mod unsuppress;

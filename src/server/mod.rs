@@ -5,6 +5,7 @@
 
 mod admin;
 mod body;
+mod books;
 mod caller;
 mod counters;
 mod cron;

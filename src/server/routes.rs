@@ -12,7 +12,7 @@ use axum::routing::{MethodRouter, get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 
-use super::{Server, admin, cron, onboarding, reply, sessions, webhooks};
+use super::{Server, admin, books, cron, onboarding, reply, sessions, webhooks};
 
 /// No request is waited for longer than this: storing an event waits for an import that holds the database.
 const ANSWER_WITHIN: Duration = Duration::from_mins(3);
@@ -60,6 +60,9 @@ pub const ROUTES: &[Route] = &[
     route("/voice/sessions/{id}/end", &["post"], Audience::Senders),
     route("/voice/sessions/{id}/status", &["get"], Audience::Senders),
     route("/voice/sessions/{id}/process", &["post"], Audience::Senders),
+    route("/api/db/customers", &["get"], Audience::Senders),
+    route("/api/db/invoices", &["get"], Audience::Senders),
+    route("/api/zoho/contacts/{id}", &["get"], Audience::Senders),
     route("/healthz", &["get"], Audience::Operators),
     route("/metrics", &["get"], Audience::Operators),
     route("/openapi.json", &["get"], Audience::Operators),
@@ -83,6 +86,9 @@ fn handler(path: &str) -> MethodRouter<Arc<Server>> {
         "/voice/sessions/{id}/end" => post(sessions::end),
         "/voice/sessions/{id}/status" => get(sessions::status),
         "/voice/sessions/{id}/process" => post(sessions::process),
+        "/api/db/customers" => get(books::customers),
+        "/api/db/invoices" => get(books::invoices),
+        "/api/zoho/contacts/{id}" => get(books::contact),
         "/healthz" => get(admin::health),
         "/metrics" => get(admin::metrics),
         "/openapi.json" => get(admin::openapi),

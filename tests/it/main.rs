@@ -39,3 +39,4 @@ mod status;
 mod suppress;
 
 mod vapi;
+mod zoho;

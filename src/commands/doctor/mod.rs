@@ -5,6 +5,7 @@
 
 mod accounts;
 mod agents;
+mod billing;
 mod campaigns;
 mod machine;
 mod numbers;
@@ -18,7 +19,9 @@ use serde_json::{Value, json};
 
 use self::agents::Reachable;
 use crate::app::App;
+use crate::commands::billing::accounts::Setup as Books;
 use crate::commands::renting::accounts::Setup;
+use crate::domain::billing::PROVIDER as BILLS;
 use crate::domain::numbers::PROVIDER;
 use crate::error::{Exit, classify, hints};
 use crate::output::{Printer, Rows};
@@ -42,7 +45,7 @@ Examples:
 
 Each row, in every format, is {check, verdict: ok|warning|problem, what, hint}; the database comes first. Checks:
 database, schema, settings, clock, configuration, env_file, zone_data, public_url, account:NAME, agent:TENANT/NAME,
-numbers, pause, campaigns, campaign:TENANT/NAME, purpose:TENANT/NAME, unknown_attempts, preferred_times, webhooks:NAME, inbox,
+numbers, billing:TENANT, pause, campaigns, campaign:TENANT/NAME, purpose:TENANT/NAME, unknown_attempts, preferred_times, webhooks:NAME, inbox,
 process-calls, sweep-timeouts, collect-outcomes, finding:KIND.
 
 Exit codes: 0 all is well; 3 warnings or problems; 6 configuration, credentials, database, schema or clock are wrong;
@@ -128,8 +131,11 @@ async fn look(app: &App, db: &Db, args: &Args, now: DateTime<Utc>, report: &mut 
     let accounts = setup::accounts(&mut tx).await?;
     let campaigns = setup::campaigns(&mut tx).await?;
     let setup = Setup::read(&mut tx).await;
-    let (renting, calling): (Vec<Account>, Vec<Account>) =
+    let books = Books::read(&mut tx).await;
+    let (renting, others): (Vec<Account>, Vec<Account>) =
         accounts.into_iter().partition(|account| account.provider == PROVIDER);
+    let (billing, calling): (Vec<Account>, Vec<Account>) =
+        others.into_iter().partition(|account| account.provider == BILLS);
     let seen = webhooks::count(&mut tx, &calling, now).await?;
     // Asking a provider takes long, and no transaction may be open meanwhile.
     drop(tx);
@@ -141,6 +147,16 @@ async fn look(app: &App, db: &Db, args: &Args, now: DateTime<Utc>, report: &mut 
             }
         }
         Err(error) => numbers::unreadable(error, report),
+    }
+    match &books {
+        Ok(books) => {
+            for account in &billing {
+                billing::account(app, books, account, args.online, report).await;
+            }
+        }
+        // The same settings hold what is told of numbers, and one row about them is enough.
+        Err(_) if setup.is_err() => {}
+        Err(error) => billing::unreadable(error, report),
     }
     for account in &calling {
         let provider = accounts::check(app, account, is_rehearsal, args.online, now, report).await;
@@ -154,6 +170,9 @@ async fn look(app: &App, db: &Db, args: &Args, now: DateTime<Utc>, report: &mut 
     work::conversations(&mut tx, now, report).await?;
     if let Ok(setup) = &setup {
         numbers::inventory(&mut tx, setup, now, report).await?;
+    }
+    if let Ok(books) = &books {
+        billing::cache(&mut tx, books, now, report).await?;
     }
     webhooks::outcomes(app, &calling, &seen, report);
     webhooks::inbox(&mut tx, now, report).await?;

@@ -1,5 +1,6 @@
 //! `list`: rows of one kind.
 
+pub(super) mod billing;
 mod export;
 pub(super) mod rows;
 
@@ -9,6 +10,7 @@ use clap::ValueEnum;
 use self::export::Export;
 use super::lookup::{self, CampaignName, Found, Named};
 use crate::app::App;
+use crate::domain::billing::INVOICE_STATUSES;
 use crate::domain::call::{AttemptState, CallStatus};
 use crate::domain::conversation::ConversationStatus;
 use crate::domain::duration::HumanDuration;
@@ -31,11 +33,17 @@ Examples:
   callops list contacts --tenant acme --phone '(802) 223-6942'
   callops list suppressions --phone +18022236942
   callops list contacts --tenant acme --limit 1000000 --format csv > contacts.csv
+  callops list invoices --tenant acme --overdue-days 7 --sort balance --reverse
+  callops list customers --text bakery
 
 Words of --status: calls scheduled, calling, in_progress, completed, failed, cancelled; attempts claimed, placing,
 placed, answered, ended, void, refused, not_sent, unknown, lost; campaigns active, stopped; enrollments active,
 withdrawn; findings standing (unless said otherwise), resolved; suppressions active, expired; events pending, applied,
-unmatched, ignored; numbers active, gone. Times are UTC.
+unmatched, ignored; numbers active, gone; customers active, inactive; invoices draft, sent, viewed, overdue, unpaid,
+partially_paid, paid, void. Times are UTC.
+
+Customers and invoices are those that `sync-zoho` read last: nobody is asked. Columns of --sort: customers name, outstanding,
+last_modified_at; invoices due_date, date, number, customer, total, balance, last_modified_at.
 
 As CSV, contacts come with all that they hold, and `import-contacts` takes the file back. In CSV, text that a spreadsheet
 would take for a formula has an apostrophe before it, which an import takes away.")]
@@ -58,6 +66,24 @@ pub struct Args {
     /// Only since this time, or for this long, such as 2026-11-20T14:00:00Z or 1d
     #[arg(long, value_name = "TIME", value_parser = since)]
     pub since: Option<Since>,
+    /// Only invoices of the customer with this id
+    #[arg(long, value_name = "ID")]
+    pub customer: Option<String>,
+    /// Only invoices that are not paid and were due so many days ago, or longer
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=36_500))]
+    pub overdue_days: Option<u32>,
+    /// Only customers with this in a name, address or phone; only invoices with it in the number or the customer's name
+    #[arg(long)]
+    pub text: Option<String>,
+    /// By which column customers or invoices are sorted
+    #[arg(long, value_name = "COLUMN")]
+    pub sort: Option<String>,
+    /// The last ones first, of customers or invoices
+    #[arg(long)]
+    pub reverse: bool,
+    /// Which page of customers or invoices, each of --limit
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub page: Option<u32>,
     /// At most this many
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub limit: u32,
@@ -100,6 +126,10 @@ pub enum Kind {
     Tickets,
     /// Phone numbers that were seen at Twilio, those that are there first
     Numbers,
+    /// Customers as they were read from Zoho, by name
+    Customers,
+    /// Invoices as they were read from Zoho, those that are due first
+    Invoices,
 }
 
 /// From when on.
@@ -165,6 +195,11 @@ impl Kind {
                 &["tenant", "status", "phone", "since"],
                 NumberStatus::ALL.iter().map(|status| status.as_str()).collect(),
             ),
+            Self::Customers => (&["tenant", "status", "text", "sort", "reverse", "page"], vec!["active", "inactive"]),
+            Self::Invoices => (
+                &["tenant", "status", "customer", "overdue-days", "text", "sort", "reverse", "page"],
+                INVOICE_STATUSES.to_vec(),
+            ),
         }
     }
 
@@ -184,12 +219,15 @@ pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
     let is_cut = if args.kind == Kind::Contacts && app.printer.format() == Format::Csv {
         export(app, &mut tx, filter).await?
     } else {
-        let (rows, is_cut) = rows::rows(&mut tx, args.kind, filter, app.clock.now()).await?;
+        let books = billing::Wanted::of(&args, &mut tx, app.clock.now()).await??;
+        let (rows, is_cut) = rows::rows(&mut tx, args.kind, filter, &books, app.clock.now()).await?;
         app.printer.rows(&rows)?;
         is_cut
     };
     if is_cut {
-        app.printer.say(format!("only {} are shown; --limit shows more", args.limit));
+        let has_pages = matches!(args.kind, Kind::Customers | Kind::Invoices);
+        let more = if has_pages { "--limit and --page show" } else { "--limit shows" };
+        app.printer.say(format!("only {} are shown; {more} more", args.limit));
     }
     Ok(Exit::Success)
 }
@@ -214,6 +252,12 @@ fn check(args: &Args) -> Result<(), Failure> {
         ("status", args.status.is_some()),
         ("phone", args.phone.is_some()),
         ("since", args.since.is_some()),
+        ("customer", args.customer.is_some()),
+        ("overdue-days", args.overdue_days.is_some()),
+        ("text", args.text.is_some()),
+        ("sort", args.sort.is_some()),
+        ("reverse", args.reverse),
+        ("page", args.page.is_some()),
     ];
     for (name, is_given) in given {
         if is_given && !filters.contains(&name) {

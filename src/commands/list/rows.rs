@@ -5,7 +5,8 @@ use std::collections::{HashMap, HashSet};
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-use super::Kind;
+use super::billing::Wanted;
+use super::{Kind, billing};
 use crate::commands::suppressing::scope_shown;
 use crate::commands::telling::{instant, json_text};
 use crate::domain::numbers::{Claim, PROVIDER};
@@ -19,7 +20,13 @@ use crate::store::{
 };
 
 /// The rows of a kind, and whether there are more than the limit.
-pub(super) async fn rows(tx: &mut Tx, kind: Kind, mut filter: Filter, now: DateTime<Utc>) -> Result<(Rows, bool)> {
+pub(super) async fn rows(
+    tx: &mut Tx,
+    kind: Kind,
+    mut filter: Filter,
+    books: &Wanted,
+    now: DateTime<Utc>,
+) -> Result<(Rows, bool)> {
     let limit = usize::try_from(filter.limit).unwrap_or(usize::MAX);
     // One more than is shown tells whether there are more.
     filter.limit += 1;
@@ -40,6 +47,8 @@ pub(super) async fn rows(tx: &mut Tx, kind: Kind, mut filter: Filter, now: DateT
         Kind::Sessions => sessions(tx, &filter).await?,
         Kind::Bookings => records(tx, store_records::Kind::Booking, &filter).await?,
         Kind::Tickets => records(tx, store_records::Kind::Ticket, &filter).await?,
+        Kind::Customers => billing::customers(tx, &filter, books).await?,
+        Kind::Invoices => billing::invoices(tx, &filter, books).await?,
         Kind::Numbers => numbers(tx, &filter).await?,
     };
     let is_cut = rows.len() > limit;
@@ -51,7 +60,7 @@ pub(super) async fn rows(tx: &mut Tx, kind: Kind, mut filter: Filter, now: DateT
     Ok((listed, is_cut))
 }
 
-type Listed = (&'static [&'static str], Vec<Vec<Value>>);
+pub(super) type Listed = (&'static [&'static str], Vec<Vec<Value>>);
 
 async fn campaigns(tx: &mut Tx, filter: &Filter) -> Result<Listed> {
     let numbers: HashMap<String, listing::CampaignRow> =

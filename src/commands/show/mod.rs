@@ -1,5 +1,6 @@
 //! `show`: all about one thing.
 
+mod billing;
 mod numbers;
 mod parts;
 
@@ -25,6 +26,7 @@ Examples:
   callops show campaign acme/checkup
   callops show contact '(802) 223-6942' --tenant acme
   callops show call 01JD5Q3G7V9M2C8K4R6T0W1XYZ --format json
+  callops show invoice INV-00003 --tenant acme
 
 `callops list` shows ids. Times are UTC.")]
 pub struct Args {
@@ -97,6 +99,23 @@ pub enum What {
         #[arg(value_name = "SID|PHONE")]
         number: String,
     },
+    /// A customer as it was read from Zoho, with its persons and invoices
+    Customer {
+        /// Its id
+        id: String,
+        /// Whose customer it is
+        #[arg(long)]
+        tenant: Option<String>,
+    },
+    /// An invoice as it was read from Zoho
+    Invoice {
+        /// Its id, or its number
+        #[arg(value_name = "ID|NUMBER")]
+        invoice: String,
+        /// Whose invoice it is
+        #[arg(long)]
+        tenant: Option<String>,
+    },
     /// An import: how the list was read, what became of its rows, what it changed
     Import {
         /// Its id
@@ -155,6 +174,10 @@ pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
             Some(number) => numbers::number(&mut tx, &number).await?,
             None => return Err(missing("number", "numbers", number).into()),
         },
+        What::Customer { id, tenant } => billing::customer(&mut tx, id, tenant.as_deref(), app.clock.now()).await??,
+        What::Invoice { invoice, tenant } => {
+            billing::invoice(&mut tx, invoice, tenant.as_deref(), app.clock.now()).await??
+        }
         What::Import { id } => match imports::import(&mut tx, id, false).await? {
             Some(import) => parts::import(&mut tx, &import).await?,
             None => return Err(missing("import", "imports", id).into()),
