@@ -322,7 +322,7 @@ impl App {
     pub async fn end(self) {
         let was_idle = self.was_idle.load(Ordering::Relaxed);
         match self.db.into_inner() {
-            Some(db) if was_idle && matches!(db, Db::Sqlite(_)) => db.leave_open(),
+            Some(db) if was_idle && matches!(db, Db::Sqlite(_)) => db.leave_open().await,
             Some(db) => db.close().await,
             None => {}
         }

@@ -299,7 +299,11 @@ impl Db {
     /// Leaves a SQLite file as it is when the process ends, instead of putting its write-ahead log away first. The log
     /// is as safe as the file is, and the next one to open both reads it. To put it away and to make it anew would cost
     /// more waiting for the disk than all else that an idle run does.
-    pub fn leave_open(self) {
+    pub async fn leave_open(self) {
+        if let Self::Sqlite(pool) = &self {
+            // One that is still on its way back would be closed with the task that carries it.
+            pool.wait_for_returning().await;
+        }
         std::mem::forget(self);
     }
 

@@ -62,7 +62,7 @@ impl<DB: Database> Pool<DB> {
 
     /// A connection goes back to the pool in a task of its own, a moment after it was let go. Whoever asks within that
     /// moment would be given a new connection, which costs more than all that an idle run does.
-    async fn wait_for_returning(&self) {
+    pub(super) async fn wait_for_returning(&self) {
         for look in 0..LOOKS {
             let held = usize::try_from(self.connections.size()).unwrap_or(0);
             if self.connections.num_idle() > 0 || held <= self.lent.load(Ordering::SeqCst) {

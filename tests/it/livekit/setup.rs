@@ -48,7 +48,7 @@ on_both_databases! {
             (wss, "base_url = \"http://acme.livekit.cloud\"", "must begin with https://"),
             (wss, &format!("{wss}\nwebhook_secret = \"env:X\""), "livekit has no webhook_secret"),
             (wss, &format!("{wss}\nwebhook_signature = {{}}"), "livekit has no webhook_signature"),
-            ("\"livekit\"\napi_key", "\"vapi\"\napi_key", "only livekit and twilio have an api_secret"),
+            ("\"livekit\"\napi_key", "\"vapi\"\napi_key", "only livekit, twilio and zoho have an api_secret"),
             ("\"45s\"", "\"81s\"", "livekit.ringing_timeout"),
         ] {
             let output = apply(&db, &SOUND.replace(from, to)).exits(6);
