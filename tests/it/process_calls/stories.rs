@@ -46,8 +46,10 @@ on_both_databases! {
         let story = Story::begin(db, MONDAY_TEN).await;
         story.campaign("checkup", &rules()).await;
         story.contact(ADA, |_| {}, &["checkup"]).await;
+        story.process(&[]).await;
+        // Ada is called; Bob's call is refused for now, so that it waits without having rung. Had it been refused first, nobody
+        // would have been called: the account waits.
         story.contact(BOB, |_| {}, &["checkup"]).await;
-        // Ada is called; Bob's call is refused for now, so that it waits without having rung.
         story.fault(json!({"kind": "too_many_requests", "retry_after": "1800", "match": {"phone_prefix": BOB}}));
         story.process(&[]).await;
         assert_eq!((story.rings_of(ADA), story.rings_of(BOB)), (1, 0));
