@@ -5,7 +5,8 @@ use crate::commands::calling::provider::is_loopback;
 use crate::domain::campaign::AccountSettings;
 use crate::domain::secret::Secret;
 use crate::domain::secret_ref::SecretRef;
-use crate::error::Failure;
+use crate::error::{Exit, Failure};
+use crate::providers::http::ReadError;
 use crate::store::setup::Account;
 
 /// What opens an account at its provider.
@@ -81,4 +82,12 @@ impl<'a> Access<'a> {
 fn missing(name: &str, setting: &str) -> Failure {
     Failure::configuration(format!("account {name}: {setting} is missing"))
         .hint("put the account in again with `callops apply`")
+}
+
+/// The class of an error of a service that is asked about what an account says is there.
+pub fn exit_of(error: &ReadError) -> Exit {
+    match error {
+        ReadError::Unauthorized { .. } | ReadError::NotFound { .. } => Exit::Configuration,
+        _ => Exit::Unreachable,
+    }
 }

@@ -1,12 +1,11 @@
 //! The accounts that hold bills, and the tenants whose they are.
 
 use crate::app::App;
-use crate::commands::credentials::Access;
+use crate::commands::credentials::{Access, exit_of};
 use crate::commands::lookup;
 use crate::domain::billing::{BillingSettings, DataCenter, PROVIDER};
 use crate::domain::secret::Secret;
 use crate::error::{Exit, Failure};
-use crate::providers::http::ReadError;
 use crate::providers::zoho::{AskError, Grant, Host, RefreshError, TokenFile, Zoho};
 use crate::store::setup::{self, Account};
 use crate::store::{self, Tx, control};
@@ -181,12 +180,5 @@ pub fn explain_ask(account: &str, organization_id: &str, error: &AskError) -> Fa
             failure.hint("others ask this organisation as well; the next run goes on where this one ended")
         }
         _ => failure,
-    }
-}
-
-fn exit_of(error: &ReadError) -> Exit {
-    match error {
-        ReadError::Unauthorized { .. } | ReadError::NotFound { .. } => Exit::Configuration,
-        _ => Exit::Unreachable,
     }
 }

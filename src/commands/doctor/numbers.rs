@@ -4,8 +4,9 @@ use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 
 use super::Report;
 use crate::app::App;
+use crate::commands::credentials::exit_of;
 use crate::commands::explain::evidence::utc;
-use crate::commands::renting::accounts::{Setup, exit_of};
+use crate::commands::renting::accounts::Setup;
 use crate::domain::numbers::PROVIDER;
 use crate::error::Exit;
 use crate::store::setup::Account;

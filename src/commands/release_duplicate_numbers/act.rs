@@ -118,12 +118,17 @@ pub(super) async fn settle_open(app: &App, setup: &Setup, tenant: Option<&str>) 
     Ok(exit)
 }
 
-/// Releases what the plan says.
+/// Releases what the plan says, and adds what came of each to `outcomes`, whatever ends it.
 ///
 /// # Errors
 /// When the database cannot be written, or Twilio not be asked about a number before anything is sent.
-pub(super) async fn release(app: &App, renters: &[Renter], plan: &Plan, run_id: &str) -> Result<Vec<Outcome>> {
-    let mut outcomes = Vec::new();
+pub(super) async fn release(
+    app: &App,
+    renters: &[Renter],
+    plan: &Plan,
+    run_id: &str,
+    outcomes: &mut Vec<Outcome>,
+) -> Result<()> {
     for tenant in &plan.tenants {
         let Some(renter) = renters.iter().find(|renter| renter.name == tenant.account) else { continue };
         let is_free = settle_record(app, tenant, run_id).await?;
@@ -144,7 +149,7 @@ pub(super) async fn release(app: &App, renters: &[Renter], plan: &Plan, run_id: 
             end_finding(app, &tenant.tenant).await?;
         }
     }
-    Ok(outcomes)
+    Ok(())
 }
 
 /// Ends the finding that a business has too many numbers, where it has not any more.

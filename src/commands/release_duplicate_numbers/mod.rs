@@ -17,7 +17,7 @@ use super::renting::evidence::Users;
 use super::renting::inventory::{self, Sighting};
 use crate::app::App;
 use crate::domain::numbers::keeper::Keep;
-use crate::error::Exit;
+use crate::error::{Exit, classify};
 use crate::fail_point;
 
 /// The command's name.
@@ -88,10 +88,8 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let plan = Plan::make(app, &setup, (&renters, &readings), &users, wanted).await?;
     exit = exit.or(plan.exit());
     let count = plan.releases().count();
-    let mut results = Vec::new();
-    if plan.has_nothing_to_do() {
-        tell::nothing_to_do(app, &plan)?;
-    } else {
+    let acts = !plan.has_nothing_to_do();
+    if acts {
         tell::plan(app, &plan)?;
         let cap = Cap { most: args.max_releases, option: "--max-releases", is_forced: args.force };
         cap.check("be released", count, &plan.shares())?;
@@ -104,21 +102,41 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
             return Ok(exit.or(PLAN_SHOWN));
         }
         fail_point::hit("release.planned");
-        results = act::release(app, &renters, &plan, &run_id).await?;
-        exit = results.iter().fold(exit, |exit, result| exit.or(result.exit()));
+    } else {
+        tell::nothing_to_do(app, &plan)?;
     }
-    let checklist = checklist::check(app, &setup, &renters, (&plan, &results)).await?;
-    exit = exit.or(checklist.exit());
-    tell::finished(app, &plan, &results, &checklist)?;
+    let mut results = Vec::new();
+    let ended = carry_out(app, &setup, &renters, &plan, &run_id, acts, &mut results).await;
+    exit = ended.as_ref().map_or_else(classify, |ended| exit.or(*ended));
     if !results.is_empty() {
         let mut counts = Map::new();
         for result in &results {
             let count = counts.get(result.word()).and_then(Value::as_u64).unwrap_or(0) + 1;
             counts.insert(result.word().to_owned(), count.into());
         }
+        // What was released is known, whatever ended the run.
         app.record_run(&run_id, COMMAND, started_at, exit, &counts).await?;
     }
-    Ok(exit)
+    ended.map(|_| exit)
+}
+
+/// Releases, if there is something to be done, and checks what must be true afterwards.
+async fn carry_out(
+    app: &App,
+    setup: &Setup,
+    renters: &[Renter],
+    plan: &Plan,
+    run_id: &str,
+    acts: bool,
+    results: &mut Vec<act::Outcome>,
+) -> Result<Exit> {
+    if acts {
+        act::release(app, renters, plan, run_id, results).await?;
+    }
+    let exit = results.iter().fold(Exit::Success, |exit, result| exit.or(result.exit()));
+    let checklist = checklist::check(app, setup, renters, (plan, results)).await?;
+    tell::finished(app, plan, results, &checklist)?;
+    Ok(exit.or(checklist.exit()))
 }
 
 /// Reads what Twilio holds, and stores it; what of it could not be read makes the exit 4.

@@ -1,15 +1,16 @@
 //! The accounts that rent numbers, and what the tenants say of their numbers.
 
 use crate::app::App;
-use crate::commands::credentials::Access;
+use crate::commands::credentials::{Access, exit_of};
+use crate::commands::lookup;
 use crate::config::nearest;
 use crate::domain::numbers::claims::Claims;
 use crate::domain::numbers::{NumberSettings, PROVIDER};
-use crate::error::{Exit, Failure};
+use crate::error::Failure;
 use crate::providers::http::ReadError;
 use crate::providers::twilio::{BASE_URL, Credentials, Twilio};
 use crate::store::setup::{self, Account};
-use crate::store::{self, StoreError, Tx, control};
+use crate::store::{self, Tx, control};
 
 /// An account at Twilio, and the tenants whose numbers it pays for.
 #[derive(Debug)]
@@ -67,7 +68,7 @@ impl Setup {
     /// # Errors
     /// Exit 2 for one that is not there, exit 6 for one that says nothing of its numbers.
     pub async fn tenant(&self, tx: &mut Tx, name: &str) -> anyhow::Result<&RentingTenant> {
-        super::super::lookup::tenant(tx, name).await??;
+        lookup::tenant(tx, name).await??;
         self.tenants.iter().find(|tenant| tenant.name == name).ok_or_else(|| {
             Failure::configuration(format!(
                 "tenant {name} has no numbers: nothing says with which account they are rented"
@@ -139,17 +140,4 @@ pub fn explain(account: &str, error: &ReadError) -> Failure {
         ReadError::Incomplete { .. } => failure.hint("nothing was planned from half a list; try again"),
         _ => failure,
     }
-}
-
-/// The class of an error of Twilio's.
-pub fn exit_of(error: &ReadError) -> Exit {
-    match error {
-        ReadError::Unauthorized { .. } | ReadError::NotFound { .. } => Exit::Configuration,
-        _ => Exit::Unreachable,
-    }
-}
-
-/// A stored value that cannot be read, as an error of the store.
-pub(super) fn unreadable(what: &'static str, subject: String, problem: &dyn std::fmt::Display) -> StoreError {
-    StoreError::Unreadable { what, subject, problem: problem.to_string() }
 }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 
-use super::accounts::{Renter, explain, unreadable};
+use super::accounts::{Renter, explain};
 use super::moment::{lease, may_send};
 use super::purchase::{Provided, SECONDS_BETWEEN_PURCHASES, WantedNumber};
 use crate::app::App;
@@ -17,7 +17,7 @@ use crate::providers::http::LastLook;
 use crate::providers::twilio::{self, Bought};
 use crate::store::numbers::{self, Seen, TenantNumber};
 use crate::store::purchases::{self, Purchase};
-use crate::store::{Tx, releases};
+use crate::store::{StoreError, Tx, releases};
 
 /// How many numbers are asked for, should each be taken by somebody else a moment before.
 const MOST_CANDIDATES: u32 = 5;
@@ -155,8 +155,11 @@ impl Buying<'_> {
 
     async fn buy_one(&self, mut settled: Option<Settled>) -> anyhow::Result<Provided> {
         let purchase = self.purchase;
-        let wanted: WantedNumber = serde_json::from_str(&purchase.wanted)
-            .map_err(|error| unreadable("wanted", format!("purchase {}", purchase.id), &error))?;
+        let wanted: WantedNumber = serde_json::from_str(&purchase.wanted).map_err(|error| StoreError::Unreadable {
+            what: "wanted",
+            subject: format!("purchase {}", purchase.id),
+            problem: error.to_string(),
+        })?;
         let wanted =
             twilio::Wanted { country: wanted.country, area_code: wanted.area_code, sms: wanted.sms, mms: wanted.mms };
         let found = self.renter.client.available(&purchase.account_sid, &wanted, MOST_CANDIDATES).await;

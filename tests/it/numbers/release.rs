@@ -137,6 +137,21 @@ on_both_databases! {
         }
     }
 
+    async fn a_run_that_breaks_off_says_what_it_did(db) {
+        let story = several(db, 4).await;
+        let fault = json!({"kind": "server_error", "status": 500, "match": {"method": "GET", "path": path_of(&sid(3))}});
+        story.sandbox.add_faults(fault).expect("a rule");
+        story.run(RELEASE).exits(7);
+        assert_eq!(deleted(&story), [sid(1)]);
+        let runs = story.run(&["list", "runs", "--format", "json"]).success().json();
+        let run = runs.as_array().expect("rows").iter().find(|run| run["command"] == "release-duplicate-numbers");
+        let run = run.expect("a run that failed is a run");
+        assert_eq!((&run["exit_code"], &run["counts"]), (&json!(7), &json!({"released": 1})));
+        story.sandbox.clear_faults();
+        until_done(&story);
+        assert_only_the_used_one(&story, 4).await;
+    }
+
     async fn what_somebody_else_released_counts_as_released(db) {
         let story = several(db, 3).await;
         let running = stopped_at(&story, "release.planned", 0, several(db_of(&story), 3).await, RELEASE).await;
