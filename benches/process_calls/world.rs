@@ -214,6 +214,7 @@ fn campaign(number: u64, now: DateTime<Utc>) -> Result<Campaign> {
         calls_per_minute: None,
         min_gap_seconds: None,
         max_calls_per_day: None,
+        reminders: None,
     };
     Ok(Campaign {
         id: new_id(now),

@@ -2,5 +2,7 @@
 
 pub mod accounts;
 pub mod asking;
+pub mod debtors;
+pub mod looking;
 mod reading;
 pub mod sync;

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use serde_json::json;
 
+use super::billing::looking::look_at_those_said_to_be_paid;
 use super::calling::counts::Counts;
 use super::calling::directory::Directory;
 use super::calling::records::Processed;
@@ -29,7 +30,7 @@ Asks about every call that is placed or under way: soon after it was placed, the
 Of every call that is over it asks for the record of the conversation (cost, length, transcript,
 analysis) until that is complete: after half a minute, then less and less often, for six hours. What
 lacks something then is taken as it is. With it, a campaign without any webhook
-learns every outcome. `callops list conversations` shows how far each record is.
+learns every outcome. Invoices that somebody said are paid are read again. `callops list conversations` shows how far each record is.
 
 Accounts are asked side by side, each about 2000 calls that go on and 2000 that are over at most, eight
 at once, for 50 seconds. A provider that says it is asked too often is left alone until the next run.
@@ -181,7 +182,8 @@ pub async fn once_as(app: &App, run_id: &str) -> Result<(Counts, Exit)> {
         inbox::settle_due(app, counts).await?;
         sweep::collect(app, directory, stop_at, counts).await?;
         sessions::collect(app, directory, stop_at, counts).await?;
-        records::process_due(app, counts).await
+        records::process_due(app, counts).await?;
+        look_at_those_said_to_be_paid(app, counts).await
     })
     .await
 }

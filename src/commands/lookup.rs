@@ -7,6 +7,7 @@ use crate::config::nearest;
 use crate::domain::phone::{CallAlso, parse_phone};
 use crate::domain::region::Region;
 use crate::error::Failure;
+use crate::store::billing::invoices::{self, StoredInvoice};
 use crate::store::contacts::{self, Contact};
 use crate::store::setup::{self, Campaign, Tenant};
 use crate::store::{self, Tx};
@@ -74,6 +75,25 @@ pub async fn tenant(tx: &mut Tx, name: &str) -> Found<Tenant> {
         Some(name) => failure.hint(format!("did you mean {name}?")),
         None => failure.hint("`callops list tenants` shows them; `callops apply` makes one"),
     }))
+}
+
+/// A tenant's invoice by its id or number, as it was read last.
+///
+/// # Errors
+/// As [`campaign`]; a number that several invoices have.
+pub async fn invoice(tx: &mut Tx, tenant: &str, name: &str) -> Found<StoredInvoice> {
+    if let Err(failure) = self::tenant(tx, tenant).await? {
+        return Ok(Err(failure));
+    }
+    let mut found = invoices::named(tx, Some(tenant), name).await?;
+    Ok(match (found.pop(), found.is_empty()) {
+        (Some(invoice), true) => Ok(invoice),
+        (Some(_), false) => {
+            Err(Failure::usage(format!("{tenant} has several invoices {name}")).hint("name it by its id"))
+        }
+        (None, _) => Err(Failure::usage(format!("{tenant} has no invoice {name}"))
+            .hint("`callops list invoices` shows them, as they were read last; `callops sync-zoho` reads them")),
+    })
 }
 
 /// How a contact was named.

@@ -7,7 +7,9 @@ use super::calling::sweep;
 use super::telling::{record_of, tell};
 use super::{draining, lookup};
 use crate::app::App;
+use crate::domain::reminder::PauseReason;
 use crate::error::Exit;
+use crate::store::billing::reminders;
 use crate::store::control;
 
 /// Arguments of `pause`.
@@ -16,12 +18,16 @@ use crate::store::control;
 Examples:
   callops pause
   callops pause --tenant acme --reason 'wrong price in the script'
+  callops pause --tenant acme --invoice INV-000042 --reason 'being looked into'
 
-Once the command returns, nothing more is placed until `callops resume`. Calls that ring or talk go on.")]
+With --invoice nobody is reminded of that one any more, and everything else goes on. Once the command returns, nothing more is placed until `callops resume`. Calls that ring or talk go on.")]
 pub struct Args {
     /// Only this tenant's calls
     #[arg(long)]
     pub tenant: Option<String>,
+    /// Only reminders of this invoice of the tenant: its number or id
+    #[arg(long, value_name = "INVOICE", requires = "tenant")]
+    pub invoice: Option<String>,
     /// Why, for those who find everything paused
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
@@ -33,6 +39,9 @@ pub struct Args {
 /// Exit 2 for a tenant that is not there.
 pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
     let db = app.db().await?;
+    if let (Some(tenant), Some(invoice)) = (&args.tenant, &args.invoice) {
+        return pause_invoice(app, tenant, invoice, args.reason.as_deref()).await;
+    }
     let scope = scope(args.tenant.as_deref());
     let was_paused = db
         .write_unless(async |tx| {
@@ -57,6 +66,45 @@ pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
     let said = if was_paused { "was paused already" } else { "is paused; `callops resume` goes on" };
     let record = json!({"scope": scope, "paused": true, "changed": !was_paused, "reason": args.reason});
     tell(app, &record_of(record), &format!("{whom} {said}"))?;
+    Ok(Exit::Success)
+}
+
+/// Stops reminders of one invoice.
+async fn pause_invoice(app: &App, tenant: &str, name: &str, reason: Option<&str>) -> anyhow::Result<Exit> {
+    let now = app.clock.now();
+    let (invoice, changed) = app
+        .db()
+        .await?
+        .write_unless(async |tx| {
+            let invoice = match lookup::invoice(tx, tenant, name).await? {
+                Ok(invoice) => invoice,
+                Err(failure) => return Ok(Err(failure)),
+            };
+            let pause = reminders::Pause {
+                tenant: tenant.to_owned(),
+                invoice_id: invoice.id.clone(),
+                reason: PauseReason::Operator,
+                until: None,
+                attempt_id: None,
+                note: reason.map(str::to_owned),
+                created_at: now,
+            };
+            let changed = reminders::pause(tx, &pause).await?;
+            if changed {
+                let subject = format!("invoice:{tenant}/{}", invoice.id);
+                app.audit(tx, "pause", &subject, json!({"reason": reason})).await?;
+            }
+            Ok(Ok((invoice, changed)))
+        })
+        .await??;
+    let said = if changed {
+        format!("is paused; `callops resume --tenant {tenant} --invoice {name}` goes on")
+    } else {
+        "was paused already, because of a dispute".to_owned()
+    };
+    let scope = format!("invoice:{tenant}/{}", invoice.id);
+    let record = json!({"scope": scope, "paused": true, "changed": changed, "reason": reason});
+    tell(app, &record_of(record), &format!("reminders of invoice {name} {said}"))?;
     Ok(Exit::Success)
 }
 

@@ -215,7 +215,8 @@ async fn work(
     }
     let limits = Limits { concurrency: usize::from(args.concurrency), calls: args.limit.unwrap_or(u64::MAX), stop_at };
     let dialler = Dialler { app, run_id, directory: &directory, clients, limits, search, stop };
-    counts.merge(dialler.run(Rotation::new(waiting)).await?);
+    // On the heap, as it holds a whole run.
+    counts.merge(Box::pin(dialler.run(Rotation::new(waiting))).await?);
     // What the provider queued too late in the day must not ring after the window.
     if counts.get("queued") > 0 {
         sweep::sweep(app, &mut directory, began + runtime, counts).await?;

@@ -77,8 +77,8 @@ async fn why_not(tx: &mut Tx, call: &Call, now: DateTime<Utc>) -> store::Result<
     if call.status != CallStatus::Failed {
         return Ok(Some(format!("it is {}, and only calls that failed are", call.status)));
     }
-    let held = calls::slot_holder(tx, &call.tenant, &call.phone, &call.purpose, &call.slot_key).await?;
-    if held.as_ref() != Some(&call.id) {
+    if !calls::holds_any_slot(tx, &call.id).await? {
+        let held = calls::slot_holder(tx, &call.tenant, &call.phone, &call.purpose, &call.slot_key).await?;
         return Ok(Some(match held {
             Some(other) => format!("its slot {} belongs to call {other}", call.slot_key),
             None => format!("it holds its slot {} no more", call.slot_key),

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::billing::debtors;
 use super::lookup::{self, CampaignName};
 use super::telling::{record_of, tell};
 use crate::app::App;
@@ -15,7 +16,7 @@ Examples:
   callops start-campaign acme/checkup
   callops start-campaign acme/checkup acme/reminders
 
-Starting a campaign that is started already changes nothing.")]
+Starting a campaign that is started already changes nothing. One that reminds of invoices has whoever has something to pay.")]
 pub struct Args {
     /// The campaigns
     #[arg(value_name = "TENANT/NAME", required = true)]
@@ -45,6 +46,9 @@ pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
             Ok(Ok(started))
         })
         .await??;
+    for name in &args.campaigns {
+        debtors::enroll(app, &name.tenant).await?;
+    }
     for (name, changed) in started {
         let said = if changed { "started" } else { "was started already" };
         let record = json!({"campaign": name.to_string(), "active": true, "changed": changed});

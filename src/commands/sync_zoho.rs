@@ -4,7 +4,9 @@ use anyhow::Result;
 use serde_json::{Map, Value, json};
 
 use super::billing::accounts::Setup;
+use super::billing::looking::look_at_those_said_to_be_paid;
 use super::billing::sync::{Synced, sync};
+use super::calling::counts::Counts;
 use crate::app::App;
 use crate::error::{Exit, classify};
 use crate::output::Rows;
@@ -26,7 +28,8 @@ Examples:
 Invoices and customers that changed since the last run are read, with ten minutes of overlap. Everything is read the first
 time, with --full, and whenever it was not for billing.full_sync_after (1d): only that finds deletions. A record that was not
 shown then is looked for by itself before it counts as deleted. Contact persons are asked for where an invoice is due, at most
-50 customers' in a run.
+50 customers' in a run. Whoever has something to pay is enrolled in the campaigns that remind of it; customers without a phone
+that can be called are counted, and `callops list debtors --status no_phone` shows them.
 
 Each page is stored as it comes. A run that is ended in the middle is gone on with by the next one, and two runs at once read
 nothing twice: the later one leaves a tenant's books to the other. Requests are counted for each organisation, whoever sends
@@ -60,6 +63,11 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         let mut done = Synced::default();
         let error = Box::pin(sync(app, &setup, tenant, &run_id, args.full, &mut done)).await.err();
         all.push((&tenant.name, tenant.billing.limits().per_day, done, error));
+    }
+    let mut said = Counts::default();
+    look_at_those_said_to_be_paid(app, &mut said).await?;
+    for problem in said.problems() {
+        app.printer.warn(problem);
     }
     let exit = exit_of(all.iter().map(|(.., done, error)| (done, error.as_ref())));
     let counts = counts(all.iter().map(|(.., done, _)| done));
@@ -99,14 +107,15 @@ fn exit_of<'a>(all: impl Iterator<Item = (&'a Synced, Option<&'a anyhow::Error>)
 }
 
 fn counts<'a>(all: impl Iterator<Item = &'a Synced>) -> Map<String, Value> {
-    let mut sum = [0; 5];
+    let mut sum = [0; 6];
     for done in all {
-        let numbers = [done.customers, done.invoices, done.deleted, done.contact_persons, done.requests];
+        let numbers =
+            [done.customers, done.invoices, done.deleted, done.contact_persons, done.debtors.enrolled, done.requests];
         for (sum, number) in sum.iter_mut().zip(numbers) {
             *sum += number;
         }
     }
-    let names = ["customers", "invoices", "deleted", "contact_persons", "requests"];
+    let names = ["customers", "invoices", "deleted", "contact_persons", "enrolled", "requests"];
     let counted = names.into_iter().zip(sum).filter(|(_, number)| *number > 0);
     counted.map(|(name, number)| (name.to_owned(), json!(number))).collect()
 }
@@ -118,6 +127,8 @@ fn show(app: &App, all: &[(&str, i64, Synced, Option<anyhow::Error>)]) -> Result
         "invoices",
         "deleted",
         "contact_persons",
+        "enrolled",
+        "without_phone",
         "full",
         "requests",
         "requests_today",
@@ -139,6 +150,8 @@ fn show(app: &App, all: &[(&str, i64, Synced, Option<anyhow::Error>)]) -> Result
             json!(done.invoices),
             json!(done.deleted),
             json!(done.contact_persons),
+            json!(done.debtors.enrolled),
+            json!(done.debtors.unreachable),
             json!(done.full),
             json!(done.requests),
             json!(done.requests_today),
@@ -146,6 +159,13 @@ fn show(app: &App, all: &[(&str, i64, Synced, Option<anyhow::Error>)]) -> Result
         ]);
         if app.printer.is_table() {
             app.printer.say(format!("{tenant}: requests today {} of {per_day}", done.requests_today));
+            if done.debtors.unreachable > 0 {
+                app.printer.say(format!(
+                    "{tenant}: {} customers with something to pay have no phone to call: see `callops list debtors \
+                     --status no_phone`",
+                    done.debtors.unreachable
+                ));
+            }
         }
     }
     if !app.printer.is_table() || !rows.is_empty() {

@@ -175,6 +175,9 @@ words!(RecordKind, "kind of record", { Customers => "customers", Invoices => "in
 pub const INVOICE_STATUSES: [&str; 8] =
     ["draft", "sent", "viewed", "overdue", "unpaid", "partially_paid", "paid", "void"];
 
+/// Those of them of which something is to be paid.
+pub const OPEN_STATUSES: [&str; 5] = ["sent", "viewed", "overdue", "unpaid", "partially_paid"];
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,6 +13,7 @@ use super::evidence::RetryPolicy;
 use super::numbers::NumberSettings;
 use super::phone::CallAlso;
 use super::records::RecordMapping;
+use super::reminder::Reminders;
 use super::schedule::Schedule;
 use super::signature::vapi::HmacPlan;
 use super::slot::Frequency;
@@ -90,6 +91,9 @@ pub struct Rules {
     /// The most calls to one phone on one of its local days; none: the tenant's.
     #[serde(default)]
     pub max_calls_per_day: Option<i64>,
+    /// Of which invoices the campaign reminds; none: of none. The frequency does not matter then.
+    #[serde(default)]
+    pub reminders: Option<Box<Reminders>>,
 }
 
 impl Rules {

@@ -1,9 +1,10 @@
 //! The gates that a call must pass, as one ordered list that the planner and `explain` both walk.
 
-use chrono::{DateTime, Days, TimeDelta, Utc};
+use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 
 use super::campaign::{CLOSE_MARGIN_SECONDS, Rules, TenantSettings};
 use super::preferred::{PreferredState, PreferredTime};
+use super::reminder::{Debt, Reminders};
 use super::schedule::SEARCH_DAYS;
 use super::slot::Period;
 use super::zone::Zones;
@@ -19,6 +20,8 @@ pub enum Gate {
     Dates,
     /// The wall clock of the callee is known, and where it may be one of several, a window can be open on all of them.
     Zone,
+    /// Where a campaign reminds of invoices: one of them is to be called about today.
+    Reminder,
     /// The window is open, and stays open long enough.
     Window,
     /// The contact's preferred time has come.
@@ -54,6 +57,7 @@ pub const GATES: &[(Gate, Ask)] = &[
     (Gate::Active, active),
     (Gate::Dates, dates),
     (Gate::Zone, zone),
+    (Gate::Reminder, reminder),
     (Gate::Window, window),
     (Gate::PreferredTime, preferred_time),
     (Gate::Frequency, frequency),
@@ -76,6 +80,7 @@ impl Gate {
             Self::Active => "active",
             Self::Dates => "dates",
             Self::Zone => "zone",
+            Self::Reminder => "reminder",
             Self::Window => "window",
             Self::PreferredTime => "preferred_time",
             Self::Frequency => "frequency",
@@ -130,6 +135,8 @@ pub struct Facts<'a> {
     pub zones: Option<&'a Zones>,
     /// Whether the windows of those zones have a minute in common: [`super::schedule::Schedule::has_common_window`].
     pub has_common_window: bool,
+    /// For campaigns that remind of invoices: how, and those of the contact.
+    pub reminder: Option<ReminderFacts<'a>>,
     /// The phone, E.164.
     pub phone: &'a str,
     /// The contact's preferred time; never set for what an operator asks for by hand.
@@ -167,6 +174,15 @@ pub struct RetryFacts {
     pub due_at: DateTime<Utc>,
     /// The period of the call's slot.
     pub period: Period,
+}
+
+/// What matters about the invoices of a contact.
+#[derive(Clone, Copy, Debug)]
+pub struct ReminderFacts<'a> {
+    /// How the campaign reminds.
+    pub reminders: &'a Reminders,
+    /// The contact's invoices.
+    pub debts: &'a [Debt],
 }
 
 /// What one gate said, in the order of [`GATES`].
@@ -210,6 +226,11 @@ impl Facts<'_> {
     /// gate searches for it.
     fn open_zones(&self) -> Option<&Zones> {
         self.zones.filter(|_| self.has_common_window)
+    }
+
+    /// The date that a call at `now` counts for: that on which the open window opened, else the first zone's own.
+    pub fn day_of(&self, zones: &Zones, now: DateTime<Utc>) -> NaiveDate {
+        self.rules.schedule.opened_on(zones, now).unwrap_or_else(|| zones.first().local(now).date())
     }
 
     fn look_back(&self) -> TimeDelta {
@@ -260,6 +281,21 @@ fn zone(facts: &Facts<'_>, _: DateTime<Utc>) -> Verdict {
         None => Verdict::block("no_timezone", None),
         Some(_) if !facts.has_common_window => Verdict::block("no_common_window", None),
         Some(_) => Verdict::Pass,
+    }
+}
+
+fn reminder(facts: &Facts<'_>, now: DateTime<Utc>) -> Verdict {
+    let (Some(reminder), Some(zones)) = (facts.reminder, facts.open_zones()) else { return Verdict::Pass };
+    let day = facts.day_of(zones, now);
+    match reminder.reminders.due(reminder.debts, day, zones.first(), facts.retry.is_some()) {
+        Ok(_) => Verdict::Pass,
+        Err((reason, from)) => {
+            let before =
+                |from: NaiveDate| Period::Dates { first: NaiveDate::MIN, last: from.pred_opt().unwrap_or(from) };
+            let schedule = &facts.rules.schedule;
+            let until = from.and_then(|from| schedule.next_open_outside(zones, Some(before(from)), now));
+            Verdict::block(reason, until)
+        }
     }
 }
 

@@ -21,6 +21,7 @@ pub mod phone;
 pub mod preferred;
 pub mod records;
 pub mod region;
+pub mod reminder;
 pub mod schedule;
 pub mod secret;
 pub mod secret_ref;

@@ -80,6 +80,13 @@ pub enum Period {
         /// The first date of the week.
         monday: NaiveDate,
     },
+    /// Any other stretch of dates, `2026-11-20/2026-11-22`: that of a reminder.
+    Dates {
+        /// The first date.
+        first: NaiveDate,
+        /// The last date.
+        last: NaiveDate,
+    },
 }
 
 impl Period {
@@ -99,6 +106,7 @@ impl Period {
             Self::Always => NaiveDate::MIN,
             Self::Day(date) => date,
             Self::Week { monday } => monday,
+            Self::Dates { first, .. } => first,
         }
     }
 
@@ -108,13 +116,16 @@ impl Period {
             Self::Always => NaiveDate::MAX,
             Self::Day(date) => date,
             Self::Week { monday } => monday.checked_add_signed(TimeDelta::days(6)).unwrap_or(NaiveDate::MAX),
+            Self::Dates { last, .. } => last,
         }
     }
 }
 
 /// A slot key that names no period of time, such as one of a subject.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no period; a period is `once`, a date like 2026-11-20 or an ISO week like 2026-W47")]
+#[error(
+    "{0:?} is no period; a period is `once`, a date like 2026-11-20, an ISO week like 2026-W47, or two dates with a / between them"
+)]
 pub struct PeriodError(String);
 
 impl FromStr for Period {
@@ -123,6 +134,10 @@ impl FromStr for Period {
     fn from_str(key: &str) -> Result<Self, PeriodError> {
         let period = match key.split_once("-W") {
             _ if key == "once" => Some(Self::Always),
+            _ if key.contains('/') => key.split_once('/').and_then(|(first, last)| {
+                let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+                (first <= last).then_some(Self::Dates { first, last })
+            }),
             Some((year, week)) => year
                 .parse()
                 .ok()
@@ -145,6 +160,7 @@ impl fmt::Display for Period {
                 let week = monday.iso_week();
                 write!(f, "{:04}-W{:02}", week.year(), week.week())
             }
+            Self::Dates { first, last } => write!(f, "{first}/{last}"),
         }
     }
 }
@@ -193,8 +209,23 @@ mod tests {
         }
         let week = Period::week_of(date("2027-01-01"));
         assert_eq!((week.first_date(), week.last_date()), (date("2026-12-28"), date("2027-01-03")));
-        for key in ["", "Once", "2026-11-31", "2026-W54", "2026-W00", "2026-W1", "2026-11-2", "invoice 7", "+2026-W01"]
-        {
+        let dates = Period::Dates { first: date("2026-11-20"), last: date("2026-11-22") };
+        assert_eq!(dates.to_string().parse(), Ok(dates));
+        assert!(dates.contains(date("2026-11-22")) && !dates.contains(date("2026-11-23")));
+        for key in [
+            "",
+            "2026-11-22/2026-11-20",
+            "2026-11-20/",
+            "2026-11-20/once",
+            "Once",
+            "2026-11-31",
+            "2026-W54",
+            "2026-W00",
+            "2026-W1",
+            "2026-11-2",
+            "invoice 7",
+            "+2026-W01",
+        ] {
             assert!(key.parse::<Period>().is_err(), "{key:?}");
         }
     }

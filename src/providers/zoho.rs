@@ -19,7 +19,7 @@ pub use self::answer::AskError;
 use self::answer::{Envelope, judge};
 pub use self::fields::Fields;
 pub use self::record::{Contact, Organization, Page};
-use self::record::{contact, customers, invoices};
+use self::record::{contact, customers, invoices, one_invoice};
 pub use self::token::{RefreshError, Token, TokenFile};
 use super::http::{Answer, Http, exchange, unbuilt};
 use crate::domain::billing::DataCenter;
@@ -202,6 +202,16 @@ impl Zoho {
             envelope.invoice.map(drop).ok_or("no `invoice`".to_owned())
         })?;
         Ok(found.map(|invoice| invoice.is_some()))
+    }
+
+    /// An invoice as it is now; none when there is none (any more).
+    ///
+    /// # Errors
+    /// When there is no usable answer.
+    pub async fn invoice(&self, token: &Token, org: &str, id: &str) -> Result<Told<Option<Invoice>>, AskError> {
+        found(self.get(token, Some(org), &format!("/invoices/{id}"), &[]).await, |envelope| {
+            one_invoice(envelope.invoice.ok_or("no `invoice`")?)
+        })
     }
 
     fn accounts_url(&self) -> &str {

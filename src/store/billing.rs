@@ -2,8 +2,10 @@
 
 pub mod budget;
 pub mod customers;
+pub mod debtors;
 pub mod invoices;
 pub mod passes;
+pub mod reminders;
 
 use chrono::{DateTime, Utc};
 
@@ -71,7 +73,10 @@ pub async fn settle_unseen(
     if execute!(tx, sql, tenant, id, now, deleted_at)? != 1 {
         return Err(StoreError::Conflict(format!("{kind} {id} of {tenant} is not stored, or is deleted already")));
     }
-    Ok(())
+    match kind {
+        RecordKind::Invoices if !is_there => debtors::wake_for(tx, tenant, &[id.to_owned()], now).await,
+        _ => Ok(()),
+    }
 }
 
 /// How many records of a kind are stored and not deleted.

@@ -299,6 +299,11 @@ pub async fn retry(tx: &mut Tx, call_id: &str, now: DateTime<Utc>) -> Result<boo
     Ok(done == 1)
 }
 
+/// Whether a call holds a slot.
+pub async fn holds_any_slot(tx: &mut Tx, call_id: &str) -> Result<bool> {
+    Ok(scalar!(tx, bool, fetch_one, "SELECT EXISTS (SELECT 1 FROM slots WHERE call_id = $1)", call_id)?)
+}
+
 /// Whether a slot is spent, and by which call.
 pub async fn slot_holder(tx: &mut Tx, tenant: &str, phone: &str, purpose: &str, key: &str) -> Result<Option<String>> {
     Ok(scalar!(

@@ -18,6 +18,15 @@ use super::{Result, Tx, dynamic, execute, fetch};
 /// No claim becomes a dial later than this after it was made: its lease is over by then.
 pub const LONGEST_CLAIM_SECONDS: i64 = 120;
 
+/// A slot of a person and purpose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotKey {
+    /// The subject, such as an invoice; empty for none.
+    pub subject: String,
+    /// The key, such as a date.
+    pub key: String,
+}
+
 /// An attempt to be reserved, and for the first one of a call, the call and its slot.
 #[derive(Clone, Debug)]
 pub struct Claim {
@@ -43,10 +52,10 @@ pub struct Claim {
     pub phone: String,
     /// The purpose of the slot.
     pub purpose: String,
-    /// The key of the slot.
+    /// The period in which the call may be dialled, as its slots' key or as dates.
     pub slot_key: String,
-    /// The subject, such as an invoice; empty for none.
-    pub subject: String,
+    /// The slots that the call takes, at least one; all or none of them.
+    pub slots: Vec<SlotKey>,
     /// The first instant at which the window is closed.
     pub window_closes_at: DateTime<Utc>,
     /// The first instant at which it is too late to dial.
@@ -226,47 +235,54 @@ async fn insert_calls(tx: &mut Tx, claims: &[&Claim], now: DateTime<Utc>) -> Res
     Ok(())
 }
 
-/// Takes the slot of each claim; yields the calls that hold theirs. A retry of a call holds its slot already, but for
-/// a phone that was corrected since.
+/// Takes the slots of each claim; yields the calls that hold all of theirs. A retry of a call holds its slots already, but
+/// for a phone that was corrected since.
 async fn insert_slots(tx: &mut Tx, claims: &[&Claim], now: DateTime<Utc>) -> Result<HashSet<String>> {
-    let inserted = dynamic!(
-        tx,
-        |q| {
-            q.push("INSERT INTO slots (tenant, phone, purpose, key, subject, call_id, created_at) ");
-            q.push_values(claims, |mut row, c| {
-                row.push_bind(&c.tenant)
-                    .push_bind(&c.phone)
-                    .push_bind(&c.purpose)
-                    .push_bind(&c.slot_key)
-                    .push_bind(Some(c.subject.as_str()).filter(|subject| !subject.is_empty()))
-                    .push_bind(&c.call_id)
-                    .push_bind(now);
-            });
-            q.push(" ON CONFLICT DO NOTHING");
-        },
-        execute
-    )?;
-    if inserted == claims.len() as u64 {
+    let wanted: Vec<(&Claim, &SlotKey)> =
+        claims.iter().flat_map(|claim| claim.slots.iter().map(move |slot| (*claim, slot))).collect();
+    let mut inserted = 0;
+    for batch in wanted.chunks(500) {
+        inserted += dynamic!(
+            tx,
+            |q| {
+                q.push("INSERT INTO slots (tenant, phone, purpose, key, subject, call_id, created_at) ");
+                q.push_values(batch, |mut row, (c, slot)| {
+                    row.push_bind(&c.tenant)
+                        .push_bind(&c.phone)
+                        .push_bind(&c.purpose)
+                        .push_bind(&slot.key)
+                        .push_bind(Some(slot.subject.as_str()).filter(|subject| !subject.is_empty()))
+                        .push_bind(&c.call_id)
+                        .push_bind(now);
+                });
+                q.push(" ON CONFLICT DO NOTHING");
+            },
+            execute
+        )?;
+    }
+    if inserted == wanted.len() as u64 {
         return Ok(claims.iter().map(|c| c.call_id.clone()).collect());
     }
-    let held: Vec<(String, String)> = dynamic!(
+    let held: Vec<(String, String, String)> = dynamic!(
         tx,
         |q| {
-            q.push("SELECT call_id, phone FROM slots WHERE call_id IN (");
+            q.push("SELECT call_id, phone, key FROM slots WHERE call_id IN (");
             let mut ids = q.separated(", ");
             for c in claims {
                 ids.push_bind(&c.call_id);
             }
             q.push(")");
         },
-        build_query_as::<(String, String)>().fetch_all
+        build_query_as::<(String, String, String)>().fetch_all
     )?;
-    let held: HashSet<(String, String)> = held.into_iter().collect();
-    Ok(claims
-        .iter()
-        .filter(|c| held.contains(&(c.call_id.clone(), c.phone.clone())))
-        .map(|c| c.call_id.clone())
-        .collect())
+    let holds = |c: &Claim, slot: &SlotKey| {
+        held.iter().any(|(call_id, phone, key)| {
+            // There is one slot of a subject, whatever the phone.
+            *call_id == c.call_id && *key == slot.key && (*phone == c.phone || !slot.subject.is_empty())
+        })
+    };
+    let all_held = claims.iter().filter(|c| c.slots.iter().all(|slot| holds(c, slot)));
+    Ok(all_held.map(|c| c.call_id.clone()).collect())
 }
 
 async fn insert_attempts(

@@ -44,6 +44,7 @@ text_column!(
     crate::domain::call::CallStatus,
     crate::domain::call::Decision,
     crate::domain::call::Evidence,
+    crate::domain::call_status::CustomerResponse,
     crate::domain::conversation::ConversationStatus,
     crate::domain::event::EventSource,
     crate::domain::event::EventState,
@@ -51,5 +52,6 @@ text_column!(
     crate::domain::numbers::IntentState,
     crate::domain::numbers::NumberStatus,
     crate::domain::outcome::Outcome,
+    crate::domain::reminder::PauseReason,
     crate::domain::session::SessionStatus,
 );

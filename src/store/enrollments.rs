@@ -6,6 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::FromRow;
 
 use super::{Result, Tx, dynamic, execute, fetch};
+use crate::domain::reminder::Debt;
 
 /// An enrollment that is due for a check, with its contact.
 #[derive(Clone, Debug, FromRow)]
@@ -172,6 +173,8 @@ pub struct History {
     pub live: bool,
     /// Whether it is suppressed.
     pub suppressed: bool,
+    /// The invoices of the contact; only where a campaign reminds of them.
+    pub debts: Vec<Debt>,
 }
 
 /// The past of contacts of one tenant, by contact id. `except_calls` are left out of the rings: the gap does not hold

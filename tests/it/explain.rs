@@ -185,7 +185,7 @@ impl World {
             phone: candidate.phone.clone(),
             purpose: campaign.purpose,
             slot_key: key.to_owned(),
-            subject: String::new(),
+            slots: vec![claims::SlotKey { subject: String::new(), key: key.to_owned() }],
             window_closes_at: now + TimeDelta::hours(2),
             dial_before: now + TimeDelta::hours(1),
             answer_timeout_seconds: 600,

@@ -28,6 +28,7 @@ mod numbers;
 mod operators;
 mod process_calls;
 mod proofs;
+mod reminders;
 mod sandbox;
 mod sandbox_stripe;
 mod sandbox_twilio;

@@ -84,7 +84,7 @@ async fn claim(db: &Db, call: Option<(&str, i64)>) -> (String, String) {
                 phone: PHONE.to_owned(),
                 purpose: "checkup".to_owned(),
                 slot_key: now.date_naive().to_string(),
-                subject: String::new(),
+                slots: vec![claims::SlotKey { subject: String::new(), key: now.date_naive().to_string() }],
                 window_closes_at: now + TimeDelta::days(1),
                 dial_before: now + TimeDelta::hours(1),
                 answer_timeout_seconds: 600,

@@ -28,18 +28,18 @@ use crate::common::story::{Story, reqwest_client};
 use crate::common::{Output, Running, TestDatabase};
 use crate::sandbox_zoho::schema::check_requests;
 
-const ORGANIZATION: &str = "10229182";
+pub(crate) const ORGANIZATION: &str = "10229182";
 /// When these stories begin.
 const NOW: &str = "2026-11-20T15:00:00Z";
 
-fn organization() -> Value {
+pub(crate) fn organization() -> Value {
     json!({
         "id": ORGANIZATION, "name": "Zillium Inc", "refresh_token": "sandbox-key", "client_id": "1000.CLIENT",
         "client_secret": "other-key", "offset": "-07:00",
     })
 }
 
-fn billing() -> BillingSettings {
+pub(crate) fn billing() -> BillingSettings {
     BillingSettings {
         account: "acme-zoho".to_owned(),
         organization_id: ORGANIZATION.to_owned(),
@@ -48,7 +48,7 @@ fn billing() -> BillingSettings {
 }
 
 /// A story with an account at Zoho, a tenant `acme` with bills, and limits that are kept.
-async fn begin(db: TestDatabase) -> Story {
+pub(crate) async fn begin(db: TestDatabase) -> Story {
     let story = Story::begin(db, NOW).await;
     put_account(&story, |_| {}).await;
     put_tenant(&story, "acme", billing()).await;
@@ -56,7 +56,7 @@ async fn begin(db: TestDatabase) -> Story {
     story
 }
 
-async fn put_account(story: &Story, edit: impl Fn(&mut AccountSettings)) {
+pub(crate) async fn put_account(story: &Story, edit: impl Fn(&mut AccountSettings)) {
     let mut settings = AccountSettings {
         api_key: "env:ACME_KEY".to_owned(),
         api_secret: Some("env:OTHER_KEY".to_owned()),
@@ -80,7 +80,7 @@ async fn put_account(story: &Story, edit: impl Fn(&mut AccountSettings)) {
     story.write(async |tx| setup::put_account(tx, &account, now).await).await;
 }
 
-async fn put_tenant(story: &Story, name: &str, billing: BillingSettings) {
+pub(crate) async fn put_tenant(story: &Story, name: &str, billing: BillingSettings) {
     let settings = TenantSettings {
         api_token: Some("env:ACME_TOKEN".to_owned()),
         billing: Some(Box::new(billing)),
@@ -98,7 +98,7 @@ async fn put_tenant(story: &Story, name: &str, billing: BillingSettings) {
 }
 
 /// Another process on the story's database and clock, as far as one process can be two.
-fn another_app(story: &Story, url: &str) -> App {
+pub(crate) fn another_app(story: &Story, url: &str) -> App {
     let directory = story.scratch().path().to_owned();
     let variables = [("CALLOPS_DATABASE_URL", url), ("ACME_KEY", "sandbox-key"), ("OTHER_KEY", "other-key")];
     let home = directory.join("home");
@@ -118,7 +118,7 @@ async fn try_sync(app: &App, tenant: &str, full: bool) -> (Synced, anyhow::Resul
     (done, result)
 }
 
-async fn sync(story: &Story, full: bool) -> Synced {
+pub(crate) async fn sync(story: &Story, full: bool) -> Synced {
     let (done, result) = try_sync(&story.app, "acme", full).await;
     result.expect("a sync");
     assert_eq!(done.unreadable, Vec::<String>::new());
@@ -253,12 +253,12 @@ fn meter(story: &Story) -> Value {
     story.sandbox.zoho_ledger()["organizations"][ORGANIZATION].clone()
 }
 
-fn requests(story: &Story) -> u64 {
+pub(crate) fn requests(story: &Story) -> u64 {
     meter(story)["requests"].as_u64().unwrap_or_default()
 }
 
 /// Insists that no limit was broken, by the stand-in's ledger, and that every request is as Zoho's description has it.
-async fn check_ledger(story: &Story) {
+pub(crate) async fn check_ledger(story: &Story) {
     let ledger = story.sandbox.zoho_ledger();
     let refused = &ledger["organizations"][ORGANIZATION]["refused"];
     assert_eq!(refused, &json!({"per_minute": 0, "per_day": 0, "at_once": 0}), "{ledger}");

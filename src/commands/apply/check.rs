@@ -20,6 +20,7 @@ pub(super) fn check(wanted: &Wanted<'_>, stored: &Stored, problems: &mut Problem
     check_references(wanted, stored, problems);
     super::numbers::check(wanted, stored, problems);
     super::billing::check(wanted, stored, problems);
+    super::reminders::check(wanted, stored, problems);
     check_zones(wanted, stored, problems);
     check_purposes(wanted, stored, problems);
 }
@@ -190,6 +191,7 @@ fn differing(one: &Rules, other: &Rules) -> Vec<&'static str> {
     let on_own_clock = one.zone_policy == ZonePolicy::Campaign && other.zone_policy == ZonePolicy::Campaign;
     [
         ("frequency", one.frequency != other.frequency),
+        ("reminders", one.reminders.is_some() != other.reminders.is_some()),
         ("zone_policy", one.zone_policy != other.zone_policy),
         ("timezone", on_own_clock && one.timezone != other.timezone),
         ("window", one.schedule.window != other.schedule.window),

@@ -10,6 +10,7 @@ pub(super) mod plan;
 mod problems;
 mod read;
 mod records;
+mod reminders;
 mod signature;
 
 use std::path::PathBuf;

@@ -7,7 +7,7 @@ use chrono::NaiveDate;
 use super::account::{read_account, secret};
 use super::costly::costly;
 use super::problems::Problems;
-use super::{agent, billing, numbers, records};
+use super::{agent, billing, numbers, records, reminders};
 use crate::config::{Document, Located, Section, nearest};
 use crate::domain::campaign::{
     AccountSettings, CLOSE_MARGIN_SECONDS, DEFAULT_LOOK_BACK_SECONDS, Rules, TenantSettings, ZonePolicy,
@@ -63,6 +63,7 @@ const CAMPAIGN_KEYS: &[&str] = &[
     "min_gap",
     "max_calls_per_day",
     "retry",
+    "reminders",
 ];
 const RETRY_KEYS: &[&str] = &["on", "after", "max_attempts"];
 
@@ -267,6 +268,7 @@ fn read_campaign<'d>(
     let zone_policy = problems.convert(zone_policy, |text| {
         text.parse::<ZonePolicy>().map_err(|_| format!("{text:?} is no zone policy; write callee or campaign"))
     });
+    let reminders = reminders::read(&at, section, problems);
     let schedule = read_schedule(&at, section, problems);
     let retry = read_retry(section, problems);
     let look_back = seconds(section, "look_back", 60..=DAY_SECONDS, problems);
@@ -295,6 +297,7 @@ fn read_campaign<'d>(
             calls_per_minute,
             min_gap_seconds,
             max_calls_per_day,
+            reminders,
         },
     })
 }

@@ -4,6 +4,7 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
 use super::accounts::{BillingTenant, Setup};
 use super::asking::{Asked, Asker, Purpose};
+use super::debtors::{self, Debtors};
 use super::reading::{LEASE, Read, Reader};
 use crate::app::App;
 use crate::domain::billing::RecordKind;
@@ -39,6 +40,8 @@ pub struct Synced {
     pub full: bool,
     /// What is wrong with records that cannot be read.
     pub unreadable: Vec<String>,
+    /// Who was enrolled to be reminded.
+    pub debtors: Debtors,
     /// Another run reads these books, until then at the latest: then nothing was done.
     pub held_until: Option<DateTime<Utc>>,
 }
@@ -46,7 +49,7 @@ pub struct Synced {
 impl Synced {
     /// Whether something is stored that was not before.
     pub fn is_news(&self) -> bool {
-        self.customers + self.invoices + self.deleted + self.contact_persons > 0
+        self.customers + self.invoices + self.deleted + self.contact_persons + self.debtors.enrolled > 0
     }
 }
 
@@ -92,6 +95,7 @@ pub async fn sync(
     // The error that came first says more.
     result?;
     done.requests_today = budget?.map_or(0, |budget| budget.used);
+    done.debtors = debtors::enroll(app, &tenant.name).await?;
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! Who is due: from stored rows to claims, by the gates.
 
 mod place;
+mod reminding;
 mod source;
 
 use std::collections::HashMap;
@@ -9,17 +10,20 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value};
 
 pub use self::place::Place;
+pub use self::reminding::Named;
+use self::reminding::Subjects;
+pub(in crate::commands) use self::reminding::add_debts;
 pub use self::source::Source;
 use super::counts::Counts;
 use crate::app::{App, new_id};
 use crate::domain::campaign::{CLOSE_MARGIN_SECONDS, Rules, TenantSettings};
 use crate::domain::dial::DialRequest;
-use crate::domain::gate::{Facts, RetryFacts};
+use crate::domain::gate::{Facts, Gate, ReminderFacts, RetryFacts};
 use crate::domain::preferred::PreferredTime;
 use crate::domain::slot::{Frequency, Period};
 use crate::domain::zone::{Zone, Zones};
 use crate::error::Exit;
-use crate::store::claims::{self, Claim};
+use crate::store::claims::{self, Claim, SlotKey};
 use crate::store::enrollments::{self, Candidate, CheckResult, History, Waiting};
 use crate::store::setup::{self, Account, Campaign};
 use crate::store::{Result, Tx, control, runs};
@@ -60,6 +64,10 @@ pub struct Due {
     pub account: String,
     /// The call to ask the provider for.
     pub request: DialRequest,
+    /// The invoices that the call is about.
+    pub invoices: Vec<Named>,
+    /// The preferred time by which the person was found due.
+    pub preferred_time: Option<String>,
 }
 
 impl Context {
@@ -123,11 +131,17 @@ impl Context {
             enrolled: candidate.enrollment_status == "active",
             zones: place.zones.as_ref(),
             has_common_window: place.has_common_window,
+            reminder: self
+                .rules
+                .reminders
+                .as_deref()
+                .map(|reminders| ReminderFacts { reminders, debts: &history.debts }),
             phone: &candidate.phone,
             preferred_time: candidate.preferred_time.as_deref().and_then(|text| text.parse::<PreferredTime>().ok()),
             run_interval_seconds,
             enrolled_at: candidate.enrolled_at,
-            last_rang_for_purpose: history.last_for_purpose,
+            // Of each invoice it is counted by itself.
+            last_rang_for_purpose: history.last_for_purpose.filter(|_| self.rules.reminders.is_none()),
             last_rang: history.last,
             recent_rings: &history.recent,
             live_attempt: history.live,
@@ -217,7 +231,8 @@ async fn plan_waiting(
     let people: Vec<(String, String)> =
         waiting.iter().map(|call| (call.candidate.contact_id.clone(), call.candidate.phone.clone())).collect();
     let campaign = &context.campaign;
-    let histories = enrollments::histories(tx, &campaign.tenant, &campaign.purpose, &people, &own, now).await?;
+    let mut histories = enrollments::histories(tx, &campaign.tenant, &campaign.purpose, &people, &own, now).await?;
+    add_debts(tx, context, &own, &mut histories, now).await?;
     let rang = last_rang(tx, campaign, &people).await?;
     let nothing = History::default();
     for call in waiting {
@@ -261,6 +276,11 @@ async fn plan_waiting(
                 }
             }
             Some((_, "slot_expired", _)) => planned.expired.push(call.call_id.clone()),
+            // Nothing that the call was about is left to be called about.
+            Some((Gate::Reminder, reason, None)) => {
+                counts.skip(reason);
+                planned.cancelled.push(call.call_id.clone());
+            }
             Some((_, reason, until)) => {
                 counts.skip(reason);
                 let wait = if matches!(reason, "live_attempt") { LOOK_AGAIN_SECONDS } else { LOOK_AGAIN_LATER_SECONDS };
@@ -283,7 +303,8 @@ async fn plan_candidates(
     let people: Vec<(String, String)> =
         candidates.iter().map(|candidate| (candidate.contact_id.clone(), candidate.phone.clone())).collect();
     let campaign = &context.campaign;
-    let histories = enrollments::histories(tx, &campaign.tenant, &campaign.purpose, &people, &[], now).await?;
+    let mut histories = enrollments::histories(tx, &campaign.tenant, &campaign.purpose, &people, &[], now).await?;
+    add_debts(tx, context, &[], &mut histories, now).await?;
     let mut due = Vec::new();
     let mut checks = Vec::new();
     let nothing = History::default();
@@ -295,7 +316,7 @@ async fn plan_candidates(
         let block = if preferred_unreadable {
             Some(("unreadable_preferred_time", None))
         } else {
-            facts.first_block(now).map(|(_, reason, _)| (reason, next_check(&facts, reason, now)))
+            facts.first_block(now).map(|(gate, reason, _)| (reason, next_check(&facts, gate, reason, now)))
         };
         match (block, &place.zones) {
             (None, Some(zones)) => {
@@ -320,7 +341,7 @@ async fn plan_candidates(
 }
 
 /// When to look at somebody again who is blocked now: never later than the first moment at which they can be due.
-fn next_check(facts: &Facts<'_>, reason: &str, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+fn next_check(facts: &Facts<'_>, gate: Gate, reason: &str, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     match reason {
         // Something other than time ends these; each is cheap to ask again.
         "live_attempt" | "paused" | "no_capacity" | "no_credentials" => {
@@ -333,8 +354,10 @@ fn next_check(facts: &Facts<'_>, reason: &str, now: DateTime<Utc>) -> Option<Dat
         _ => {
             // What may be over by then must not hide the moment at which time alone lets somebody be called.
             let calm = Facts { live_attempt: false, suppressed: false, paused: false, ..facts.clone() };
-            let is_for_ever =
-                reason == "after_last_date" || (reason == "already_called" && facts.rules.frequency == Frequency::Once);
+            // Whatever changes in the books makes a check due by itself.
+            let is_for_ever = gate == Gate::Reminder
+                || reason == "after_last_date"
+                || (reason == "already_called" && facts.rules.frequency == Frequency::Once);
             calm.next_due(now).or_else(|| (!is_for_ever).then(|| now + TimeDelta::days(1)))
         }
     }
@@ -361,9 +384,25 @@ fn make_due(
 ) -> Option<Due> {
     let (campaign, rules) = (&context.campaign, &context.rules);
     let opening = rules.schedule.opening_at(zones, now)?;
-    let key =
-        if slot.number == 1 && slot.key.is_empty() { rules.frequency.slot_key(opening.opened_on) } else { slot.key };
-    let after = Facts { last_rang_for_purpose: Some(now), last_rang: Some(now), retry: None, ..facts.clone() };
+    let subjects = Subjects::of(facts, zones, now);
+    if subjects.is_none() && facts.reminder.is_some() {
+        return None;
+    }
+    let key = match &subjects {
+        _ if !slot.key.is_empty() => slot.key,
+        Some(subjects) => subjects.period.to_string(),
+        None => rules.frequency.slot_key(opening.opened_on),
+    };
+    let after = Facts {
+        last_rang_for_purpose: Some(now).filter(|_| facts.reminder.is_none()),
+        last_rang: Some(now),
+        retry: None,
+        ..facts.clone()
+    };
+    let next_check_at =
+        subjects.as_ref().map_or_else(|| after.next_due(now), |subjects| subjects.next_due(&after, now));
+    let one_slot = || vec![SlotKey { subject: candidate.subject.clone(), key: key.clone() }];
+    let slots = subjects.as_ref().map_or_else(one_slot, |subjects| subjects.slots.clone());
     let attempt_id = new_id(now);
     let claim = Claim {
         call_id: slot.call_id,
@@ -376,24 +415,26 @@ fn make_due(
         contact_version: candidate.contact_version,
         phone: candidate.phone.clone(),
         purpose: campaign.purpose.clone(),
+        slots,
         slot_key: key,
-        subject: candidate.subject.clone(),
         window_closes_at: opening.closes_at,
         dial_before: opening.closes_at - TimeDelta::seconds(CLOSE_MARGIN_SECONDS),
         answer_timeout_seconds: rules.answer_timeout(&context.tenant).seconds,
         call_timeout_seconds: rules.call_timeout(&context.tenant).seconds,
         line: rules.line().map(str::to_owned),
         agent: rules.agent_id().map(str::to_owned),
-        next_check_at: after.next_due(now),
+        next_check_at,
         last_rang_seen,
         calls_per_minute: rules.calls_per_minute,
         requested_by: search.requested_by.to_owned(),
         attempt_id: attempt_id.clone(),
     };
-    let variables = match serde_json::from_str(&candidate.attributes) {
+    let mut variables = match serde_json::from_str(&candidate.attributes) {
         Ok(Value::Object(attributes)) => attributes,
         _ => Map::new(),
     };
+    let (told, invoices) = subjects.map(|subjects| (subjects.variables, subjects.invoices)).unwrap_or_default();
+    variables.extend(told);
     let request = DialRequest {
         attempt_id,
         to: candidate.phone.clone(),
@@ -402,7 +443,8 @@ fn make_due(
         agent: rules.agent.clone(),
         variables,
     };
-    Some(Due { claim, account: campaign.account.clone(), request })
+    let preferred_time = candidate.preferred_time.clone();
+    Some(Due { claim, account: campaign.account.clone(), request, invoices, preferred_time })
 }
 
 async fn last_rang(

@@ -1,16 +1,22 @@
 //! From what a provider extracted of a conversation to a contact, a booking and a ticket, once.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
+use super::answers;
 use super::counts::Counts;
 use crate::app::App;
+use crate::domain::call_status::CustomerResponse;
 use crate::domain::conversation::ConversationStatus;
 use crate::domain::records::{Records, records_of};
+use crate::domain::reminder::Reminders;
 use crate::error::{Exit, message};
 use crate::fail_point;
 use crate::providers::{elevenlabs, vapi};
+use crate::store::attempts::{self, Attempt};
 use crate::store::conversations::{self, Conversation};
-use crate::store::{attempts, records, setup};
+use crate::store::{self, Tx, records, setup};
 
 /// The most conversations of one tenant of which one run makes records.
 const MOST_AT_ONCE: i64 = 1000;
@@ -36,10 +42,11 @@ pub async fn process_due(app: &App, counts: &mut Counts) -> anyhow::Result<()> {
     let any = conversations::any_unprocessed(&mut tx).await?;
     let tenants = if any { setup::tenants(&mut tx).await? } else { Vec::new() };
     drop(tx);
+    let reminding = if any { reminding(&mut db.read().await?).await? } else { BTreeSet::new() };
     for tenant in tenants {
         match tenant.settings() {
             // Most tenants make nothing of what was said, and have thousands of calls.
-            Ok(settings) if settings.records.is_none() => {
+            Ok(settings) if settings.records.is_none() && !reminding.contains(&tenant.name) => {
                 let now = app.clock.now();
                 db.write(async |tx| records::make_nothing(tx, &tenant.name, now).await).await?;
             }
@@ -48,6 +55,13 @@ pub async fn process_due(app: &App, counts: &mut Counts) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The tenants with a campaign that reminds of invoices: what their customers said matters.
+async fn reminding(tx: &mut Tx) -> store::Result<BTreeSet<String>> {
+    let campaigns = setup::campaigns(tx).await?.into_iter();
+    let reminds = |campaign: &setup::Campaign| campaign.rules().is_ok_and(|rules| rules.reminders.is_some());
+    Ok(campaigns.filter(reminds).map(|campaign| campaign.tenant).collect())
 }
 
 async fn process_those_of(app: &App, tenant: &str, counts: &mut Counts) -> anyhow::Result<()> {
@@ -80,7 +94,11 @@ pub async fn process(app: &App, id: &str) -> anyhow::Result<Processed> {
     let accounts = setup::accounts(&mut tx).await?;
     let provider = accounts.into_iter().find(|account| account.name == known.account).map(|account| account.provider);
     let tenant = setup::tenant(&mut tx, &known.tenant).await?;
-    let callee = attempts::attempt(&mut tx, id).await?.map(|attempt| attempt.contact_id);
+    let attempt = attempts::attempt(&mut tx, id).await?;
+    let reminders = match &attempt {
+        Some(attempt) => answers::reminders_of(&mut tx, attempt).await?,
+        None => None,
+    };
     drop(tx);
     let region = tenant.as_ref().and_then(|tenant| tenant.region.as_deref()).and_then(|code| code.parse().ok());
     let settings = tenant.map(|tenant| tenant.settings()).transpose()?.unwrap_or_default();
@@ -99,7 +117,13 @@ pub async fn process(app: &App, id: &str) -> anyhow::Result<Processed> {
                 .records
                 .as_ref()
                 .map_or_else(Records::default, |mapping| records_of(mapping, &extracted, region, settings.call_also));
-            records::process(tx, &conversation, &records, callee.as_deref(), &new_id, now).await?;
+            let callee = attempt.as_ref().map(|attempt| attempt.contact_id.as_str());
+            records::process(tx, &conversation, &records, callee, &new_id, now).await?;
+            if let (Some(attempt), Some(reminders)) = (&attempt, &reminders)
+                && let Some((answer, note)) = answer(reminders, &extracted, attempt)
+            {
+                answers::take_in(tx, attempt, answer, note.as_deref(), now).await?;
+            }
             Ok((Processed::Now, records.problems))
         })
         .await?;
@@ -119,6 +143,17 @@ fn state_of(conversation: Option<&Conversation>) -> Option<Processed> {
         )),
         Some(_) => None,
     }
+}
+
+/// What was answered to a reminder: by what the provider extracted, else by what the agent reported.
+fn answer(
+    reminders: &Reminders,
+    extracted: &Map<String, Value>,
+    attempt: &Attempt,
+) -> Option<(CustomerResponse, Option<String>)> {
+    let field = reminders.answer_field.as_deref().and_then(|field| extracted.get(field));
+    let read = field.and_then(Value::as_str).and_then(answers::read);
+    read.map(|answer| (answer, None)).or_else(|| answers::reported(attempt))
 }
 
 /// What the provider extracted of a conversation, by the names of the fields.

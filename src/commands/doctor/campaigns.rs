@@ -163,6 +163,9 @@ fn conflicts(contexts: &[Context], report: &mut Report) {
     for ((tenant, purpose), sharing) in by_purpose {
         let differing: Vec<&str> = [
             ("frequency", sharing.windows(2).any(|pair| pair[0].rules.frequency != pair[1].rules.frequency)),
+            ("reminders", {
+                sharing.windows(2).any(|pair| pair[0].rules.reminders.is_some() != pair[1].rules.reminders.is_some())
+            }),
             ("zone_policy", sharing.windows(2).any(|pair| pair[0].rules.zone_policy != pair[1].rules.zone_policy)),
             ("window", {
                 sharing.windows(2).any(|pair| pair[0].rules.schedule.window != pair[1].rules.schedule.window)

@@ -154,5 +154,7 @@ async fn histories(
         .map(|call| call.call_id.clone())
         .collect();
     let campaign = &context.campaign;
-    enrollments::histories(tx, &campaign.tenant, &campaign.purpose, &phones, &own, at).await
+    let mut histories = enrollments::histories(tx, &campaign.tenant, &campaign.purpose, &phones, &own, at).await?;
+    plan::add_debts(tx, context, &own, &mut histories, at).await?;
+    Ok(histories)
 }

@@ -6,6 +6,7 @@ use super::person::{Person, Seen};
 use crate::domain::campaign::ZonePolicy;
 use crate::domain::gate::{Facts, Gate};
 use crate::domain::preferred::PreferredState;
+use crate::domain::reminder::Standing;
 use crate::domain::zone::{Zone, ZoneSource};
 use crate::store::control::Pause;
 use crate::store::overview::{LiveAttempt, Ring};
@@ -59,6 +60,7 @@ pub(super) fn sentence(
         Gate::Active => active(person),
         Gate::Dates => dates(facts, at),
         Gate::Zone => zone(person),
+        Gate::Reminder => reminder(facts, at),
         Gate::Window => window(facts, at),
         Gate::PreferredTime => preferred_time(person, facts, at),
         Gate::Frequency => frequency(person, facts, background),
@@ -161,6 +163,37 @@ fn zone(person: &Person<'_>) -> String {
     }
 }
 
+/// How many invoices a sentence names.
+const MOST_INVOICES: usize = 8;
+
+fn reminder(facts: &Facts<'_>, at: DateTime<Utc>) -> String {
+    let Some(reminder) = facts.reminder else { return "the campaign reminds of no invoices".to_owned() };
+    let Some(zones) = facts.zones else { return format!("{} invoices; no zone to ask in", reminder.debts.len()) };
+    if reminder.debts.is_empty() {
+        return "no invoice is to be paid".to_owned();
+    }
+    let day = facts.day_of(zones, at);
+    let mut invoices: Vec<String> = reminder
+        .debts
+        .iter()
+        .map(|debt| {
+            let said = match reminder.reminders.standing(debt, day, zones.first(), facts.retry.is_some()) {
+                Standing::Due { offset } => format!("due for {offset:+} days"),
+                Standing::Not { reason, from: Some(from) } => format!("{reason} until {from}"),
+                Standing::Not { reason, from: None } => reason.to_owned(),
+            };
+            let name = debt.number.as_deref().unwrap_or(&debt.invoice_id);
+            format!("{name} ({}, to be paid on {}): {said}", debt.status, debt.due_date)
+        })
+        .collect();
+    let count = invoices.len();
+    invoices.truncate(MOST_INVOICES);
+    if count > MOST_INVOICES {
+        invoices.push(format!("{} more", count - MOST_INVOICES));
+    }
+    invoices.join("; ")
+}
+
 fn window(facts: &Facts<'_>, at: DateTime<Utc>) -> String {
     let schedule = &facts.rules.schedule;
     let days = if schedule.days.is_every_day() { "every day".to_owned() } else { format!("on {}", schedule.days) };
@@ -209,6 +242,9 @@ fn preferred_time(person: &Person<'_>, facts: &Facts<'_>, at: DateTime<Utc>) -> 
 
 fn frequency(person: &Person<'_>, facts: &Facts<'_>, background: &Background) -> String {
     let (campaign, frequency) = (&person.context.campaign, facts.rules.frequency);
+    if facts.reminder.is_some() {
+        return "once for each invoice and offset".to_owned();
+    }
     let Some(last) = facts.last_rang_for_purpose else {
         return format!("{frequency}; never called for {}", campaign.purpose);
     };
@@ -225,6 +261,9 @@ fn frequency(person: &Person<'_>, facts: &Facts<'_>, background: &Background) ->
 
 fn slot(person: &Person<'_>, seen: &Seen, facts: &Facts<'_>) -> String {
     let campaign = &person.context.campaign;
+    if facts.reminder.is_some() && facts.retry.is_none() {
+        return "each invoice and offset has a slot of its own".to_owned();
+    }
     if let (Some((call, _)), true) = (&person.waiting, facts.retry.is_some()) {
         return format!("call {} holds {} {}", call.call_id, campaign.purpose, call.slot_key);
     }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::app::App;
-use crate::commands::calling::plan::{Context, Place};
+use crate::commands::calling::plan::{self, Context, Place};
 use crate::domain::gate::{Check, Facts, Gate, RetryFacts, Verdict};
 use crate::domain::schedule::SEARCH_DAYS;
 use crate::domain::secret_ref::SecretRef;
@@ -111,6 +111,7 @@ impl<'a> Person<'a> {
         };
         let mut histories: HashMap<String, History> =
             enrollments::histories(tx, &campaign.tenant, &campaign.purpose, &person, &own, at).await?;
+        plan::add_debts(tx, self.context, &own, &mut histories, at).await?;
         let account = &self.context.account;
         let limits =
             AccountLimits { max_concurrency: account.max_concurrency, calls_per_minute: account.calls_per_minute };
@@ -126,6 +127,9 @@ impl<'a> Person<'a> {
     async fn slot_at(&self, tx: &mut Tx, at: DateTime<Utc>) -> Result<Option<SlotSeen>> {
         let Some(zones) = self.place.open_zones() else { return Ok(None) };
         let (rules, campaign) = (&self.context.rules, &self.context.campaign);
+        if rules.reminders.is_some() {
+            return Ok(None);
+        }
         let open = rules.schedule.opened_on(zones, at);
         let date = open.or_else(|| {
             let next = rules.schedule.next_open(zones, at)?;
@@ -319,6 +323,7 @@ mod tests {
                 enrolled: true,
                 zones: if rare(5) { None } else { Some(&zones) },
                 has_common_window: true,
+                reminder: None,
                 phone: "+14155550100",
                 preferred_time: preferred.map(|text| text.parse().expect("a time")),
                 run_interval_seconds: 60,

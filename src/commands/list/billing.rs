@@ -7,15 +7,14 @@ use super::rows::Listed;
 use super::{Args, Kind};
 use crate::commands::lookup::Found;
 use crate::commands::telling::instant;
+use crate::domain::billing::OPEN_STATUSES;
 use crate::domain::zone::Zone;
 use crate::error::Failure;
 use crate::store::billing::customers::{self, StoredCustomer};
+use crate::store::billing::debtors;
 use crate::store::billing::invoices::{self, StoredInvoice};
 use crate::store::listing::Filter;
 use crate::store::{Result, Tx, setup};
-
-/// The statuses of invoices that are still to be paid.
-const OPEN: [&str; 5] = ["sent", "viewed", "overdue", "unpaid", "partially_paid"];
 
 /// What only lists of customers and invoices can be asked for.
 #[derive(Debug, Default)]
@@ -152,6 +151,23 @@ fn customer_row(customer: &StoredCustomer) -> Vec<Value> {
     ]
 }
 
+pub(super) async fn debtors(tx: &mut Tx, filter: &Filter) -> Result<Listed> {
+    let reachable = filter.status.as_deref().map(|status| status == "reachable");
+    let rows = debtors::list(tx, filter.tenant.as_deref(), reachable, filter.limit).await?;
+    let rows = rows.into_iter().map(|row| {
+        vec![
+            json!(row.tenant),
+            json!(row.customer_id),
+            json!(row.customer),
+            json!(row.invoices),
+            json!(row.contact_id),
+            json!(row.phone),
+            json!(row.problem),
+        ]
+    });
+    Ok((&["tenant", "customer_id", "customer", "invoices", "contact", "phone", "problem"], rows.collect()))
+}
+
 /// The columns of invoices, without whose they are.
 pub(in crate::commands) const INVOICE_COLUMNS: [&str; 13] = [
     "id",
@@ -209,5 +225,5 @@ pub(in crate::commands) fn invoice_row(invoice: &StoredInvoice, today: NaiveDate
 pub(in crate::commands) fn overdue_days(invoice: &StoredInvoice, today: NaiveDate) -> Option<i64> {
     let due_date: NaiveDate = invoice.due_date.as_deref()?.parse().ok()?;
     let days = (today - due_date).num_days();
-    (OPEN.contains(&invoice.status.as_str()) && days > 0).then_some(days)
+    (OPEN_STATUSES.contains(&invoice.status.as_str()) && days > 0).then_some(days)
 }

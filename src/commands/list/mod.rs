@@ -40,7 +40,7 @@ Words of --status: calls scheduled, calling, in_progress, completed, failed, can
 placed, answered, ended, void, refused, not_sent, unknown, lost; campaigns active, stopped; enrollments active,
 withdrawn; findings standing (unless said otherwise), resolved; suppressions active, expired; events pending, applied,
 unmatched, ignored; numbers active, gone; customers active, inactive; invoices draft, sent, viewed, overdue, unpaid,
-partially_paid, paid, void. Times are UTC.
+partially_paid, paid, void; debtors reachable, no_phone. Times are UTC.
 
 Customers and invoices are those that `sync-zoho` read last: nobody is asked. Columns of --sort: customers name, outstanding,
 last_modified_at; invoices due_date, date, number, customer, total, balance, last_modified_at.
@@ -130,6 +130,8 @@ pub enum Kind {
     Customers,
     /// Invoices as they were read from Zoho, those that are due first
     Invoices,
+    /// Customers with something to pay, and whom to call about it, by name
+    Debtors,
 }
 
 /// From when on.
@@ -200,6 +202,7 @@ impl Kind {
                 &["tenant", "status", "customer", "overdue-days", "text", "sort", "reverse", "page"],
                 INVOICE_STATUSES.to_vec(),
             ),
+            Self::Debtors => (&["tenant", "status"], vec!["reachable", "no_phone"]),
         }
     }
 

@@ -49,6 +49,7 @@ pub(super) async fn rows(
         Kind::Tickets => records(tx, store_records::Kind::Ticket, &filter).await?,
         Kind::Customers => billing::customers(tx, &filter, books).await?,
         Kind::Invoices => billing::invoices(tx, &filter, books).await?,
+        Kind::Debtors => billing::debtors(tx, &filter).await?,
         Kind::Numbers => numbers(tx, &filter).await?,
     };
     let is_cut = rows.len() > limit;
@@ -82,7 +83,10 @@ async fn campaigns(tx: &mut Tx, filter: &Filter) -> Result<Listed> {
             json!(campaign.purpose),
             json!(campaign.account),
             json!(campaign.priority),
-            json!(rules.as_ref().map(|rules| rules.frequency)),
+            json!(rules.as_ref().map(|rules| match rules.reminders {
+                Some(_) => "reminders",
+                None => rules.frequency.as_str(),
+            })),
             json!(rules.as_ref().map(|rules| rules.schedule.days.to_string())),
             json!(rules.as_ref().map(|rules| rules.schedule.window)),
             json!(numbers.map(|row| row.enrolled)),

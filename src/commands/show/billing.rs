@@ -8,9 +8,11 @@ use super::parts::Shown;
 use crate::commands::list::billing::{INVOICE_COLUMNS, invoice_row, overdue_days, today};
 use crate::commands::lookup::{self, Found};
 use crate::commands::telling::{instant, json_text, record_of};
+use crate::domain::call_status::CustomerResponse;
+use crate::domain::reminder::Reminders;
 use crate::error::Failure;
 use crate::output::Rows;
-use crate::store::billing::{customers, invoices};
+use crate::store::billing::{customers, invoices, reminders};
 use crate::store::{Result, Tx, setup};
 
 /// How many invoices of a customer are shown.
@@ -66,7 +68,7 @@ pub(super) async fn customer(tx: &mut Tx, id: &str, tenant: Option<&str>, now: D
     Ok(Ok(Shown { record, parts: vec![("contact_persons", persons), ("invoices", rows)] }))
 }
 
-/// An invoice.
+/// An invoice, with the calls about it.
 pub(super) async fn invoice(tx: &mut Tx, name: &str, tenant: Option<&str>, now: DateTime<Utc>) -> Found<Shown> {
     if let Some(failure) = refuse(tx, tenant).await? {
         return Ok(Err(failure));
@@ -78,6 +80,19 @@ pub(super) async fn invoice(tx: &mut Tx, name: &str, tenant: Option<&str>, now: 
         (None, _) => return Ok(Err(missing("invoice", "invoices", name))),
     };
     let day = today(zone_of(tx, &invoice.tenant).await?.as_deref(), now);
+    let pause = reminders::pause_of(tx, &invoice.tenant, &invoice.id).await?;
+    let mut calls = Rows::new(&["offset", "purpose", "call", "status", "outcome", "answer", "at"]);
+    for reminder in reminders::of_invoice(tx, &invoice.tenant, &invoice.id).await? {
+        calls.push(vec![
+            json!(Reminders::offset_of(&reminder.key)),
+            json!(reminder.purpose),
+            json!(reminder.call_id),
+            json!(reminder.status.as_str()),
+            json!(reminder.outcome),
+            json!(reminder.answer.map(CustomerResponse::as_str)),
+            instant(Some(reminder.created_at)),
+        ]);
+    }
     let record = record_of(json!({
         "id": invoice.id,
         "tenant": invoice.tenant,
@@ -94,9 +109,12 @@ pub(super) async fn invoice(tx: &mut Tx, name: &str, tenant: Option<&str>, now: 
         "last_modified_at": instant(invoice.last_modified_at),
         "seen_at": instant(Some(invoice.seen_at)),
         "deleted_at": instant(invoice.deleted_at),
+        "paused": pause.as_ref().map(|pause| pause.reason.as_str()),
+        "paused_until": instant(pause.as_ref().and_then(|pause| pause.until)),
+        "pause_note": pause.as_ref().and_then(|pause| pause.note.as_deref()),
         "raw": json_text(Some(&invoice.raw)),
     }));
-    Ok(Ok(Shown { record, parts: Vec::new() }))
+    Ok(Ok(Shown { record, parts: vec![("reminders", calls)] }))
 }
 
 /// What to say of a tenant that is not there.

@@ -107,7 +107,7 @@ pub enum What {
         #[arg(long)]
         tenant: Option<String>,
     },
-    /// An invoice as it was read from Zoho
+    /// An invoice as it was read from Zoho, with the calls about it
     Invoice {
         /// Its id, or its number
         #[arg(value_name = "ID|NUMBER")]

@@ -44,6 +44,7 @@ fn open<'a>(rules: &'a Rules, tenant: &'a TenantSettings, zones: &'a Zones) -> F
         enrolled: true,
         zones: Some(zones),
         has_common_window: true,
+        reminder: None,
         phone: "+12025550101",
         preferred_time: None,
         run_interval_seconds: 60,
@@ -83,6 +84,7 @@ fn the_gates_stand_in_the_documented_order() {
             "active",
             "dates",
             "zone",
+            "reminder",
             "window",
             "preferred_time",
             "frequency",
@@ -466,4 +468,33 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn an_invoice_is_called_about_on_the_dates_of_its_offset_by_the_window_that_is_open() {
+    use crate::domain::reminder::{Debt, Reminders};
+    let mut rules = rules();
+    rules.schedule.window = "22:00-02:00".parse().unwrap();
+    let (tenant, zones, reminders) = (TenantSettings::default(), new_york(), Reminders::default());
+    let debt = Debt {
+        status: "overdue".to_owned(),
+        due_date: "2026-11-20".parse().unwrap(),
+        balance: Some("10".parse().unwrap()),
+        ..Debt::default()
+    };
+    let debts = [debt];
+    let reminder = Some(ReminderFacts { reminders: &reminders, debts: &debts });
+    let facts = Facts { reminder, ..open(&rules, &tenant, &zones) };
+    // Four days before at 22:30, and past midnight, which belongs to the window of the day before.
+    let first = at("2026-11-18T03:00:00Z");
+    for early in ["2026-11-17T03:30:00Z", "2026-11-17T06:30:00Z"] {
+        assert_eq!(blocks(&facts, early), [("reminder", "before_first_offset", Some(first))], "{early}");
+        assert_eq!(facts.next_due(at(early)), Some(first));
+    }
+    assert_eq!(blocks(&facts, "2026-11-18T03:00:00Z"), []);
+    assert_eq!(blocks(&facts, "2026-11-21T06:30:00Z"), [], "01:30 of the day after still belongs to the due date");
+    let paid = [Debt { status: "paid".to_owned(), ..debts[0].clone() }];
+    let facts = Facts { reminder: Some(ReminderFacts { reminders: &reminders, debts: &paid }), ..facts };
+    assert_eq!(blocks(&facts, "2026-11-18T03:00:00Z"), [("reminder", "invoice_paid", None)]);
+    assert_eq!(facts.next_due(at("2026-11-18T03:00:00Z")), None);
 }

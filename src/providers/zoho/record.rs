@@ -66,6 +66,11 @@ pub(super) fn organizations(envelope: Envelope<'_>) -> Result<Vec<Organization>,
     envelope.organizations.ok_or("no `organizations`")?.iter().map(organization).collect()
 }
 
+pub(super) fn one_invoice(raw: Raw<'_>) -> Result<Invoice, String> {
+    let fields = Fields::of(raw.get()).map_err(|error| error.to_string())?;
+    invoice(&fields, raw.get())
+}
+
 pub(super) fn contact(raw: Raw<'_>) -> Result<Contact, String> {
     let fields = Fields::of(raw.get()).map_err(|error| error.to_string())?;
     let is_customer = fields.text("contact_type").is_none_or(|kind| kind == "customer");

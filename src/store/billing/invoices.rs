@@ -1,11 +1,12 @@
 //! Invoices as they were read last.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, NaiveDate, Utc};
+use rust_decimal::Decimal;
 use sqlx::FromRow;
 
-use super::{Known, Result, StoreError, Stored, Tx, anywhere, dynamic, fetch, is_news};
+use super::{Known, Result, StoreError, Stored, Tx, anywhere, debtors, dynamic, execute, fetch, is_news};
 use crate::domain::billing::records::Invoice;
 
 /// An invoice that is stored.
@@ -133,11 +134,53 @@ pub async fn put(tx: &mut Tx, tenant: &str, invoices: &[Invoice], now: DateTime<
         }
         if !news.is_empty() {
             insert(tx, tenant, &news, now).await?;
+            let customers: BTreeSet<&str> = news.iter().map(|invoice| invoice.customer_id.as_str()).collect();
+            let customers: Vec<String> = customers.into_iter().map(str::to_owned).collect();
+            debtors::wake(tx, tenant, &customers, now).await?;
         }
         stored.changed += news.len() as u64;
         stored.unchanged += same.len() as u64;
     }
     Ok(stored)
+}
+
+/// Stores an invoice as it is shown by itself now, which is more than a list shows of it: where it says the same as what is
+/// stored, only that it was seen. Says whether it says something else.
+pub async fn look_at(tx: &mut Tx, tenant: &str, invoice: &Invoice, now: DateTime<Utc>) -> Result<bool> {
+    let stored = fetch!(
+        tx,
+        StoredInvoice,
+        fetch_optional,
+        concat!(select!(), "WHERE i.tenant = $1 AND i.id = $2"),
+        tenant,
+        &invoice.id
+    )?;
+    let is_known = stored.is_some_and(|stored| {
+        let balance = |text: Option<&str>| text.and_then(|text| text.parse::<Decimal>().ok());
+        // Somebody else may have read it later than this answer was made.
+        let is_older =
+            matches!((invoice.last_modified_at, stored.last_modified_at), (Some(read), Some(kept)) if read < kept);
+        let is_same = stored.customer_id == invoice.customer_id
+            && stored.status == invoice.status
+            && stored.number == invoice.number
+            && stored.due_date == invoice.due_date.map(|date| date.to_string())
+            && balance(stored.balance.as_deref()) == invoice.balance
+            && stored.currency == invoice.currency;
+        stored.deleted_at.is_none() && (is_older || is_same)
+    });
+    if is_known {
+        execute!(
+            tx,
+            "UPDATE billing_invoices SET seen_at = $3 WHERE tenant = $1 AND id = $2",
+            tenant,
+            &invoice.id,
+            now
+        )?;
+        return Ok(false);
+    }
+    insert(tx, tenant, &[invoice], now).await?;
+    debtors::wake(tx, tenant, std::slice::from_ref(&invoice.customer_id), now).await?;
+    Ok(true)
 }
 
 async fn insert(tx: &mut Tx, tenant: &str, invoices: &[&Invoice], now: DateTime<Utc>) -> Result<()> {

@@ -64,6 +64,7 @@ pub(crate) fn rules() -> Rules {
         calls_per_minute: None,
         min_gap_seconds: None,
         max_calls_per_day: None,
+        reminders: None,
     }
 }
 

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::Content;
-use crate::commands::calling::{self, directory::held_until};
+use crate::commands::calling::{self, answers, directory::held_until};
 use crate::domain::call::{AttemptState, Evidence};
 use crate::domain::call_status::{CallStatusEvent, Report};
 use crate::domain::dial::{CallReport, ProviderMessage};
@@ -128,6 +128,11 @@ async fn judge_report(tx: &mut Tx, event: &Event, report: &CallStatusEvent, now:
     });
     if !moved && told.is_none() {
         return Ok(Verdict::ignored(format!("the attempt is {}", attempt.state)).about(&attempt));
+    }
+    if let Some(told) = &told
+        && let Ok(answer) = told.customer_response.parse()
+    {
+        answers::take_in(tx, &attempt, answer, told.notes.as_deref(), now).await?;
     }
     let told = told.map(|told| serde_json::to_string(&told).expect("text keys, finite numbers"));
     hear(tx, &attempt, event, told.as_deref(), now).await

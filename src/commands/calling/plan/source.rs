@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use super::{Context, Due, PlannedWaiting, Search, plan_candidates, plan_waiting};
 use crate::app::App;
 use crate::commands::calling::counts::Counts;
+use crate::commands::calling::freshness::Freshness;
 use crate::store::{calls, enrollments};
 
 /// How many enrollments are looked at in one transaction.
@@ -26,6 +27,7 @@ pub struct Source {
     retries_read: bool,
     /// Calls that wait for a moment which their period no longer has.
     expired: Vec<String>,
+    freshness: Freshness,
 }
 
 impl Source {
@@ -38,6 +40,7 @@ impl Source {
             is_drained: false,
             retries_read: false,
             expired: Vec::new(),
+            freshness: Freshness::default(),
         }
     }
 
@@ -51,8 +54,13 @@ impl Source {
     /// # Errors
     /// When the database cannot be asked.
     pub async fn next(&mut self, app: &App, search: Search<'_>, counts: &mut Counts) -> anyhow::Result<Option<Due>> {
-        self.has_next(app, search, counts).await?;
-        Ok(self.ready.pop_front())
+        while self.has_next(app, search, counts).await? {
+            let Some(due) = self.ready.pop_front() else { break };
+            if let Some(due) = self.freshness.ensure(app, &self.context, due, search, counts).await? {
+                return Ok(Some(due));
+            }
+        }
+        Ok(None)
     }
 
     /// Whether there is anybody left in this run.
