@@ -215,6 +215,7 @@ fn campaign(number: u64, now: DateTime<Utc>) -> Result<Campaign> {
         min_gap_seconds: None,
         max_calls_per_day: None,
         reminders: None,
+        max_calls_per_week: None,
     };
     Ok(Campaign {
         id: new_id(now),

@@ -94,6 +94,9 @@ pub struct Rules {
     /// Of which invoices the campaign reminds; none: of none. The frequency does not matter then.
     #[serde(default)]
     pub reminders: Option<Box<Reminders>>,
+    /// The most calls to one phone on seven of its local days in succession; none: the tenant's.
+    #[serde(default)]
+    pub max_calls_per_week: Option<i64>,
 }
 
 impl Rules {
@@ -121,6 +124,11 @@ impl Rules {
     /// The most calls to one phone on one of its local days; none: no limit.
     pub fn max_calls_per_day(&self, tenant: &TenantSettings) -> Option<i64> {
         self.max_calls_per_day.or(tenant.max_calls_per_day)
+    }
+
+    /// The most calls to one phone on seven of its local days in succession; none: no limit.
+    pub fn max_calls_per_week(&self, tenant: &TenantSettings) -> Option<i64> {
+        self.max_calls_per_week.or(tenant.max_calls_per_week)
     }
 
     /// The line that calls, in the provider's words, as its records can be filtered by it.
@@ -180,6 +188,9 @@ pub struct TenantSettings {
     /// The most calls to one phone on one of its local days.
     #[serde(default)]
     pub max_calls_per_day: Option<i64>,
+    /// The most calls to one phone on seven of its local days in succession.
+    #[serde(default)]
+    pub max_calls_per_week: Option<i64>,
     /// Seconds after being placed by which something should have been heard of an attempt.
     #[serde(default)]
     pub answer_timeout_seconds: Option<i64>,

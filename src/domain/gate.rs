@@ -7,7 +7,7 @@ use super::preferred::{PreferredState, PreferredTime};
 use super::reminder::{Debt, Reminders};
 use super::schedule::SEARCH_DAYS;
 use super::slot::Period;
-use super::zone::Zones;
+use super::zone::{Zone, Zones};
 
 /// One reason why a call may have to wait or be left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,7 +34,7 @@ pub enum Gate {
     LiveAttempt,
     /// The last call to the phone is long enough ago.
     Gap,
-    /// The phone was not called too often today.
+    /// The phone was not called too often today, nor in the last seven days.
     Caps,
     /// The phone is not suppressed, and on the allow list where there is one.
     Suppression,
@@ -149,7 +149,7 @@ pub struct Facts<'a> {
     pub last_rang_for_purpose: Option<DateTime<Utc>>,
     /// When the phone may last have rung for any purpose, this call aside.
     pub last_rang: Option<DateTime<Utc>>,
-    /// How often the phone may have rung in the last two days, by instant.
+    /// When the phone may have rung for any purpose in the last eight days, once for each call, this call aside.
     pub recent_rings: &'a [DateTime<Utc>],
     /// Whether an attempt to the phone is live.
     pub live_attempt: bool,
@@ -231,6 +231,13 @@ impl Facts<'_> {
     /// The date that a call at `now` counts for: that on which the open window opened, else the first zone's own.
     pub fn day_of(&self, zones: &Zones, now: DateTime<Utc>) -> NaiveDate {
         self.rules.schedule.opened_on(zones, now).unwrap_or_else(|| zones.first().local(now).date())
+    }
+
+    /// For how many calls the phone may have rung on the local dates that end with `last`, so many `days` of them.
+    pub fn calls_on(&self, zone: Zone, last: NaiveDate, days: u64) -> i64 {
+        let dates = last.checked_sub_days(Days::new(days - 1)).unwrap_or(NaiveDate::MIN)..=last;
+        let count = self.recent_rings.iter().filter(|at| dates.contains(&zone.local(**at).date())).count();
+        i64::try_from(count).unwrap_or(i64::MAX)
     }
 
     fn look_back(&self) -> TimeDelta {
@@ -377,16 +384,26 @@ fn gap(facts: &Facts<'_>, now: DateTime<Utc>) -> Verdict {
 }
 
 fn caps(facts: &Facts<'_>, now: DateTime<Utc>) -> Verdict {
-    let (Some(cap), Some(zones)) = (facts.rules.max_calls_per_day(facts.tenant), facts.zones) else {
-        return Verdict::Pass;
-    };
+    let Some(zones) = facts.zones else { return Verdict::Pass };
     let zone = zones.first();
     let today = zone.local(now).date();
-    let count = facts.recent_rings.iter().filter(|at| zone.local(**at).date() == today).count();
-    if i64::try_from(count).unwrap_or(i64::MAX) < cap {
-        return Verdict::Pass;
+    let caps = [
+        ("max_calls_per_week", 7, facts.rules.max_calls_per_week(facts.tenant)),
+        ("max_calls_per_day", 1, facts.rules.max_calls_per_day(facts.tenant)),
+    ];
+    let reached = caps.into_iter().filter_map(|(reason, days, cap)| {
+        let cap = cap.filter(|cap| facts.calls_on(zone, today, days) >= *cap)?;
+        let until = (1..=days)
+            .filter_map(|later| today.checked_add_days(Days::new(later)))
+            .find(|date| facts.calls_on(zone, *date, days) < cap)
+            .map(|date| zone.start_of(date));
+        Some((reason, until))
+    });
+    // Of both, the one that holds longer: the other has nothing to say by then.
+    match reached.max_by_key(|(_, until)| *until) {
+        None => Verdict::Pass,
+        Some((reason, until)) => Verdict::block(reason, until),
     }
-    Verdict::block("max_calls_per_day", today.checked_add_days(Days::new(1)).map(|date| zone.start_of(date)))
 }
 
 fn suppression(facts: &Facts<'_>, _: DateTime<Utc>) -> Verdict {

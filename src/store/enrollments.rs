@@ -160,6 +160,9 @@ pub async fn candidate(tx: &mut Tx, campaign_id: &str, contact_id: &str) -> Resu
     )?)
 }
 
+/// How far back each call counts by itself: seven local dates, and a day that a clock change made longer.
+const RECENT_DAYS: i64 = 8;
+
 /// What is known about one phone's past.
 #[derive(Clone, Debug, Default)]
 pub struct History {
@@ -167,7 +170,7 @@ pub struct History {
     pub last_for_purpose: Option<DateTime<Utc>>,
     /// When the phone may last have rung for any purpose.
     pub last: Option<DateTime<Utc>>,
-    /// When it may have rung in the last two days.
+    /// When it may have rung for any purpose in the last eight days: the last time for each call.
     pub recent: Vec<DateTime<Utc>>,
     /// Whether an attempt to it is live.
     pub live: bool,
@@ -195,6 +198,8 @@ pub async fn histories(
     let except: HashSet<&str> = except_calls.iter().map(String::as_str).collect();
     let by_phone: HashMap<&str, &str> =
         people.iter().map(|(contact, phone)| (phone.as_str(), contact.as_str())).collect();
+    // A phone that stands in two batches is asked for twice.
+    let mut counted: HashSet<(String, String)> = HashSet::new();
     for batch in people.chunks(500) {
         let rings: Vec<(String, String, String, String, DateTime<Utc>)> = dynamic!(
             tx,
@@ -232,7 +237,7 @@ pub async fn histories(
             let owner = by_phone.get(phone.as_str()).copied();
             if let Some(history) = owner.and_then(|owner| histories.get_mut(owner)) {
                 history.last = history.last.max(Some(at));
-                if at > now - TimeDelta::days(2) {
+                if at > now - TimeDelta::days(RECENT_DAYS) && counted.insert((phone.clone(), call_id)) {
                     history.recent.push(at);
                 }
             }

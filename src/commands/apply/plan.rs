@@ -201,6 +201,7 @@ fn tenant_fields(tenant: &Tenant) -> Fields {
         Ok(TenantSettings {
             min_gap_seconds,
             max_calls_per_day,
+            max_calls_per_week,
             answer_timeout_seconds,
             call_timeout_seconds,
             allow_only,
@@ -216,6 +217,7 @@ fn tenant_fields(tenant: &Tenant) -> Fields {
             [
                 ("min_gap", duration(min_gap_seconds)),
                 ("max_calls_per_day", json!(max_calls_per_day)),
+                ("max_calls_per_week", json!(max_calls_per_week)),
                 ("answer_timeout", duration(answer_timeout_seconds)),
                 ("call_timeout", duration(call_timeout_seconds)),
                 ("allow_only", json!(allow_only)),
@@ -316,6 +318,7 @@ fn rules_fields(rules: &Rules) -> Fields {
         ("calls_per_minute", json!(rules.calls_per_minute)),
         ("min_gap", duration(rules.min_gap_seconds)),
         ("max_calls_per_day", json!(rules.max_calls_per_day)),
+        ("max_calls_per_week", json!(rules.max_calls_per_week)),
         ("retry.on", json!(on)),
         ("retry.after", duration(Some(rules.retry.after_seconds))),
         ("retry.max_attempts", json!(rules.retry.max_attempts)),

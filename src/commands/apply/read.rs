@@ -28,6 +28,7 @@ const TENANT_KEYS: &[&str] = &[
     "timezone",
     "min_gap",
     "max_calls_per_day",
+    "max_calls_per_week",
     "answer_timeout",
     "call_timeout",
     "allow_only",
@@ -62,6 +63,7 @@ const CAMPAIGN_KEYS: &[&str] = &[
     "priority",
     "min_gap",
     "max_calls_per_day",
+    "max_calls_per_week",
     "retry",
     "reminders",
 ];
@@ -225,6 +227,7 @@ fn read_tenant<'d>(at: Located<'d, String>, section: &Section<'d>, problems: &mu
     let settings = TenantSettings {
         min_gap_seconds: seconds(section, "min_gap", 0..=30 * DAY_SECONDS, problems),
         max_calls_per_day: integer(section, "max_calls_per_day", 1..=1000, problems),
+        max_calls_per_week: integer(section, "max_calls_per_week", 1..=1000, problems),
         answer_timeout_seconds: timeout(section, "answer_timeout", problems),
         call_timeout_seconds: timeout(section, "call_timeout", problems),
         allow_only,
@@ -278,6 +281,7 @@ fn read_campaign<'d>(
     let priority = integer(section, "priority", 0..=9, problems);
     let min_gap_seconds = seconds(section, "min_gap", 0..=30 * DAY_SECONDS, problems);
     let max_calls_per_day = integer(section, "max_calls_per_day", 1..=1000, problems);
+    let max_calls_per_week = integer(section, "max_calls_per_week", 1..=1000, problems);
     Some(WantedCampaign {
         purpose: purpose.unwrap_or_else(|| at.value.clone()),
         at,
@@ -298,6 +302,7 @@ fn read_campaign<'d>(
             min_gap_seconds,
             max_calls_per_day,
             reminders,
+            max_calls_per_week,
         },
     })
 }

@@ -231,9 +231,11 @@ async fn plan_waiting(
     let people: Vec<(String, String)> =
         waiting.iter().map(|call| (call.candidate.contact_id.clone(), call.candidate.phone.clone())).collect();
     let campaign = &context.campaign;
+    // In this order, as PostgreSQL shows each statement what was committed before it: who rings in between is seen by the
+    // second, and then, since not by the first, keeps the claim from being made.
+    let rang = last_rang(tx, campaign, &people).await?;
     let mut histories = enrollments::histories(tx, &campaign.tenant, &campaign.purpose, &people, &own, now).await?;
     add_debts(tx, context, &own, &mut histories, now).await?;
-    let rang = last_rang(tx, campaign, &people).await?;
     let nothing = History::default();
     for call in waiting {
         let candidate = &call.candidate;

@@ -289,15 +289,29 @@ fn gap(facts: &Facts<'_>, background: &Background, at: DateTime<Utc>) -> String 
 }
 
 fn caps(facts: &Facts<'_>, at: DateTime<Utc>) -> String {
-    let Some(cap) = facts.rules.max_calls_per_day(facts.tenant) else { return "no daily limit".to_owned() };
-    let Some(zones) = facts.zones else { return format!("at most {cap} a day") };
+    let (day, week) = (facts.rules.max_calls_per_day(facts.tenant), facts.rules.max_calls_per_week(facts.tenant));
+    let Some(zones) = facts.zones else {
+        let most = [day.map(|cap| format!("at most {cap} a day")), week.map(|cap| format!("at most {cap} a week"))];
+        return told(most);
+    };
     let zone = zones.first();
     let today = zone.local(at).date();
-    let count = facts.recent_rings.iter().filter(|ring| zone.local(**ring).date() == today).count();
-    let until = today
-        .checked_add_days(Days::new(1))
-        .map_or_else(String::new, |date| format!(", counted until {}", utc(zone.start_of(date))));
-    format!("{count} of at most {cap} on {today}{until}")
+    let day = day.map(|cap| {
+        let until = today
+            .checked_add_days(Days::new(1))
+            .map_or_else(String::new, |date| format!(", counted until {}", utc(zone.start_of(date))));
+        format!("{} of at most {cap} on {today}{until}", facts.calls_on(zone, today, 1))
+    });
+    let week = week.map(|cap| {
+        let first = today.checked_sub_days(Days::new(6)).unwrap_or(today);
+        format!("{} of at most {cap} from {first} to {today}", facts.calls_on(zone, today, 7))
+    });
+    told([day, week])
+}
+
+fn told(caps: [Option<String>; 2]) -> String {
+    let caps: Vec<String> = caps.into_iter().flatten().collect();
+    if caps.is_empty() { "no limit by day or week".to_owned() } else { caps.join("; ") }
 }
 
 fn suppression(seen: &Seen, facts: &Facts<'_>) -> String {

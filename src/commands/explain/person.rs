@@ -289,7 +289,7 @@ mod tests {
             "agent": {},
             "retry": crate::domain::evidence::RetryPolicy::default(),
             "look_back_seconds": 900, "answer_timeout_seconds": 600, "call_timeout_seconds": 3600,
-            "max_calls_per_day": 2
+            "max_calls_per_day": 2, "max_calls_per_week": 1
         }))
         .expect("rules")
     }

@@ -118,6 +118,7 @@ fn every_gate_can_block_alone() {
     let tomorrow = Some(at("2026-11-21T14:00:00Z"));
     let minutes_ago = |minutes| at(TEN) - TimeDelta::minutes(minutes);
     let capped = Rules { max_calls_per_day: Some(1), ..rules.clone() };
+    let capped_by_week = Rules { max_calls_per_week: Some(2), ..rules.clone() };
     let excluded = Rules {
         schedule: crate::domain::schedule::Schedule {
             exclude_dates: ["2026-11-20".parse().unwrap()].into(),
@@ -127,6 +128,8 @@ fn every_gate_can_block_alone() {
     };
     let listed = TenantSettings { allow_only: Some(vec!["+12025550199".to_owned()]), ..TenantSettings::default() };
     let rings = [minutes_ago(5 * 60 - 1)];
+    // The first on Saturday 2026-11-14, a minute past midnight in New York.
+    let week = [at("2026-11-14T05:01:00Z"), at("2026-11-18T15:00:00Z")];
     let today = Period::Day("2026-11-20".parse().unwrap());
     let yesterday = Period::Day("2026-11-19".parse().unwrap());
     let base = || open(&rules, &tenant, &zones);
@@ -170,6 +173,12 @@ fn every_gate_can_block_alone() {
             Some(at("2026-11-21T05:00:00Z")),
             Facts { rules: &capped, recent_rings: &rings, ..base() },
         ),
+        (
+            "caps",
+            "max_calls_per_week",
+            Some(at("2026-11-21T05:00:00Z")),
+            Facts { rules: &capped_by_week, recent_rings: &week, ..base() },
+        ),
         ("suppression", "suppressed", None, Facts { suppressed: true, ..base() }),
         ("suppression", "not_on_allow_list", None, Facts { tenant: &listed, ..base() }),
         (
@@ -202,6 +211,38 @@ fn every_gate_can_block_alone() {
     met.sort_unstable();
     met.dedup();
     assert_eq!(met.len(), GATES.len(), "every gate has a case: {met:?}");
+}
+
+/// Seven dates count, whatever the hour, and of both caps the one that holds longer is told.
+#[test]
+fn a_week_is_seven_local_dates_in_succession() {
+    let (rules, zones) = (rules(), new_york());
+    let caps =
+        |day, week| TenantSettings { max_calls_per_day: day, max_calls_per_week: week, ..TenantSettings::default() };
+    let blocked = |tenant: &TenantSettings, rings: &[&str]| {
+        let rings: Vec<DateTime<Utc>> = rings.iter().map(|ring| at(ring)).collect();
+        let facts = Facts { recent_rings: &rings, ..open(&rules, tenant, &zones) };
+        facts.first_block(at(TEN)).map(|(_, reason, until)| (reason, until.expect("a moment")))
+    };
+    let midnight = |date: &str| at(&format!("{date}T05:00:00Z"));
+    // A minute before midnight in New York, and at midnight, seven dates ago and six.
+    let (out, within) = ("2026-11-14T04:59:00Z", "2026-11-14T05:00:00Z");
+    assert_eq!(blocked(&caps(None, Some(1)), &[out]), None);
+    assert_eq!(blocked(&caps(None, Some(1)), &[within]), Some(("max_calls_per_week", midnight("2026-11-21"))));
+    // Of three, one more may come when the first two are out.
+    let rings = ["2026-11-16T15:00:00Z", within, "2026-11-18T15:00:00Z"];
+    assert_eq!(blocked(&caps(None, Some(4)), &rings), None);
+    assert_eq!(blocked(&caps(None, Some(3)), &rings), Some(("max_calls_per_week", midnight("2026-11-21"))));
+    assert_eq!(blocked(&caps(None, Some(2)), &rings), Some(("max_calls_per_week", midnight("2026-11-23"))));
+    assert_eq!(blocked(&caps(None, Some(1)), &rings), Some(("max_calls_per_week", midnight("2026-11-25"))));
+    let today = [within, "2026-11-20T14:30:00Z"];
+    assert_eq!(blocked(&caps(Some(1), None), &today), Some(("max_calls_per_day", midnight("2026-11-21"))));
+    assert_eq!(blocked(&caps(Some(1), Some(2)), &today), Some(("max_calls_per_day", midnight("2026-11-21"))));
+    assert_eq!(blocked(&caps(Some(1), Some(1)), &today), Some(("max_calls_per_week", midnight("2026-11-27"))));
+    // A campaign's own cap wins over its tenant's.
+    let own = Rules { max_calls_per_week: Some(3), ..rules.clone() };
+    let (tenant, rings) = (caps(None, Some(1)), [at(within)]);
+    assert_eq!(Facts { recent_rings: &rings, ..open(&own, &tenant, &zones) }.first_block(at(TEN)), None);
 }
 
 #[test]
@@ -414,12 +455,14 @@ proptest! {
         held_steps in prop::option::weighted(0.3, 0_i64..300),
         retry in prop::option::weighted(0.3, (0_i64..300, 0_u64..3)),
         cap in prop::option::weighted(0.3, 1_i64..3),
+        week in prop::option::weighted(0.3, (1_i64..4, prop::collection::vec(200_i64..2304, 0..4))),
         exclude in prop::option::weighted(0.2, 0_u64..3),
     ) {
         let mut rules = rules();
         rules.frequency = frequency;
         rules.schedule.window = window;
         rules.max_calls_per_day = cap;
+        rules.max_calls_per_week = week.as_ref().map(|(cap, _)| *cap);
         if weekdays_only {
             rules.schedule.days = "mon,tue,wed,thu,fri".parse().unwrap();
         }
@@ -431,7 +474,8 @@ proptest! {
         let tenant = TenantSettings::default();
         let rang = rang_steps_ago.map(|steps| step(from, -steps));
         let last_rang = other_steps_ago.map(|steps| step(from, -steps)).max(rang);
-        let rings: Vec<DateTime<Utc>> = rang.into_iter().chain(last_rang).collect();
+        let earlier = week.into_iter().flat_map(|(_, steps)| steps).map(|steps| step(from, -steps));
+        let rings: Vec<DateTime<Utc>> = rang.into_iter().chain(last_rang).chain(earlier).collect();
         let facts = Facts {
             preferred_time: preferred.map(|five| {
                 let time = NaiveTime::from_num_seconds_from_midnight_opt(five * 300, 0).unwrap();

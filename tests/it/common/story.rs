@@ -65,6 +65,7 @@ pub(crate) fn rules() -> Rules {
         min_gap_seconds: None,
         max_calls_per_day: None,
         reminders: None,
+        max_calls_per_week: None,
     }
 }
 
