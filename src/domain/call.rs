@@ -153,7 +153,7 @@ pub enum CallStatus {
     Calling,
     /// Picked up.
     InProgress,
-    /// Over; the person, or their voicemail, was reached.
+    /// Over; the person, or their voicemail, was reached, or another system had called before.
     Completed,
     /// Over without reaching anybody.
     Failed,
@@ -173,9 +173,13 @@ pub enum Decision {
     Cancelled,
     /// The period of its slot ended before it could be dialled.
     SlotExpired,
+    /// Another system placed it, or may have, before this one took over: it has its slot and never an attempt.
+    CalledElsewhere,
 }
 
-words!(Decision, "decision", { Cancelled => "cancelled", SlotExpired => "slot_expired" });
+words!(Decision, "decision", {
+    Cancelled => "cancelled", SlotExpired => "slot_expired", CalledElsewhere => "called_elsewhere",
+});
 
 /// What a call's status depends on in one attempt.
 #[derive(Clone, Debug, PartialEq)]
@@ -195,7 +199,7 @@ pub struct Derived {
     pub status: CallStatus,
     /// The outcome of the attempt that decided it.
     pub outcome: Option<Outcome>,
-    /// Why it failed or was cancelled.
+    /// Why it failed or was cancelled, or was never dialled.
     pub reason: Option<String>,
 }
 
@@ -232,6 +236,9 @@ pub fn derive(
                 outcome: last.and_then(|a| a.outcome),
                 reason: Some("slot_expired".to_owned()),
             };
+        }
+        Some(Decision::CalledElsewhere) => {
+            return Derived { reason: Some("called_elsewhere".to_owned()), ..plain(CallStatus::Completed) };
         }
         None => {}
     }

@@ -30,6 +30,7 @@ pub mod releases;
 pub mod runs;
 pub mod sessions;
 pub mod setup;
+pub mod spent;
 mod statements;
 pub mod suppressions;
 mod transient;

@@ -20,6 +20,7 @@ mod exit_codes;
 mod explain;
 mod export;
 mod import_contacts;
+mod import_queue;
 mod layers;
 mod listing;
 mod livekit;

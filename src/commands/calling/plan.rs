@@ -145,7 +145,7 @@ impl Context {
             last_rang: history.last,
             recent_rings: &history.recent,
             live_attempt: history.live,
-            slot_taken: false,
+            slot_taken: history.once_call.is_some(),
             suppressed: history.suppressed,
             retry,
             held_until: self.held_until(),
@@ -307,6 +307,9 @@ async fn plan_candidates(
     let campaign = &context.campaign;
     let mut histories = enrollments::histories(tx, &campaign.tenant, &campaign.purpose, &people, &[], now).await?;
     add_debts(tx, context, &[], &mut histories, now).await?;
+    if context.rules.frequency == Frequency::Once {
+        enrollments::mark_once_slots(tx, &campaign.tenant, &campaign.purpose, candidates, &mut histories).await?;
+    }
     let mut due = Vec::new();
     let mut checks = Vec::new();
     let nothing = History::default();
@@ -356,10 +359,11 @@ fn next_check(facts: &Facts<'_>, gate: Gate, reason: &str, now: DateTime<Utc>) -
         _ => {
             // What may be over by then must not hide the moment at which time alone lets somebody be called.
             let calm = Facts { live_attempt: false, suppressed: false, paused: false, ..facts.clone() };
+            let is_once = facts.rules.frequency == Frequency::Once;
             // Whatever changes in the books makes a check due by itself.
             let is_for_ever = gate == Gate::Reminder
                 || reason == "after_last_date"
-                || (reason == "already_called" && facts.rules.frequency == Frequency::Once);
+                || (is_once && (facts.slot_taken || reason == "already_called"));
             calm.next_due(now).or_else(|| (!is_for_ever).then(|| now + TimeDelta::days(1)))
         }
     }

@@ -11,7 +11,7 @@ use super::person::credentials;
 use crate::app::App;
 use crate::commands::calling::plan::{self, Context};
 use crate::domain::gate::{Facts, RetryFacts};
-use crate::domain::slot::Period;
+use crate::domain::slot::{Frequency, Period};
 use crate::error::Failure;
 use crate::output::{Format, Rows};
 use crate::store::claims::{self, AccountLimits};
@@ -156,5 +156,9 @@ async fn histories(
     let campaign = &context.campaign;
     let mut histories = enrollments::histories(tx, &campaign.tenant, &campaign.purpose, &phones, &own, at).await?;
     plan::add_debts(tx, context, &own, &mut histories, at).await?;
+    if context.rules.frequency == Frequency::Once {
+        let people = people.iter().map(|one| &one.candidate);
+        enrollments::mark_once_slots(tx, &campaign.tenant, &campaign.purpose, people, &mut histories).await?;
+    }
     Ok(histories)
 }

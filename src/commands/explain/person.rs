@@ -9,7 +9,7 @@ use crate::commands::calling::plan::{self, Context, Place};
 use crate::domain::gate::{Check, Facts, Gate, RetryFacts, Verdict};
 use crate::domain::schedule::SEARCH_DAYS;
 use crate::domain::secret_ref::SecretRef;
-use crate::domain::slot::Period;
+use crate::domain::slot::{Frequency, Period};
 use crate::store::claims::{self, AccountLimits};
 use crate::store::enrollments::{self, History};
 use crate::store::overview::{Enrolled, WaitingCall};
@@ -112,19 +112,23 @@ impl<'a> Person<'a> {
         let mut histories: HashMap<String, History> =
             enrollments::histories(tx, &campaign.tenant, &campaign.purpose, &person, &own, at).await?;
         plan::add_debts(tx, self.context, &own, &mut histories, at).await?;
+        if self.context.rules.frequency == Frequency::Once {
+            enrollments::mark_once_slots(tx, &campaign.tenant, &campaign.purpose, [candidate], &mut histories).await?;
+        }
+        let history = histories.remove(&candidate.contact_id).unwrap_or_default();
         let account = &self.context.account;
         let limits =
             AccountLimits { max_concurrency: account.max_concurrency, calls_per_minute: account.calls_per_minute };
         Ok(Seen {
-            history: histories.remove(&candidate.contact_id).unwrap_or_default(),
-            slot: self.slot_at(tx, at).await?,
+            slot: self.slot_at(tx, &history, at).await?,
+            history,
             suppressions: suppressions::suppressions_of(tx, &campaign.tenant, &candidate.phone, at).await?,
             free_capacity: claims::capacity(tx, &account.name, &limits, at).await?,
             retry,
         })
     }
 
-    async fn slot_at(&self, tx: &mut Tx, at: DateTime<Utc>) -> Result<Option<SlotSeen>> {
+    async fn slot_at(&self, tx: &mut Tx, history: &History, at: DateTime<Utc>) -> Result<Option<SlotSeen>> {
         let Some(zones) = self.place.open_zones() else { return Ok(None) };
         let (rules, campaign) = (&self.context.rules, &self.context.campaign);
         if rules.reminders.is_some() {
@@ -138,7 +142,10 @@ impl<'a> Person<'a> {
         let Some(date) = date else { return Ok(None) };
         let key = rules.frequency.slot_key(date);
         let phone = &self.enrolled.candidate.phone;
-        let holder = calls::slot_holder(tx, &campaign.tenant, phone, &campaign.purpose, &key).await?;
+        let holder = match &history.once_call {
+            Some(call) => Some(call.clone()),
+            None => calls::slot_holder(tx, &campaign.tenant, phone, &campaign.purpose, &key).await?,
+        };
         Ok(Some(SlotSeen { key, holder, is_open: open.is_some() }))
     }
 
@@ -146,7 +153,8 @@ impl<'a> Person<'a> {
     pub(in crate::commands) fn facts<'s>(&'s self, seen: &'s Seen) -> Facts<'s> {
         let candidate = &self.enrolled.candidate;
         Facts {
-            slot_taken: seen.slot.as_ref().is_some_and(|slot| slot.is_open && slot.holder.is_some()),
+            slot_taken: seen.history.once_call.is_some()
+                || seen.slot.as_ref().is_some_and(|slot| slot.is_open && slot.holder.is_some()),
             has_credentials: self.credentials.is_ok(),
             has_capacity: seen.free_capacity > 0,
             ..self.context.facts(candidate, &self.place, &seen.history, seen.retry, self.run_interval_seconds)

@@ -222,6 +222,7 @@ fn a_calls_status_is_what_its_attempts_add_up_to() {
         ("busy, given back", vec![ended(O::Busy), plain(S::Void)], None, None, C::Failed, Some(O::Busy), Some("ended")),
         ("busy, cancelled", vec![ended(O::Busy)], Some(D::Cancelled), None, C::Cancelled, None, Some("cancelled")),
         ("busy, too late", vec![ended(O::Busy)], Some(D::SlotExpired), None, C::Failed, Some(O::Busy), Some("slot_expired")),
+        ("called elsewhere", vec![], Some(D::CalledElsewhere), None, C::Completed, None, Some("called_elsewhere")),
         ("never dialled, too late", vec![plain(S::Void)], Some(D::SlotExpired), None, C::Failed, None, Some("slot_expired")),
         ("timeout", vec![ended(O::Timeout)], None, None, C::Failed, Some(O::Timeout), Some("ended")),
         ("lost", vec![plain(S::Lost)], None, None, C::Failed, None, Some("lost")),
