@@ -426,8 +426,8 @@ pub async fn record_checks(tx: &mut Tx, results: &[CheckResult], rules_version: 
     Ok(())
 }
 
-/// Enrolls contacts in a campaign; those enrolled already stay so, and withdrawn ones come back. Says how many were
-/// not enrolled before.
+/// Enrolls contacts in a campaign, each with the id of its enrollment before it; those enrolled already stay so, and
+/// withdrawn ones come back. Says how many were not enrolled before.
 pub async fn enroll(
     tx: &mut Tx,
     campaign_id: &str,
@@ -435,8 +435,23 @@ pub async fn enroll(
     contacts: &[(String, String)],
     now: DateTime<Utc>,
 ) -> Result<u64> {
+    let rows: Vec<Enrolling<'_>> = contacts.iter().map(|(id, contact)| (id.as_str(), contact.as_str(), "")).collect();
+    enroll_subjects(tx, campaign_id, rules_version, &rows, now).await
+}
+
+/// Who is to be enrolled: the id of the enrollment, that of the contact, and the subject, empty for none.
+pub type Enrolling<'a> = (&'a str, &'a str, &'a str);
+
+/// As [`enroll`], each contact with a subject: whoever has one is not called twice for it, whatever their phone.
+pub async fn enroll_subjects(
+    tx: &mut Tx,
+    campaign_id: &str,
+    rules_version: i64,
+    rows: &[Enrolling<'_>],
+    now: DateTime<Utc>,
+) -> Result<u64> {
     let mut added = 0;
-    for batch in contacts.chunks(500) {
+    for batch in rows.chunks(500) {
         added += dynamic!(
             tx,
             |q| {
@@ -444,11 +459,11 @@ pub async fn enroll(
                     "INSERT INTO enrollments (id, campaign_id, contact_id, subject, status, next_check_at, \
                      last_called_at, rules_version, created_at, updated_at) ",
                 );
-                q.push_values(batch, |mut row, (enrollment_id, contact_id)| {
-                    row.push_bind(enrollment_id)
+                q.push_values(batch, |mut row, (enrollment_id, contact_id, subject)| {
+                    row.push_bind(*enrollment_id)
                         .push_bind(campaign_id)
-                        .push_bind(contact_id)
-                        .push("''")
+                        .push_bind(*contact_id)
+                        .push_bind(*subject)
                         .push("'active'")
                         .push_bind(now)
                         .push_bind(DateTime::UNIX_EPOCH)
