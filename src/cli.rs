@@ -91,7 +91,7 @@ Commands:
             cancel, retry, resolve, explain, status
   contacts  import-contacts, undo-import, suppress, unsuppress
   numbers   detect-duplicates, provision-number, release-duplicate-numbers, reconcile-twilio
-  billing   sync-zoho
+  billing   sync-zoho, sync-stripe
   events    serve, send-event, replay-events
   look      list, show, check-window, check-phone, check-signature, sandbox
 
@@ -269,6 +269,8 @@ pub enum Command {
     ReconcileTwilio(commands::reconcile_twilio::Args),
     /// Read customers and invoices from Zoho Books
     SyncZoho(commands::sync_zoho::Args),
+    /// Read payments that Stripe's webhooks may have missed
+    SyncStripe(commands::sync_stripe::Args),
     /// Run a local stand-in for the providers
     Sandbox(commands::sandbox::Args),
 }

@@ -160,6 +160,7 @@ async fn run_command(app: &App, command: Command) -> Result<Exit> {
         Command::Status(args) => commands::status::run(app, args).await,
         Command::StopCampaign(args) => commands::stop_campaign::run(app, args).await,
         Command::SweepTimeouts(args) => Box::pin(commands::sweep_timeouts::run(app, args)).await,
+        Command::SyncStripe(args) => Box::pin(commands::sync_stripe::run(app, args)).await,
         Command::SyncZoho(args) => Box::pin(commands::sync_zoho::run(app, args)).await,
         Command::UndoImport(args) => commands::undo_import::run(app, args).await,
         Command::Suppress(args) => commands::suppress::run(app, args).await,

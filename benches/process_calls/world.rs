@@ -173,6 +173,8 @@ fn account(sandbox: &str) -> Result<Account> {
         account_sid: None,
         api_secret: None,
         webhook_secret: None,
+        previous_webhook_secret: None,
+        livemode: None,
         webhook_signature: None,
         base_url: Some(sandbox.to_owned()),
     };

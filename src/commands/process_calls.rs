@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::calling::counts::Counts;
 use super::calling::dial::{Dialler, Limits};
 use super::calling::directory::Directory;
+use super::calling::inbox;
 use super::calling::plan::{self, Context, Search, Source};
 use super::calling::rotation::Rotation;
 use super::calling::stop::Stop;
@@ -169,6 +170,12 @@ async fn work(
         drop(tx);
         // Settling may take half of the run; what it does not get to is left to sweep-timeouts.
         sweep::sweep(app, &mut directory, began + runtime / 2, counts).await?;
+        tx = db.read().await?;
+    }
+    if outlook.pending_payments {
+        drop(tx);
+        // Whoever paid may be due now. The rest is left to the next run.
+        inbox::settle_payments(app, began + runtime / 2, counts).await?;
         tx = db.read().await?;
     }
     // Names that do not exist are refused even where nothing is due.

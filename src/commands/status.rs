@@ -9,11 +9,12 @@ use crate::commands::calling::plan::{self, Context};
 use crate::commands::explain::evidence::utc;
 use crate::domain::call::CallStatus;
 use crate::domain::campaign::ZonePolicy;
+use crate::domain::welcome::WelcomeState;
 use crate::domain::zone::Zone;
 use crate::error::Exit;
 use crate::output::{Format, Rows};
 use crate::store::setup::{Campaign, Tenant};
-use crate::store::{Tx, control, overview, runs, setup};
+use crate::store::{Tx, control, overview, runs, setup, welcomes};
 
 /// Show every campaign at a glance: who is due, what is live, what today brought.
 #[derive(Clone, Debug, clap::Args)]
@@ -38,7 +39,8 @@ and where they depend on the callee.
 
 JSON: {database: {kind, url, source, schema_version, is_rehearsal}, at, paused: [{scope, since, reason}], campaigns:
 [{tenant, campaign, active, due, live, unknown, done_today, failed_today, missed, open, next_open_at,
-held_until, held_reason}], process_calls: {ticks, started_at, ended_at, exit_code, counts} or null, findings}.
+held_until, held_reason}], process_calls: {ticks, started_at, ended_at, exit_code, counts} or null, findings,
+welcomes: [{tenant, status, count}]}.
 JSONL and CSV hold the campaigns only. The exit code is 0 whatever is shown; `callops doctor` judges.";
 
 const COLUMNS: [&str; 13] = [
@@ -72,6 +74,8 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let rows = campaigns(&mut tx, args.tenant.as_deref(), now).await?;
     let tick = runs::heartbeats(&mut tx).await?.into_iter().find(|beat| beat.command == "process-calls");
     let findings = runs::standing_findings(&mut tx).await?.len();
+    let mut welcomes = welcomes::counts(&mut tx).await?;
+    welcomes.retain(|(tenant, ..)| args.tenant.as_ref().is_none_or(|wanted| wanted == tenant));
     drop(tx);
 
     let printer = &app.printer;
@@ -102,6 +106,11 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
             });
             record.insert("process_calls".to_owned(), json!(tick));
             record.insert("findings".to_owned(), json!(findings));
+            let welcomes: Vec<Value> = welcomes
+                .iter()
+                .map(|(tenant, state, count)| json!({"tenant": tenant, "status": state.as_str(), "count": count}))
+                .collect();
+            record.insert("welcomes".to_owned(), json!(welcomes));
             printer.record(&record)?;
         }
         Format::Table => {
@@ -125,6 +134,9 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
             if findings > 0 {
                 printer.line(format!("{findings} findings stand; see `callops doctor`"))?;
             }
+            for (tenant, text) in welcomes_shown(&welcomes) {
+                printer.line(format!("welcomes of {tenant}: {text}"))?;
+            }
             printer.line("")?;
             printer.rows(&rows)?;
         }
@@ -134,6 +146,19 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         }
     }
     Ok(Exit::Success)
+}
+
+/// How many customers of each tenant are in which state.
+fn welcomes_shown(welcomes: &[(String, WelcomeState, i64)]) -> Vec<(&str, String)> {
+    let mut shown: Vec<(&str, String)> = Vec::new();
+    for (tenant, state, count) in welcomes {
+        let text = format!("{count} {state}");
+        match shown.last_mut().filter(|(last, _)| last == tenant) {
+            Some((_, line)) => line.push_str(&format!(", {text}")),
+            None => shown.push((tenant, text)),
+        }
+    }
+    shown
 }
 
 async fn campaigns(tx: &mut Tx, tenant: Option<&str>, now: DateTime<Utc>) -> Result<Rows> {

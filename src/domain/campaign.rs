@@ -17,6 +17,7 @@ use super::reminder::Reminders;
 use super::schedule::Schedule;
 use super::signature::vapi::HmacPlan;
 use super::slot::Frequency;
+use super::welcome::WelcomeSettings;
 use super::zone::Zone;
 
 /// No dial begins when the window closes sooner than this: ringing takes time.
@@ -224,6 +225,9 @@ pub struct TenantSettings {
     /// Its bills: where they are, and how often they may be asked for.
     #[serde(default)]
     pub billing: Option<Box<BillingSettings>>,
+    /// Its welcome calls: whose payments bring them about.
+    #[serde(default)]
+    pub welcome: Option<Box<WelcomeSettings>>,
 }
 
 /// An account's settings, as stored: secrets by reference only.
@@ -247,6 +251,12 @@ pub struct AccountSettings {
     /// Where the secret of its webhooks is.
     #[serde(default)]
     pub webhook_secret: Option<String>,
+    /// Where the secret is that was that of its webhooks before, for as long as both sign.
+    #[serde(default)]
+    pub previous_webhook_secret: Option<String>,
+    /// Whether it is about real money, for providers with a mode for tests. None: it is.
+    #[serde(default)]
+    pub livemode: Option<bool>,
     /// How its webhooks are signed, where a signature is demanded.
     #[serde(default)]
     pub webhook_signature: Option<HmacPlan>,

@@ -8,5 +8,5 @@ mod zone_tally;
 
 pub use cells::Cells;
 pub use columns::{EXPORT_COLUMNS, Field, Mapping, MappingProblem, REJECT_COLUMNS, attribute_header, nearest};
-pub use row::{ALTERNATE_PHONES, ContactRow, RowProblem, RowReader, RowReason};
+pub use row::{ALTERNATE_PHONES, ContactRow, RowProblem, RowReader, RowReason, preferred_time};
 pub use zone_tally::ZoneTally;

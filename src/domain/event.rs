@@ -16,10 +16,13 @@ pub enum EventSource {
     ElevenLabs,
     /// LiveKit.
     LiveKit,
+    /// Stripe.
+    Stripe,
 }
 
 words!(EventSource, "source of events", {
     CallStatus => "call-status", Vapi => "vapi", ElevenLabs => "elevenlabs", LiveKit => "livekit",
+    Stripe => "stripe",
 });
 
 /// The kinds of provider's events that tell the end of a call.

@@ -30,5 +30,6 @@ pub mod settle;
 pub mod signature;
 pub mod slot;
 pub mod suppression;
+pub mod welcome;
 pub mod window;
 pub mod zone;

@@ -5,6 +5,7 @@ pub mod elevenlabs;
 pub mod http;
 pub mod livekit;
 pub mod ping;
+pub mod stripe;
 pub mod twilio;
 pub mod vapi;
 pub mod webhook;

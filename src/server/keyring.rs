@@ -14,7 +14,8 @@ use crate::domain::event::{EventSource, Scope};
 use crate::domain::secret::Secret;
 use crate::domain::secret_ref::SecretRef;
 use crate::domain::signature::elevenlabs::Verifying;
-use crate::domain::signature::{Mismatch, callops, livekit, same, vapi};
+use crate::domain::signature::{Mismatch, callops, livekit, same, stripe, vapi};
+use crate::domain::welcome;
 use crate::error::message;
 use crate::store::setup;
 
@@ -123,6 +124,18 @@ async fn read(app: &App) -> anyhow::Result<Keys> {
                 let Some(secret) = settings.webhook_secret.and_then(|it| read("webhook_secret", &it)) else { continue };
                 keys.accounts.push(Account { name: account.name, provider, secret, plan: settings.webhook_signature });
             }
+            welcome::PROVIDER => {
+                // While a secret is rolled, both sign.
+                let references = [
+                    ("webhook_secret", settings.webhook_secret),
+                    ("previous_webhook_secret", settings.previous_webhook_secret),
+                ];
+                for (setting, reference) in references {
+                    let Some(secret) = reference.and_then(|reference| read(setting, &reference)) else { continue };
+                    let name = account.name.clone();
+                    keys.accounts.push(Account { name, provider: EventSource::Stripe, secret, plan: None });
+                }
+            }
             "livekit" => {
                 let secret = settings.api_secret.and_then(|reference| read("api_secret", &reference));
                 let Some((key, secret)) = read("api_key", &settings.api_key).zip(secret) else { continue };
@@ -205,6 +218,22 @@ impl Keys {
             .filter(|pair| livekit::verify(pair.key.expose(), &pair.secret, token, body, now).is_ok())
             .map(|pair| pair.account.clone())
             .collect();
+        (!fitting.is_empty()).then_some(Scope::Of(fitting))
+    }
+
+    /// Which accounts, or which of them if one is named, an event of Stripe's speaks for, each once.
+    pub(super) fn stripe(
+        &self,
+        named: Option<&str>,
+        header: Option<&str>,
+        body: &[u8],
+        now: DateTime<Utc>,
+    ) -> Option<Scope> {
+        let fits =
+            |account: &&Account| stripe::verify(&account.secret, header, body, now, stripe::TOLERANCE_SECONDS).is_ok();
+        let mut fitting: Vec<String> =
+            self.accounts_of(EventSource::Stripe, named).filter(fits).map(|account| account.name.clone()).collect();
+        fitting.dedup();
         (!fitting.is_empty()).then_some(Scope::Of(fitting))
     }
 

@@ -15,7 +15,7 @@ use super::keyring::Keys;
 use super::{Server, body, reply};
 use crate::commands::calling::inbox::{self, Incoming};
 use crate::domain::event::{EventSource, Scope};
-use crate::domain::signature::{callops, livekit, vapi};
+use crate::domain::signature::{callops, livekit, stripe, vapi};
 use crate::error::message;
 
 /// Bodies beyond this are hashed on a thread of their own.
@@ -68,6 +68,20 @@ pub(super) async fn livekit_of(
     take(&server, request, EventSource::LiveKit, Some(account)).await
 }
 
+/// `POST /api/webhooks/stripe`.
+pub(super) async fn stripe(State(server): State<Arc<Server>>, request: Request) -> Response {
+    take(&server, request, EventSource::Stripe, None).await
+}
+
+/// `POST /api/webhooks/stripe/{account}`.
+pub(super) async fn stripe_of(
+    State(server): State<Arc<Server>>,
+    Path(account): Path<String>,
+    request: Request,
+) -> Response {
+    take(&server, request, EventSource::Stripe, Some(account)).await
+}
+
 async fn take(server: &Arc<Server>, request: Request, source: EventSource, named: Option<String>) -> Response {
     let (parts, body) = request.into_parts();
     let body = match body::read(server, body).await {
@@ -83,19 +97,37 @@ async fn take(server: &Arc<Server>, request: Request, source: EventSource, named
             return reply::failed();
         }
     };
-    match Incoming::read(source, scope, &body.bytes) {
-        Ok(incoming) => store(server, incoming, body).await,
+    // An event of a payment belongs to one account, by whatever way it comes: where several share a secret, to each.
+    let scopes = match scope {
+        Scope::Of(names) if source == EventSource::Stripe => {
+            names.into_iter().map(|name| Scope::Of(vec![name])).collect()
+        }
+        scope => vec![scope],
+    };
+    let read = scopes.into_iter().map(|scope| Incoming::read(source, scope, &body.bytes));
+    match read.collect::<Result<Vec<Incoming>, _>>() {
+        Ok(incoming) => store_each(server, source, incoming, body).await,
         Err(problems) => reply::wrong_shape(&problems),
     }
 }
 
 /// Stores and applies a webhook, and answers its sender.
 async fn store(server: &Arc<Server>, incoming: Incoming, body: body::Held) -> Response {
-    let source = incoming.source();
+    store_each(server, incoming.source(), vec![incoming], body).await
+}
+
+/// As [`store`], for each account that a webhook is of. The sender is told of the last, since it knows of no other.
+async fn store_each(server: &Arc<Server>, source: EventSource, incoming: Vec<Incoming>, body: body::Held) -> Response {
     // Its turn goes with the work, which goes on if the client does not wait for it.
     let work = move |app: std::rc::Rc<crate::app::App>| -> futures_util::future::LocalBoxFuture<'static, _> {
         Box::pin(async move {
-            let receipt = inbox::receive(&app, &incoming).await;
+            let mut receipt = Err(anyhow::anyhow!("the webhook is of nobody"));
+            for one in &incoming {
+                receipt = inbox::receive(&app, one).await;
+                if receipt.is_err() {
+                    break;
+                }
+            }
             drop(body);
             receipt
         })
@@ -168,6 +200,7 @@ fn scope_of(keys: &Keys, shown: &Shown, body: &[u8], now: DateTime<Utc>) -> Opti
             let delivery = vapi::Delivery { header: &header, method: "POST", url: &shown.url, body };
             keys.vapi(shown.named.as_deref(), &delivery, now)
         }
+        EventSource::Stripe => keys.stripe(shown.named.as_deref(), header(stripe::SIGNATURE_HEADER), body, now),
         EventSource::LiveKit => keys.livekit(shown.named.as_deref(), header(livekit::TOKEN_HEADER), body, now),
     }
 }

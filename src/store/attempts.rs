@@ -311,6 +311,8 @@ pub struct Outlook {
     pub old_unknowns: bool,
     /// Active campaigns whose window may be open.
     pub open_campaigns: bool,
+    /// Payments that could not be applied, and are young enough to be tried again by themselves.
+    pub pending_payments: bool,
 }
 
 impl Outlook {
@@ -328,6 +330,7 @@ pub async fn outlook(
     now: DateTime<Utc>,
     silent_before: DateTime<Utc>,
     old_before: DateTime<Utc>,
+    payments_since: DateTime<Utc>,
 ) -> Result<Outlook> {
     Ok(fetch!(
         tx,
@@ -342,11 +345,14 @@ pub async fn outlook(
                  coalesce(max(CASE WHEN state = 'unknown' AND placing_at < $3 THEN 1 END), 0) = 1 AS old_unknowns,
                  EXISTS (SELECT 1 FROM (SELECT next_open_at FROM campaigns WHERE active
                                         ORDER BY next_open_at NULLS FIRST LIMIT 1) AS first_to_open
-                         WHERE next_open_at IS NULL OR next_open_at <= $1) AS open_campaigns
+                         WHERE next_open_at IS NULL OR next_open_at <= $1) AS open_campaigns,
+                 EXISTS (SELECT 1 FROM events WHERE state = 'pending' AND source = 'stripe' AND received_at >= $4)
+                     AS pending_payments
              FROM attempts WHERE live",
         now,
         silent_before,
-        old_before
+        old_before,
+        payments_since
     )?)
 }
 

@@ -250,6 +250,17 @@ pub async fn open_of_contact(tx: &mut Tx, campaign_id: &str, contact_id: &str) -
     )?)
 }
 
+/// The calls of one enrollment that are not over.
+pub async fn open_of_enrollment(tx: &mut Tx, enrollment_id: &str) -> Result<Vec<String>> {
+    Ok(scalar!(
+        tx,
+        String,
+        fetch_all,
+        "SELECT id FROM calls WHERE enrollment_id = $1 AND status IN ('scheduled', 'calling', 'in_progress') ORDER BY id",
+        enrollment_id
+    )?)
+}
+
 /// Ends calls that wait for an attempt which their slot's period no longer allows.
 pub async fn expire(tx: &mut Tx, call_ids: &[String], now: DateTime<Utc>) -> Result<u64> {
     let mut expired = 0;

@@ -54,4 +54,5 @@ text_column!(
     crate::domain::outcome::Outcome,
     crate::domain::reminder::PauseReason,
     crate::domain::session::SessionStatus,
+    crate::domain::welcome::WelcomeState,
 );

@@ -87,6 +87,11 @@ pub async fn store(tx: &mut Tx, event: &Event) -> Result<Option<Event>> {
     known.map(Some).ok_or_else(|| StoreError::Conflict(format!("event {} is there and is not", event.dedupe_key)))
 }
 
+/// Whether an event came before, by what makes it the same.
+pub async fn is_known(tx: &mut Tx, dedupe_key: &str) -> Result<bool> {
+    Ok(scalar!(tx, bool, fetch_one, "SELECT EXISTS (SELECT 1 FROM events WHERE dedupe_key = $1)", dedupe_key)?)
+}
+
 /// One event by id.
 pub async fn event(tx: &mut Tx, id: &str) -> Result<Option<Event>> {
     Ok(fetch!(tx, Event, fetch_optional, concat!("SELECT ", columns!(), " FROM events WHERE id = $1"), id)?)
@@ -163,7 +168,7 @@ pub async fn same_words(tx: &mut Tx, named: &str, kind: &str, payload: &str) -> 
 /// How often an event is matched anew before it is taken to be about something of somebody else.
 const MOST_MATCHES: i64 = 3;
 
-/// Events that could not be applied, and those of which there is now something that they may be about: oldest first,
+/// Events of calls that could not be applied, and those of which there is now something that they may be about: oldest first,
 /// at most `limit`, received at or after `since`. What failed before waits behind what did not.
 pub async fn due(tx: &mut Tx, since: DateTime<Utc>, limit: i64) -> Result<Vec<String>> {
     Ok(scalar!(
@@ -171,7 +176,7 @@ pub async fn due(tx: &mut Tx, since: DateTime<Utc>, limit: i64) -> Result<Vec<St
         String,
         fetch_all,
         "SELECT e.id FROM events e
-         WHERE e.state IN ('pending', 'unmatched') AND e.received_at >= $1
+         WHERE e.state IN ('pending', 'unmatched') AND e.source <> 'stripe' AND e.received_at >= $1
            AND (e.state = 'pending'
                 OR (e.tries < $3
                     AND (EXISTS (SELECT 1 FROM attempts a WHERE a.id = e.named)
@@ -183,6 +188,20 @@ pub async fn due(tx: &mut Tx, since: DateTime<Utc>, limit: i64) -> Result<Vec<St
         since,
         limit,
         MOST_MATCHES
+    )?)
+}
+
+/// Payments that could not be applied, with their accounts: oldest first, at most `limit`, received at or after `since`.
+/// What failed before waits behind what did not.
+pub async fn due_payments(tx: &mut Tx, since: DateTime<Utc>, limit: i64) -> Result<Vec<(String, String)>> {
+    Ok(fetch!(
+        tx,
+        (String, String),
+        fetch_all,
+        "SELECT id, scope FROM events WHERE state = 'pending' AND source = 'stripe' AND received_at >= $1
+         ORDER BY tries, received_at, id LIMIT $2",
+        since,
+        limit
     )?)
 }
 

@@ -34,6 +34,7 @@ pub mod spent;
 mod statements;
 pub mod suppressions;
 mod transient;
+pub mod welcomes;
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};

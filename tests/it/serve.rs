@@ -128,6 +128,8 @@ pub(crate) async fn begin(db: TestDatabase, phones: &[&str]) -> Story {
         data_center: None,
         account_sid: None,
         webhook_secret: Some("env:ACME_WEBHOOK".to_owned()),
+        previous_webhook_secret: None,
+        livemode: None,
         webhook_signature: None,
         base_url: Some(story.sandbox.url()),
     };

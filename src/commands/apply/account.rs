@@ -8,8 +8,8 @@ use crate::commands::calling::provider::{PROVIDERS, is_loopback};
 use crate::config::{Located, Section};
 use crate::domain::billing::{self, DataCenter};
 use crate::domain::campaign::{AccountSettings, DEFAULT_MAX_CONCURRENCY};
-use crate::domain::numbers;
 use crate::domain::secret_ref::{SecretRef, SecretRefError};
+use crate::domain::{numbers, welcome};
 
 const ACCOUNT_KEYS: &[&str] = &[
     "provider",
@@ -19,11 +19,16 @@ const ACCOUNT_KEYS: &[&str] = &[
     "client_id",
     "data_center",
     "webhook_secret",
+    "previous_webhook_secret",
     "webhook_signature",
+    "livemode",
     "max_concurrency",
     "calls_per_minute",
     "base_url",
 ];
+/// The providers that place no calls.
+const OTHERS: [&str; 3] = [numbers::PROVIDER, billing::PROVIDER, welcome::PROVIDER];
+
 /// An account.
 pub(super) fn read_account<'d>(
     at: Located<'d, String>,
@@ -34,7 +39,7 @@ pub(super) fn read_account<'d>(
     problems.unknown(section, ACCOUNT_KEYS);
     let provider = required(&at, section, "provider", "such as provider = \"vapi\"", problems);
     let provider = problems.convert(provider, |word| {
-        let known: Vec<&str> = PROVIDERS.iter().copied().chain([numbers::PROVIDER, billing::PROVIDER]).collect();
+        let known: Vec<&str> = PROVIDERS.iter().copied().chain(OTHERS).collect();
         if known.contains(&word.as_str()) {
             return Ok(word);
         }
@@ -44,6 +49,9 @@ pub(super) fn read_account<'d>(
     let api_key = problems.convert(api_key, |text| secret(&text));
     let webhook_secret = problems.take(section.string("webhook_secret"));
     let webhook_secret = problems.convert(webhook_secret, |text| secret(&text));
+    let previous_webhook_secret = problems.take(section.string("previous_webhook_secret"));
+    let previous_webhook_secret = problems.convert(previous_webhook_secret, |text| secret(&text));
+    let livemode = problems.take(section.boolean("livemode")).map(|livemode| livemode.value);
     let webhook_signature = signature::read(section, problems);
     let api_secret = problems.take(section.string("api_secret"));
     let api_secret = problems.convert(api_secret, |text| secret(&text));
@@ -76,6 +84,8 @@ pub(super) fn read_account<'d>(
             data_center,
             api_secret,
             webhook_secret,
+            previous_webhook_secret,
+            livemode,
             webhook_signature,
             base_url: base_url.as_ref().map(|url| url.value.clone()),
         },
@@ -131,12 +141,30 @@ fn check_provider(at: &Located<'_, String>, section: &Section<'_>, provider: Opt
                 problems.add(failure.hint("leave it out"));
             }
         }
+    } else if provider == Some(welcome::PROVIDER) {
+        if !section.has("webhook_secret") {
+            let failure = at.failure("webhook_secret is missing");
+            problems.add(failure.hint(
+                "the signing secret of the endpoint at Stripe, such as webhook_secret = \"env:ACME_STRIPE_WEBHOOK\"",
+            ));
+        }
+        for key in ["api_secret", "max_concurrency", "calls_per_minute"] {
+            if section.has(key) {
+                let failure = at.failure(format!("stripe has no {key}: it takes payments, and places no calls here"));
+                problems.add(failure.hint("leave it out"));
+            }
+        }
     } else if provider.is_some() && section.has("api_secret") {
         let failure = at.failure("only livekit, twilio and zoho have an api_secret");
         problems.add(failure.hint("leave it out"));
     }
     if provider.is_some_and(|provider| provider != numbers::PROVIDER) && section.has("account_sid") {
         problems.add(at.failure("only twilio has an account_sid").hint("leave it out"));
+    }
+    for key in ["previous_webhook_secret", "livemode"] {
+        if provider.is_some_and(|provider| provider != welcome::PROVIDER) && section.has(key) {
+            problems.add(at.failure(format!("only stripe has a {key}")).hint("leave it out"));
+        }
     }
     for key in ["client_id", "data_center"] {
         if provider.is_some_and(|provider| provider != billing::PROVIDER) && section.has(key) {

@@ -10,7 +10,7 @@ use crate::config::nearest;
 use crate::domain::agent::AgentKeys;
 use crate::domain::campaign::{Rules, ZonePolicy};
 use crate::domain::zone::Zone;
-use crate::domain::{billing, numbers};
+use crate::domain::{billing, numbers, welcome};
 
 /// Adds a problem for everything that does not fit together.
 pub(super) fn check(wanted: &Wanted<'_>, stored: &Stored, problems: &mut Problems) {
@@ -21,6 +21,7 @@ pub(super) fn check(wanted: &Wanted<'_>, stored: &Stored, problems: &mut Problem
     super::numbers::check(wanted, stored, problems);
     super::billing::check(wanted, stored, problems);
     super::reminders::check(wanted, stored, problems);
+    super::welcome::check(wanted, stored, problems);
     check_zones(wanted, stored, problems);
     check_purposes(wanted, stored, problems);
 }
@@ -67,7 +68,9 @@ fn check_references(wanted: &Wanted<'_>, stored: &Stored, problems: &mut Problem
         wanted.or_else(|| stored.accounts.iter().find(|stored| stored.name == name).map(|stored| &*stored.provider))
     };
     for account in wanted.tenants.iter().filter_map(|tenant| tenant.voice_account.as_ref()) {
-        if let Some(provider @ ("livekit" | numbers::PROVIDER | billing::PROVIDER)) = provider_of(&account.value) {
+        if let Some(provider @ ("livekit" | numbers::PROVIDER | billing::PROVIDER | welcome::PROVIDER)) =
+            provider_of(&account.value)
+        {
             let failure = account
                 .failure(format!("{:?} is an account of {provider}, which keeps no conversations", account.value));
             problems.add(failure.hint("name an account of vapi or elevenlabs"));

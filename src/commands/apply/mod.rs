@@ -12,6 +12,7 @@ mod read;
 mod records;
 mod reminders;
 mod signature;
+mod welcome;
 
 use std::path::PathBuf;
 

@@ -5,12 +5,14 @@ use serde_json::{Map, Value, json};
 
 use super::Stored;
 use super::read::{Wanted, WantedAccount, WantedCampaign, WantedTenant};
+use crate::commands::calling::provider::places_calls;
 use crate::domain::agent::AgentKeys;
-use crate::domain::billing::{self, BillingSettings};
+use crate::domain::billing::BillingSettings;
 use crate::domain::campaign::{AccountSettings, Rules, TenantSettings};
 use crate::domain::duration::HumanDuration;
-use crate::domain::numbers::{self, NumberSettings};
+use crate::domain::numbers::NumberSettings;
 use crate::domain::phone::CallAlso;
+use crate::domain::welcome::{self, WelcomeSettings};
 use crate::output::Rows;
 use crate::store::setup::{Account, Campaign, Tenant};
 
@@ -171,10 +173,13 @@ fn account_fields(account: &Account) -> Fields {
         data_center,
         api_secret,
         webhook_secret,
+        previous_webhook_secret,
+        livemode,
         webhook_signature,
         base_url,
     } = settings.clone().unwrap_or_default();
-    let places_calls = account.provider != numbers::PROVIDER && account.provider != billing::PROVIDER;
+    let is_stripes = account.provider == welcome::PROVIDER;
+    let calls = places_calls(&account.provider);
     vec![
         ("provider", json!(account.provider)),
         // References only; what they lead to is never read here.
@@ -184,9 +189,11 @@ fn account_fields(account: &Account) -> Fields {
         ("data_center", json!(data_center)),
         ("api_secret", json!(api_secret)),
         ("webhook_secret", json!(webhook_secret)),
+        ("previous_webhook_secret", json!(previous_webhook_secret)),
+        ("livemode", if is_stripes { json!(livemode.unwrap_or(true)) } else { Value::Null }),
         ("webhook_signature", json!(webhook_signature)),
         ("base_url", json!(base_url)),
-        ("max_concurrency", if places_calls { json!(account.max_concurrency) } else { Value::Null }),
+        ("max_concurrency", if calls { json!(account.max_concurrency) } else { Value::Null }),
         ("calls_per_minute", json!(account.calls_per_minute)),
     ]
 }
@@ -213,6 +220,7 @@ fn tenant_fields(tenant: &Tenant) -> Fields {
             records,
             numbers,
             billing,
+            welcome,
         }) => fields.extend(
             [
                 ("min_gap", duration(min_gap_seconds)),
@@ -231,7 +239,8 @@ fn tenant_fields(tenant: &Tenant) -> Fields {
             ]
             .into_iter()
             .chain(number_fields(numbers.as_deref()))
-            .chain(billing_fields(billing.as_deref())),
+            .chain(billing_fields(billing.as_deref()))
+            .chain(welcome_fields(welcome.as_deref())),
         ),
         Err(error) => fields.push(("settings", json!(error.to_string()))),
     }
@@ -281,6 +290,19 @@ fn billing_fields(billing: Option<&BillingSettings>) -> Fields {
         ("billing.requests_per_minute", json!(requests_per_minute)),
         ("billing.requests_per_day", json!(requests_per_day)),
         ("billing.requests_at_once", json!(requests_at_once)),
+    ]
+}
+
+fn welcome_fields(welcome: Option<&WelcomeSettings>) -> Fields {
+    let Some(welcome) = welcome else { return Vec::new() };
+    let WelcomeSettings { account, campaign, welcome_since, trialing, timezone_key, preferred_time_key } = welcome;
+    vec![
+        ("welcome.account", json!(account)),
+        ("welcome.campaign", json!(campaign)),
+        ("welcome.welcome_since", json!(welcome_since)),
+        ("welcome.trialing", json!(trialing)),
+        ("welcome.timezone_key", json!(timezone_key)),
+        ("welcome.preferred_time_key", json!(preferred_time_key)),
     ]
 }
 

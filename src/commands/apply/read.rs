@@ -7,7 +7,7 @@ use chrono::NaiveDate;
 use super::account::{read_account, secret};
 use super::costly::costly;
 use super::problems::Problems;
-use super::{agent, billing, numbers, records, reminders};
+use super::{agent, billing, numbers, records, reminders, welcome};
 use crate::config::{Document, Located, Section, nearest};
 use crate::domain::campaign::{
     AccountSettings, CLOSE_MARGIN_SECONDS, DEFAULT_LOOK_BACK_SECONDS, Rules, TenantSettings, ZonePolicy,
@@ -40,6 +40,7 @@ const TENANT_KEYS: &[&str] = &[
     "records",
     "numbers",
     "billing",
+    "welcome",
     "campaign",
 ];
 const CAMPAIGN_KEYS: &[&str] = &[
@@ -108,6 +109,8 @@ pub(super) struct WantedTenant<'d> {
     pub(super) number_account: Option<Located<'d, String>>,
     /// The account of its bills, where it stands.
     pub(super) billing_account: Option<Located<'d, String>>,
+    /// What its welcome names, where it stands.
+    pub(super) welcome: Option<welcome::Places<'d>>,
     pub(super) settings: TenantSettings,
 }
 
@@ -224,6 +227,7 @@ fn read_tenant<'d>(at: Located<'d, String>, section: &Section<'d>, problems: &mu
     let voice_account = problems.take(section.string("voice_account"));
     let (number_account, numbers) = numbers::read(&at, section, problems).unzip();
     let (billing_account, billing) = billing::read(&at, section, problems).unzip();
+    let (welcome, welcome_settings) = welcome::read(&at, section, problems).unzip();
     let settings = TenantSettings {
         min_gap_seconds: seconds(section, "min_gap", 0..=30 * DAY_SECONDS, problems),
         max_calls_per_day: integer(section, "max_calls_per_day", 1..=1000, problems),
@@ -239,6 +243,7 @@ fn read_tenant<'d>(at: Located<'d, String>, section: &Section<'d>, problems: &mu
         records: records::read(&at, section, problems).map(Box::new),
         numbers: numbers.map(Box::new),
         billing: billing.map(Box::new),
+        welcome: welcome_settings.map(Box::new),
     };
     WantedTenant {
         display_name: display_name.unwrap_or_else(|| at.value.clone()),
@@ -248,6 +253,7 @@ fn read_tenant<'d>(at: Located<'d, String>, section: &Section<'d>, problems: &mu
         voice_account,
         number_account,
         billing_account,
+        welcome,
         settings,
     }
 }

@@ -6,9 +6,8 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::counts::Counts;
-use super::provider::{Provider, in_time};
+use super::provider::{Provider, in_time, places_calls};
 use crate::app::{App, check_skew};
-use crate::domain::{billing, numbers};
 use crate::error::{Exit, classify};
 use crate::providers::http::ReadError;
 use crate::store::setup::{self, Account};
@@ -46,9 +45,7 @@ impl Directory {
     /// # Errors
     /// When the database cannot be asked.
     pub async fn read(tx: &mut Tx) -> store::Result<Self> {
-        // Those that rent numbers or hold bills place no calls.
-        let calls = |account: &Account| account.provider != numbers::PROVIDER && account.provider != billing::PROVIDER;
-        let accounts = setup::accounts(tx).await?.into_iter().filter(calls);
+        let accounts = setup::accounts(tx).await?.into_iter().filter(|account| places_calls(&account.provider));
         let accounts = accounts.map(|account| (account.name.clone(), account)).collect();
         let is_rehearsal = control::is_rehearsal(tx).await?;
         let standing =

@@ -4,7 +4,10 @@
 mod fuzz;
 mod judge;
 
-use chrono::TimeDelta;
+use std::collections::HashSet;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
@@ -13,20 +16,25 @@ use self::judge::{Target, target_of};
 use super::counts::Counts;
 use super::records;
 use crate::app::App;
+use crate::commands::welcoming;
 use crate::domain::call_status::{CallStatusEvent, FieldProblem};
 use crate::domain::dial::ProviderMessage;
 use crate::domain::event::{EventSource, EventState, Scope};
 use crate::domain::signature::to_hex;
+use crate::domain::welcome::PaymentEvent;
 use crate::error::{Exit, message};
 use crate::fail_point;
-use crate::providers::{elevenlabs, livekit, vapi};
+use crate::providers::{elevenlabs, livekit, stripe, vapi};
 use crate::store::events::{self, Event};
+use crate::store::welcomes::syncs;
 use crate::store::{self, Tx, attempts, conversations, sessions};
 
 /// For how long what matches nothing is tried again by itself: an attempt whose answer was lost is given up after a day.
 pub const MATCH_WITHIN: TimeDelta = TimeDelta::hours(48);
 /// The most waiting events that one run looks at.
 const MOST_AT_ONCE: i64 = 1000;
+/// What the reason of an event begins with that tells of a change which another one told of.
+pub const DUPLICATE_OF: &str = "duplicate of";
 /// The most field names, and characters of each, that are kept for the log.
 const MOST_FIELDS: usize = 40;
 
@@ -37,6 +45,8 @@ pub enum Content {
     CallStatus(CallStatusEvent),
     /// A provider's message.
     Provider(Box<ProviderMessage>),
+    /// What happened to a payment.
+    Payment(Box<PaymentEvent>),
 }
 
 /// A verified webhook that has the right shape.
@@ -69,13 +79,19 @@ impl Content {
             EventSource::Vapi => Self::of_provider(vapi::webhook::read_message(body)),
             EventSource::LiveKit => Self::of_provider(livekit::webhook::read_message(body)),
             EventSource::ElevenLabs => Self::of_provider(elevenlabs::webhook::read_message(body)),
+            EventSource::Stripe => {
+                stripe::read_event(body).map(|event| Self::Payment(Box::new(event))).map_err(|wrong| vec![field(wrong)])
+            }
         }
     }
 
     fn of_provider(read: Result<ProviderMessage, (&str, &str)>) -> Result<Self, Vec<FieldProblem>> {
-        read.map(|message| Self::Provider(Box::new(message)))
-            .map_err(|(field, problem)| vec![FieldProblem { field: field.to_owned(), problem: problem.to_owned() }])
+        read.map(|message| Self::Provider(Box::new(message))).map_err(|wrong| vec![field(wrong)])
     }
+}
+
+fn field((field, problem): (&str, &str)) -> FieldProblem {
+    FieldProblem { field: field.to_owned(), problem: problem.to_owned() }
 }
 
 impl Incoming {
@@ -105,6 +121,7 @@ impl Incoming {
     fn kind(&self) -> String {
         match &self.content {
             Content::CallStatus(event) => event.event_type.as_str().to_owned(),
+            Content::Payment(event) => event.kind.clone(),
             Content::Provider(message) => match &message.status {
                 Some(status) => format!("{} {status}", message.kind),
                 None => message.kind.clone(),
@@ -123,9 +140,12 @@ pub async fn receive(app: &App, incoming: &Incoming) -> anyhow::Result<Receipt> 
         .db()
         .await?
         .write(async |tx| {
-            let event = to_store(tx, incoming, &id, now).await?;
-            let known = events::store(tx, &event).await?;
-            Ok((event, known))
+            if let (Content::Payment(_), Scope::Of(accounts)) = (&incoming.content, &incoming.scope) {
+                for account in accounts {
+                    syncs::heard(tx, account, now).await?;
+                }
+            }
+            put(tx, incoming, &id, now).await
         })
         .await?;
     fail_point::hit("inbox.stored");
@@ -156,6 +176,53 @@ pub async fn receive(app: &App, incoming: &Incoming) -> anyhow::Result<Receipt> 
         reason: verdict.reason,
         is_known: verdict.state != EventState::Unmatched,
     })
+}
+
+/// Stores an event. Yields it as it is stored, and as it stands where it came before.
+async fn put(tx: &mut Tx, incoming: &Incoming, id: &str, now: DateTime<Utc>) -> store::Result<(Event, Option<Event>)> {
+    let mut event = to_store(tx, incoming, id, now).await?;
+    let known = events::store(tx, &event).await?;
+    if let (Content::Payment(payment), None) = (&incoming.content, &known)
+        && let Some(object) = payment.object_key()
+        && let Some(first) = syncs::first_about(tx, &event.scope, &object, &event.kind, id).await?
+    {
+        let reason = format!("{DUPLICATE_OF} {first}");
+        events::settle(tx, &event, EventState::Ignored, Some(&reason), None, 0, now).await?;
+        event.state = EventState::Ignored;
+        event.reason = Some(reason);
+    }
+    Ok((event, known))
+}
+
+/// Stores events that were read instead of sent, those that did not come before, in one transaction with `also`, which
+/// comes first. Yields how many were new.
+///
+/// # Errors
+/// When the database cannot be asked, or `also` fails.
+pub async fn take_in(
+    app: &App,
+    incoming: &[Incoming],
+    also: impl AsyncFn(&mut Tx) -> store::Result<()>,
+) -> anyhow::Result<u64> {
+    let now = app.clock.now();
+    let ids: Vec<String> = incoming.iter().map(|_| app.new_id()).collect();
+    let stored = app
+        .db()
+        .await?
+        .write(async |tx| {
+            also(tx).await?;
+            let mut new = 0;
+            for (incoming, id) in incoming.iter().zip(&ids) {
+                let key = to_store(tx, incoming, id, now).await?.dedupe_key;
+                if !events::is_known(tx, &key).await? {
+                    new += u64::from(put(tx, incoming, id, now).await?.1.is_none());
+                }
+            }
+            Ok(new)
+        })
+        .await?;
+    fail_point::hit("inbox.stored");
+    Ok(stored)
 }
 
 /// Takes a webhook whose signature is right and too old for a proof: somebody may have kept it and sent it again. What it
@@ -214,12 +281,7 @@ fn log(event: &Event, verdict: &Verdict, is_double: bool) {
 }
 
 /// The row that a webhook becomes, with what makes it the same as another.
-async fn to_store(
-    tx: &mut Tx,
-    incoming: &Incoming,
-    id: &str,
-    now: chrono::DateTime<chrono::Utc>,
-) -> store::Result<Event> {
+async fn to_store(tx: &mut Tx, incoming: &Incoming, id: &str, now: DateTime<Utc>) -> store::Result<Event> {
     let (source, scope, kind) = (incoming.source, incoming.scope.to_string(), incoming.kind());
     let mut event = Event {
         id: id.to_owned(),
@@ -271,6 +333,15 @@ async fn to_store(
                 Target::Nothing => {}
             }
         }
+        Content::Payment(payment) => {
+            event.named.clone_from(&payment.object_id);
+            event.dedupe_key = hash(&[source.as_str(), &scope, "id", &payment.id]);
+            if let Some(reason) = payment.says_nothing() {
+                event.state = EventState::Ignored;
+                event.reason = Some(reason);
+                event.settled_at = Some(now);
+            }
+        }
         Content::Provider(report) => {
             event.named.clone_from(&report.correlation);
             event.provider_call_id.clone_from(&report.call_id);
@@ -313,6 +384,14 @@ enum Count {
     No,
 }
 
+/// What one transaction says of an event.
+enum Judged {
+    /// What became of it.
+    So(Verdict),
+    /// The service has to be asked first, with no transaction open.
+    Payment(Box<Event>),
+}
+
 /// Applies an event in one transaction with what becomes of it. Where that fails, the failure is kept beside the event.
 ///
 /// # Errors
@@ -321,9 +400,14 @@ async fn apply(app: &App, id: &str, count: Count) -> anyhow::Result<Verdict> {
     let db = app.db().await?;
     let now = app.clock.now();
     fail_point::hit("inbox.apply");
-    let result = db
+    let judged = db
         .write(async |tx| {
-            let Some(event) = events::lock(tx, id).await? else { return Ok(Verdict::of(EventState::Ignored)) };
+            let Some(event) = events::lock(tx, id).await? else {
+                return Ok(Judged::So(Verdict::of(EventState::Ignored)));
+            };
+            if event.source == EventSource::Stripe {
+                return Ok(Judged::Payment(Box::new(event)));
+            }
             let was_settled = matches!(event.state, EventState::Applied | EventState::Ignored);
             let verdict = judge::judge(tx, &event, now).await?;
             // What was applied before tells nothing new now, and stays applied.
@@ -334,13 +418,17 @@ async fn apply(app: &App, id: &str, count: Count) -> anyhow::Result<Verdict> {
                 let tries = event.tries + i64::from(again);
                 events::settle(tx, &event, verdict.state, reason, attempt_id, tries, now).await?;
             }
-            Ok(verdict)
+            Ok(Judged::So(verdict))
         })
         .await;
+    let result = match judged {
+        Ok(Judged::So(verdict)) => Ok(verdict),
+        Ok(Judged::Payment(event)) => welcoming::settle::apply(app, &event).await,
+        Err(error) => Err(anyhow::Error::from(error)),
+    };
     match result {
         Ok(verdict) => Ok(verdict),
         Err(error) => {
-            let error = anyhow::Error::from(error);
             let problem = message(&error);
             // A database that is lost takes this with it, and the event is pending all the same.
             if let Err(error) = db.write(async |tx| events::failed(tx, id, &problem).await).await {
@@ -361,6 +449,32 @@ pub async fn settle_due(app: &App, counts: &mut Counts) -> anyhow::Result<()> {
     let due = events::due(&mut tx, app.clock.now() - MATCH_WITHIN, MOST_AT_ONCE).await?;
     drop(tx);
     apply_each(app, &due, Count::Yes, counts).await;
+    Ok(())
+}
+
+/// Applies payments that could not be applied. An account whose customers cannot be read now is not asked again in this run,
+/// and nobody is from `stop_at` on, a moment on the monotonic clock.
+///
+/// # Errors
+/// When the database cannot be asked.
+pub async fn settle_payments(app: &App, stop_at: Duration, counts: &mut Counts) -> anyhow::Result<()> {
+    let mut tx = app.db().await?.read().await?;
+    let due = events::due_payments(&mut tx, app.clock.now() - MATCH_WITHIN, MOST_AT_ONCE).await?;
+    drop(tx);
+    let mut silent: HashSet<String> = HashSet::new();
+    for (id, scope) in due {
+        if app.clock.monotonic() >= stop_at {
+            break;
+        }
+        if silent.contains(&scope) {
+            continue;
+        }
+        let before = counts.problems().count();
+        apply_each(app, std::slice::from_ref(&id), Count::Yes, counts).await;
+        if counts.problems().count() > before {
+            silent.insert(scope);
+        }
+    }
     Ok(())
 }
 

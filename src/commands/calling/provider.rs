@@ -42,6 +42,11 @@ pub struct Probe {
 /// The provider words that `apply` takes.
 pub const PROVIDERS: &[&str] = &["vapi", "elevenlabs", "livekit"];
 
+/// Whether calls can be placed at a provider; the others rent numbers, hold bills, or take payments.
+pub fn places_calls(provider: &str) -> bool {
+    PROVIDERS.contains(&provider)
+}
+
 /// Where the real service of a provider answers.
 fn usual_address(provider: &str) -> Option<&'static str> {
     match provider {

@@ -11,6 +11,7 @@ use super::ask::{BATCH, Silence, ask, learn, learn_all};
 use super::counts::Counts;
 use super::dial::LEASE_SECONDS;
 use super::directory::Directory;
+use super::inbox::MATCH_WITHIN;
 use super::provider::{in_time, longest_dial};
 use crate::app::{App, clock_step};
 use crate::domain::call::Evidence;
@@ -62,7 +63,8 @@ pub async fn sweep(app: &App, directory: &mut Directory, stop_at: Duration, coun
 /// When the database cannot be asked.
 pub async fn look(app: &App, tx: &mut Tx) -> store::Result<Outlook> {
     let now = app.clock.now();
-    attempts::outlook(tx, now, now - patience(app), now - TimeDelta::seconds(OLD_UNKNOWN_SECONDS)).await
+    let old_before = now - TimeDelta::seconds(OLD_UNKNOWN_SECONDS);
+    attempts::outlook(tx, now, now - patience(app), old_before, now - MATCH_WITHIN).await
 }
 
 /// How long the owner of an attempt may be silent in the middle of sending.

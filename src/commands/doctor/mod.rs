@@ -11,6 +11,7 @@ mod machine;
 mod numbers;
 mod public_url;
 mod webhooks;
+mod welcome;
 mod work;
 
 use anyhow::Result;
@@ -21,8 +22,10 @@ use self::agents::Reachable;
 use crate::app::App;
 use crate::commands::billing::accounts::Setup as Books;
 use crate::commands::renting::accounts::Setup;
+use crate::commands::welcoming::Setup as Welcoming;
 use crate::domain::billing::PROVIDER as BILLS;
 use crate::domain::numbers::PROVIDER;
+use crate::domain::welcome::PROVIDER as PAYMENTS;
 use crate::error::{Exit, classify, hints};
 use crate::output::{Printer, Rows};
 use crate::store::setup::Account;
@@ -45,7 +48,7 @@ Examples:
 
 Each row, in every format, is {check, verdict: ok|warning|problem, what, hint}; the database comes first. Checks:
 database, schema, settings, clock, configuration, env_file, zone_data, public_url, account:NAME, agent:TENANT/NAME,
-numbers, billing:TENANT, pause, campaigns, campaign:TENANT/NAME, purpose:TENANT/NAME, unknown_attempts, preferred_times, webhooks:NAME, inbox,
+numbers, billing:TENANT, welcome:TENANT, pause, campaigns, campaign:TENANT/NAME, purpose:TENANT/NAME, unknown_attempts, preferred_times, webhooks:NAME, inbox,
 process-calls, sweep-timeouts, collect-outcomes, finding:KIND.
 
 Exit codes: 0 all is well; 3 warnings or problems; 6 configuration, credentials, database, schema or clock are wrong;
@@ -134,8 +137,11 @@ async fn look(app: &App, db: &Db, args: &Args, now: DateTime<Utc>, report: &mut 
     let books = Books::read(&mut tx).await;
     let (renting, others): (Vec<Account>, Vec<Account>) =
         accounts.into_iter().partition(|account| account.provider == PROVIDER);
-    let (billing, calling): (Vec<Account>, Vec<Account>) =
+    let (billing, others): (Vec<Account>, Vec<Account>) =
         others.into_iter().partition(|account| account.provider == BILLS);
+    let (paid, calling): (Vec<Account>, Vec<Account>) =
+        others.into_iter().partition(|account| account.provider == PAYMENTS);
+    let welcoming = Welcoming::read(&mut tx).await;
     let seen = webhooks::count(&mut tx, &calling, now).await?;
     // Asking a provider takes long, and no transaction may be open meanwhile.
     drop(tx);
@@ -158,6 +164,12 @@ async fn look(app: &App, db: &Db, args: &Args, now: DateTime<Utc>, report: &mut 
         Err(_) if setup.is_err() => {}
         Err(error) => billing::unreadable(error, report),
     }
+    // Settings that cannot be read are told above.
+    if let Ok(welcoming) = &welcoming {
+        for account in &paid {
+            welcome::account(app, welcoming, account, args.online, report).await;
+        }
+    }
     for account in &calling {
         let provider = accounts::check(app, account, is_rehearsal, args.online, now, report).await;
         reachable.extend(provider.map(|provider| Reachable { account, provider }));
@@ -173,6 +185,10 @@ async fn look(app: &App, db: &Db, args: &Args, now: DateTime<Utc>, report: &mut 
     }
     if let Ok(books) = &books {
         billing::cache(&mut tx, books, now, report).await?;
+    }
+    if let Ok(welcoming) = &welcoming {
+        welcome::webhooks(app, &mut tx, &paid, report).await?;
+        welcome::tenants(&mut tx, welcoming, now, report).await?;
     }
     webhooks::outcomes(app, &calling, &seen, report);
     webhooks::inbox(&mut tx, now, report).await?;

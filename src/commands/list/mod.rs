@@ -18,6 +18,7 @@ use crate::domain::event::EventState;
 use crate::domain::numbers::NumberStatus;
 use crate::domain::phone::identify_phone;
 use crate::domain::session::SessionStatus;
+use crate::domain::welcome::WelcomeState;
 use crate::error::{Exit, Failure};
 use crate::output::Format;
 use crate::store::Tx;
@@ -35,12 +36,14 @@ Examples:
   callops list contacts --tenant acme --limit 1000000 --format csv > contacts.csv
   callops list invoices --tenant acme --overdue-days 7 --sort balance --reverse
   callops list customers --text bakery
+  callops list welcomes --status no_phone
 
 Words of --status: calls scheduled, calling, in_progress, completed, failed, cancelled; attempts claimed, placing,
 placed, answered, ended, void, refused, not_sent, unknown, lost; campaigns active, stopped; enrollments active,
 withdrawn; findings standing (unless said otherwise), resolved; suppressions active, expired; events pending, applied,
 unmatched, ignored; numbers active, gone; customers active, inactive; invoices draft, sent, viewed, overdue, unpaid,
-partially_paid, paid, void; debtors reachable, no_phone. Times are UTC.
+partially_paid, paid, void; debtors reachable, no_phone; welcomes enrolled, no_phone, no_timezone, unreadable_time,
+same_phone, already_called, created_before, withdrawn. Times are UTC.
 
 Customers and invoices are those that `sync-zoho` read last: nobody is asked. Columns of --sort: customers name, outstanding,
 last_modified_at; invoices due_date, date, number, customer, total, balance, last_modified_at.
@@ -132,6 +135,8 @@ pub enum Kind {
     Invoices,
     /// Customers with something to pay, and whom to call about it, by name
     Debtors,
+    /// Customers of whose payments Stripe told, and what became of their welcome, those that changed last first
+    Welcomes,
 }
 
 /// From when on.
@@ -203,6 +208,10 @@ impl Kind {
                 INVOICE_STATUSES.to_vec(),
             ),
             Self::Debtors => (&["tenant", "status"], vec!["reachable", "no_phone"]),
+            Self::Welcomes => (
+                &["tenant", "status", "phone", "since"],
+                WelcomeState::ALL.iter().map(|state| state.as_str()).collect(),
+            ),
         }
     }
 

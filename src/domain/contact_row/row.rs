@@ -329,7 +329,10 @@ fn extension(text: &str) -> Result<String, RowProblem> {
 }
 
 /// Reads `9:30`, `09:30` or, as a spreadsheet writes times, `09:30:00`.
-fn preferred_time(text: &str) -> Result<PreferredTime, String> {
+///
+/// # Errors
+/// When it is no time of day.
+pub fn preferred_time(text: &str) -> Result<PreferredTime, String> {
     let text = text.strip_suffix(":00").filter(|rest| rest.contains(':')).unwrap_or(text);
     let padded = if text.len() == 4 { format!("0{text}") } else { text.to_owned() };
     padded.parse().map_err(|error: crate::domain::preferred::PreferredTimeError| error.to_string())

@@ -31,6 +31,8 @@ async fn put(story: &Story, base_url: String) {
     let settings = AccountSettings {
         api_key: "env:ACME_KEY".to_owned(),
         webhook_secret: Some("env:ACME_WEBHOOK".to_owned()),
+        previous_webhook_secret: None,
+        livemode: None,
         webhook_signature: None,
         api_secret: None,
         client_id: None,

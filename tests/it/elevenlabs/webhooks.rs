@@ -32,6 +32,8 @@ async fn begin(db: TestDatabase, phones: &[&str]) -> Story {
         let settings = AccountSettings {
             api_key: "env:ACME_KEY".to_owned(),
             webhook_secret: Some(secret.to_owned()),
+            previous_webhook_secret: None,
+            livemode: None,
             webhook_signature: None,
             api_secret: None,
             client_id: None,

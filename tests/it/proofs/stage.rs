@@ -334,6 +334,8 @@ impl Stage {
             data_center: None,
             account_sid: None,
             webhook_secret: None,
+            previous_webhook_secret: None,
+            livemode: None,
             webhook_signature: None,
             base_url: Some(self.sandbox.url()),
         };

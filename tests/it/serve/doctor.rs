@@ -96,6 +96,8 @@ on_both_databases! {
             data_center: None,
             account_sid: None,
             webhook_secret: secret.map(str::to_owned),
+            previous_webhook_secret: None,
+            livemode: None,
             webhook_signature: None,
             base_url: Some(story.sandbox.url()),
         };
@@ -297,6 +299,8 @@ on_both_databases! {
                 data_center: None,
                 account_sid: None,
                 webhook_secret: Some("env:ACME_WEBHOOK".to_owned()),
+                previous_webhook_secret: None,
+                livemode: None,
                 webhook_signature: None,
                 base_url: Some(provider(assistant, line).await),
             };

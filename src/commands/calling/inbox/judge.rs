@@ -105,6 +105,8 @@ pub(super) async fn judge(tx: &mut Tx, event: &Event, now: DateTime<Utc>) -> Res
     match content {
         Content::CallStatus(report) => judge_report(tx, event, &report, now).await,
         Content::Provider(message) => judge_message(tx, event, &message, now).await,
+        // It is judged where its customer can be asked for.
+        Content::Payment(_) => Ok(Verdict::of(event.state)),
     }
 }
 
