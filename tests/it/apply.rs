@@ -172,7 +172,7 @@ on_both_databases! {
         --- stderr
         error: 2 problems, so nothing was changed:
           cannot read missing.toml: No such file or directory (os error 2)
-          bad.toml:2:12: account.other.provider: "vpai" is no provider; there are vapi, elevenlabs, livekit, twilio, zoho
+          bad.toml:2:12: account.other.provider: "vpai" is no provider; there are vapi, elevenlabs, livekit, twilio, zoho, stripe
         "#);
         assert_eq!(db.callops().run(["list", "accounts", "--format", "json"]).json(), json!([]));
     }
@@ -296,7 +296,7 @@ fn every_problem_of_a_file_is_told_with_its_place() {
     insta::assert_snapshot!(told, @r#"
     error: 14 problems, so nothing was changed:
       acme.toml:4:1: unknown key account.acme-vapi.max_concurency (did you mean account.acme-vapi.max_concurrency?)
-      acme.toml:3:12: account.acme-vapi.provider: "vapid" is no provider; there are vapi, elevenlabs, livekit, twilio, zoho
+      acme.toml:3:12: account.acme-vapi.provider: "vapid" is no provider; there are vapi, elevenlabs, livekit, twilio, zoho, stripe
       acme.toml:6:11: account.acme-vapi.api_key: not a reference to a secret: write env:NAME or file:/path, never the value (it is not shown here)
       acme.toml:5:19: account.acme-vapi.max_concurrency: 0 is not from 1 to 10000
       acme.toml:10:10: tenant.acme.region: unknown region `USA`: expected a two-letter ISO 3166 country code such as US, GB or DE; did you mean US?

@@ -41,4 +41,5 @@ mod status;
 mod suppress;
 
 mod vapi;
+mod welcome;
 mod zoho;

@@ -56,8 +56,13 @@ pub(crate) struct Serving {
 
 impl Serving {
     pub(crate) fn start(story: &Story) -> Self {
+        Self::with(story, VARIABLES)
+    }
+
+    /// A server with these variables.
+    pub(crate) fn with(story: &Story, variables: &[(&str, &str)]) -> Self {
         let args = ["serve", "--listen", "127.0.0.1:0", "--admin-bind", "127.0.0.1:0"];
-        Self::of(story.spawn_with(VARIABLES, &args))
+        Self::of(story.spawn_with(variables, &args))
     }
 
     /// A server whose clock is ahead of the story's: for six minutes to come it takes tokens that are made by the latter.

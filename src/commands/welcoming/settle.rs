@@ -219,10 +219,18 @@ impl Case<'_> {
         let region = tenant.region.as_deref().and_then(|code| code.parse().ok());
         let call_also = tenant.settings()?.call_also;
         let reading = Reading { settings, region, call_also, rules: &rules };
-        let (known, callee) = match self.callee(tx, &details, reading).await? {
+        let (known, callee) = match self.callee(tx, &details, reading, is).await? {
             Ok(found) => found,
             // Who is in already stays in, whatever they wrote since.
-            Err(_) if is_enrolled => return Ok(()),
+            Err(_) if is_enrolled => {
+                is.phone.clone_from(&was.phone);
+                return Ok(());
+            }
+            // An event without the phone that an earlier one had says less than that.
+            Err((WelcomeState::NoPhone, _)) if WelcomeState::LISTED.contains(&was.state) && was.phone.is_some() => {
+                is.event_id.clone_from(&was.event_id);
+                return Ok(());
+            }
             Err((state, reason)) => {
                 is.state = state;
                 is.reason = Some(reason);
@@ -231,21 +239,24 @@ impl Case<'_> {
         };
         let spent = welcomes::spent_by(tx, &tenant.name, &campaign.purpose, callee.phone.as_str(), self.key).await?;
         if let Some(call) = spent {
-            if !is_enrolled {
-                is.phone = Some(callee.phone.as_str().to_owned());
+            if is_enrolled {
+                is.phone.clone_from(&was.phone);
+            } else {
                 is.state = WelcomeState::AlreadyCalled;
                 is.reason = Some(format!("call {call}"));
             }
             return Ok(());
         }
-        is.phone = Some(callee.phone.as_str().to_owned());
         let contact = self.contact(tx, known, &callee, &details).await?;
         if is_enrolled && was.contact_id.as_ref() == Some(&contact.id) {
             return Ok(());
         }
         if is_enrolled {
-            // Another phone than before, and nobody was called yet.
-            self.take_out(tx, was, "another phone").await?;
+            // Another phone than before, and nobody was called yet. Whom an operator took out stays out.
+            if !self.take_out(tx, was, "another phone").await? {
+                is.phone.clone_from(&was.phone);
+                return Ok(());
+            }
         }
         self.enrol(tx, &campaign, contact, is).await
     }
@@ -278,9 +289,9 @@ impl Case<'_> {
         Ok(())
     }
 
-    /// Takes a customer out of the campaign, with what waits for them.
-    async fn take_out(&self, tx: &mut Tx, was: &Welcome, why: &str) -> Result<()> {
-        let Some(enrollment_id) = &was.enrollment_id else { return Ok(()) };
+    /// Takes a customer out of the campaign, with what waits for them; says whether they were in.
+    async fn take_out(&self, tx: &mut Tx, was: &Welcome, why: &str) -> Result<bool> {
+        let Some(enrollment_id) = &was.enrollment_id else { return Ok(false) };
         let withdrawn = enrollments::withdraw_one(tx, enrollment_id, self.now).await?;
         let open = calls::open_of_enrollment(tx, enrollment_id).await?;
         let cancelled = calls::cancel(tx, &open, self.now).await?;
@@ -289,7 +300,8 @@ impl Case<'_> {
             "withdrawn": withdrawn, "cancelled": cancelled.cancelled, "live": cancelled.live, "freed": cancelled.freed,
         });
         let campaign = format!("campaign:{}/{}", was.tenant, self.tenant.welcome.campaign);
-        self.app.audit(tx, "withdraw", &campaign, detail).await
+        self.app.audit(tx, "withdraw", &campaign, detail).await?;
+        Ok(withdrawn)
     }
 
     /// Welcomes who waited behind a customer with the same phone who is out of the campaign now.
@@ -319,11 +331,13 @@ impl Case<'_> {
         tx: &mut Tx,
         details: &Details,
         reading: Reading<'_>,
+        is: &mut Welcome,
     ) -> Result<std::result::Result<(Option<Contact>, Callee), (WelcomeState, String)>> {
         let parsed = match person::phone(details, reading) {
             Ok(parsed) => parsed,
             Err(problem) => return Ok(Err(problem)),
         };
+        is.phone = Some(parsed.phone.as_str().to_owned());
         let known = self.known(tx, &parsed.phone).await?;
         let timezone = known.as_ref().and_then(|contact| contact.timezone.clone());
         let callee = person::callee(parsed, details, reading, timezone.as_deref(), self.now);
