@@ -3,6 +3,11 @@
 use chrono::{DateTime, NaiveDate, Utc};
 use rust_decimal::Decimal;
 
+/// An amount from the text that it is stored as; none of what is no decimal.
+pub fn amount(text: &str) -> Option<Decimal> {
+    text.parse().ok()
+}
+
 /// Whom invoices are written to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Customer {

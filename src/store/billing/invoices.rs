@@ -3,11 +3,10 @@
 use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, NaiveDate, Utc};
-use rust_decimal::Decimal;
 use sqlx::FromRow;
 
 use super::{Known, Result, StoreError, Stored, Tx, anywhere, debtors, dynamic, execute, fetch, is_news};
-use crate::domain::billing::records::Invoice;
+use crate::domain::billing::records::{Invoice, amount};
 
 /// An invoice that is stored.
 #[derive(Clone, Debug, FromRow, PartialEq, Eq)]
@@ -156,7 +155,6 @@ pub async fn look_at(tx: &mut Tx, tenant: &str, invoice: &Invoice, now: DateTime
         &invoice.id
     )?;
     let is_known = stored.is_some_and(|stored| {
-        let balance = |text: Option<&str>| text.and_then(|text| text.parse::<Decimal>().ok());
         // Somebody else may have read it later than this answer was made.
         let is_older =
             matches!((invoice.last_modified_at, stored.last_modified_at), (Some(read), Some(kept)) if read < kept);
@@ -164,7 +162,7 @@ pub async fn look_at(tx: &mut Tx, tenant: &str, invoice: &Invoice, now: DateTime
             && stored.status == invoice.status
             && stored.number == invoice.number
             && stored.due_date == invoice.due_date.map(|date| date.to_string())
-            && balance(stored.balance.as_deref()) == invoice.balance
+            && stored.balance.as_deref().and_then(amount) == invoice.balance
             && stored.currency == invoice.currency;
         stored.deleted_at.is_none() && (is_older || is_same)
     });

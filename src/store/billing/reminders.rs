@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
-use rust_decimal::Decimal;
 use sqlx::FromRow;
 
 use super::{Result, StoreError, Tx, debtors, dynamic, execute, fetch, scalar};
+use crate::domain::billing::records::amount;
 use crate::domain::call::CallStatus;
 use crate::domain::call_status::CustomerResponse;
 use crate::domain::outcome::Outcome;
@@ -92,7 +92,7 @@ pub async fn debts(
                 status: row.status,
                 is_deleted: row.deleted_at.is_some(),
                 due_date,
-                balance: row.balance.and_then(|text| text.parse::<Decimal>().ok()),
+                balance: row.balance.as_deref().and_then(amount),
                 currency: row.currency,
                 fresh_at: row.changed_until.map_or(row.seen_at, |until| until.max(row.seen_at)),
                 pause: row.reason.map(|reason| InvoicePause { reason, until: row.until }),
