@@ -175,7 +175,7 @@ async fn work(
     if outlook.pending_payments {
         drop(tx);
         // Whoever paid may be due now. The rest is left to the next run.
-        inbox::settle_payments(app, began + runtime / 2, counts).await?;
+        Box::pin(inbox::settle_payments(app, began + runtime / 2, counts)).await?;
         tx = db.read().await?;
     }
     // Names that do not exist are refused even where nothing is due.

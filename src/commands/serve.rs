@@ -18,6 +18,7 @@ POST /api/webhooks/call-status: an agent's report, signed with WEBHOOK_SECRET or
 POST /api/vapi/webhook[/ACCOUNT]: Vapi's server messages, by the account's webhook_secret.
 POST /api/voice/post_call[/ACCOUNT]: ElevenLabs' post-call webhooks; also at /voice/post_call.
 POST /api/webhooks/livekit[/ACCOUNT]: LiveKit's events, signed with the account's own key.
+POST /api/webhooks/stripe[/ACCOUNT]: Stripe's events, signed with the account's webhook_secret.
 GET /api/cron/process-calls: a run, by bearer CRON_SECRET; also sweep-timeouts, collect-outcomes.
 GET /healthz, /metrics, /openapi.json: on the admin address, which asks nobody for a secret.
 

@@ -150,15 +150,13 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
 
 /// How many customers of each tenant are in which state.
 fn welcomes_shown(welcomes: &[(String, WelcomeState, i64)]) -> Vec<(&str, String)> {
-    let mut shown: Vec<(&str, String)> = Vec::new();
-    for (tenant, state, count) in welcomes {
-        let text = format!("{count} {state}");
-        match shown.last_mut().filter(|(last, _)| last == tenant) {
-            Some((_, line)) => line.push_str(&format!(", {text}")),
-            None => shown.push((tenant, text)),
-        }
-    }
-    shown
+    let of_tenants = welcomes.chunk_by(|(one, ..), (other, ..)| one == other);
+    of_tenants
+        .filter_map(|of_tenant| {
+            let counts: Vec<String> = of_tenant.iter().map(|(_, state, count)| format!("{count} {state}")).collect();
+            Some((of_tenant.first()?.0.as_str(), counts.join(", ")))
+        })
+        .collect()
 }
 
 async fn campaigns(tx: &mut Tx, tenant: Option<&str>, now: DateTime<Utc>) -> Result<Rows> {

@@ -99,8 +99,8 @@ async fn take(server: &Arc<Server>, request: Request, source: EventSource, named
     };
     // An event of a payment belongs to one account, by whatever way it comes: where several share a secret, to each.
     let scopes = match scope {
-        Scope::Of(names) if source == EventSource::Stripe => {
-            names.into_iter().map(|name| Scope::Of(vec![name])).collect()
+        Scope::Of(accounts) if source == EventSource::Stripe => {
+            accounts.into_iter().map(|account| Scope::Of(vec![account])).collect()
         }
         scope => vec![scope],
     };

@@ -83,7 +83,7 @@ on_both_databases! {
         }
         let record = status(&db, &["--format", "json"]).success().json();
         let keys: Vec<&String> = record.as_object().expect("an object").keys().collect();
-        assert_eq!(keys, ["database", "at", "paused", "campaigns", "process_calls", "findings"]);
+        assert_eq!(keys, ["database", "at", "paused", "campaigns", "process_calls", "findings", "welcomes"]);
         assert_eq!(record["database"]["kind"], json!(db.backend().to_string()));
         assert_eq!(record["process_calls"]["counts"], json!({"placed": 3}));
         // Ann's check is due; the others were called, and are looked at tomorrow.

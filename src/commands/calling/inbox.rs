@@ -423,7 +423,7 @@ async fn apply(app: &App, id: &str, count: Count) -> anyhow::Result<Verdict> {
         .await;
     let result = match judged {
         Ok(Judged::So(verdict)) => Ok(verdict),
-        Ok(Judged::Payment(event)) => welcoming::settle::apply(app, &event).await,
+        Ok(Judged::Payment(event)) => Box::pin(welcoming::settle::apply(app, &event)).await,
         Err(error) => Err(anyhow::Error::from(error)),
     };
     match result {

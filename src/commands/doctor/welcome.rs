@@ -76,23 +76,23 @@ fn secrets(app: &App, account: &Account) -> anyhow::Result<()> {
 pub(super) async fn webhooks(app: &App, tx: &mut Tx, accounts: &[Account], report: &mut Report) -> Result<()> {
     for account in accounts {
         let check = format!("webhooks:{}", account.name);
-        match syncs::sync(tx, &account.name).await?.webhook_at {
-            Some(at) => report.ok(&check, format!("the last event came by webhook at {}", utc(at))),
-            None => {
-                let base = app.config.public_url.as_deref().unwrap_or("PUBLIC_URL");
-                let first = if app.config.public_url.is_some() { "" } else { "set public_url in callops.toml; " };
-                report.warning(
-                    &check,
-                    "no event ever came by webhook: payments are learned of by `callops sync-stripe` alone",
-                    format!(
-                        "{first}add the endpoint {base}/api/webhooks/stripe/{} at Stripe, with the events checkout.session.*, \
-                         invoice.paid, customer.subscription.created, customer.subscription.deleted and charge.refunded; \
-                         see that `callops serve` runs",
-                        account.name
-                    ),
-                );
-            }
+        if let Some(at) = syncs::sync(tx, &account.name).await?.webhook_at {
+            report.ok(&check, format!("the last event came by webhook at {}", utc(at)));
+            continue;
         }
+        let base = app.config.public_url.as_deref().unwrap_or("PUBLIC_URL");
+        let first = if app.config.public_url.is_some() { "" } else { "set public_url in callops.toml; " };
+        report.warning(
+            &check,
+            "no event ever came by webhook: payments are learned of by `callops sync-stripe` alone",
+            format!(
+                "{first}add the endpoint {base}/api/webhooks/stripe/{} at Stripe, with the events \
+                 checkout.session.completed, checkout.session.async_payment_succeeded, invoice.paid, \
+                 customer.subscription.created, customer.subscription.deleted and charge.refunded; see that `callops \
+                 serve` runs",
+                account.name
+            ),
+        );
     }
     Ok(())
 }

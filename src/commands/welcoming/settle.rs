@@ -145,7 +145,7 @@ impl Case<'_> {
             }
             if was.state == WelcomeState::Enrolled {
                 self.take_out(tx, &was, &self.payment.kind).await?;
-                heir = was.contact_id.clone();
+                heir.clone_from(&was.contact_id);
             }
         } else if *decision == Decision::Enrol {
             self.welcome(tx, &was, &mut is).await?;
@@ -358,32 +358,31 @@ impl Case<'_> {
     ) -> Result<Contact> {
         let timezone = callee.timezone.map(|zone| Zone::name(zone).to_owned());
         let preferred_time = callee.preferred_time.map(|time| time.to_string());
-        let known = match known {
-            Some(known) => known,
-            None => {
-                let fresh = Contact {
-                    id: self.app.new_id(),
-                    tenant: self.tenant.tenant.name.clone(),
-                    phone: callee.phone.as_str().to_owned(),
-                    extension: callee.extension.clone(),
-                    name: details.name.clone(),
-                    email: details.email.clone(),
-                    external_id: self.payment.customer.clone(),
-                    timezone_source: timezone.as_ref().map(|_| GIVEN.to_owned()),
-                    timezone: timezone.clone(),
-                    preferred_time: preferred_time.clone(),
-                    attributes: "{}".to_owned(),
-                    version: 1,
-                    import_id: None,
-                    created_at: self.now,
-                    updated_at: self.now,
-                };
-                if !contacts::insert(tx, std::slice::from_ref(&fresh)).await?.is_empty() {
-                    return Ok(fresh);
-                }
-                let made = self.known(tx, &callee.phone).await?;
-                made.ok_or_else(|| StoreError::Conflict(format!("contact {} is there and is not", fresh.phone)))?
+        let known = if let Some(known) = known {
+            known
+        } else {
+            let fresh = Contact {
+                id: self.app.new_id(),
+                tenant: self.tenant.tenant.name.clone(),
+                phone: callee.phone.as_str().to_owned(),
+                extension: callee.extension.clone(),
+                name: details.name.clone(),
+                email: details.email.clone(),
+                external_id: self.payment.customer.clone(),
+                timezone_source: timezone.as_ref().map(|_| GIVEN.to_owned()),
+                timezone: timezone.clone(),
+                preferred_time: preferred_time.clone(),
+                attributes: "{}".to_owned(),
+                version: 1,
+                import_id: None,
+                created_at: self.now,
+                updated_at: self.now,
+            };
+            if !contacts::insert(tx, std::slice::from_ref(&fresh)).await?.is_empty() {
+                return Ok(fresh);
             }
+            let made = self.known(tx, &callee.phone).await?;
+            made.ok_or_else(|| StoreError::Conflict(format!("contact {} is there and is not", fresh.phone)))?
         };
         let mut merged = known.clone();
         merged.name = merged.name.or_else(|| details.name.clone());

@@ -54,8 +54,8 @@ on_both_databases! {
         let again = apply(ACME).success().json();
         assert!(again.as_array().expect("rows").iter().all(|row| row["change"] == "unchanged"), "{again}");
         let live = ACME.replacen("livemode = false\n", "", 1);
-        let changed = apply(&live).success().json();
-        assert!(changed.as_array().unwrap().iter().any(|row| row["field"] == "livemode" && row["after"] == true), "live unless said: {changed}");
+        let now_live = apply(&live).success().json();
+        assert!(now_live.as_array().unwrap().iter().any(|row| row["field"] == "livemode" && row["after"] == true), "live unless said: {now_live}");
         for (line, other, told) in [
             ("webhook_secret = \"env:ACME_STRIPE_WEBHOOK\"\n", "", "webhook_secret is missing"),
             ("livemode = false", "livemode = \"no\"", "true or false is wanted"),

@@ -61,7 +61,7 @@ on_both_databases! {
             contact.timezone = Some("America/Denver".to_owned());
             contact.timezone_source = Some("given".to_owned());
             contact.external_id = Some("A-1".to_owned());
-            contact.attributes = r#"{"plan":"gold"}"#.to_owned();
+            r#"{"plan":"gold"}"#.clone_into(&mut contact.attributes);
         };
         // In the campaign already, by a list.
         story.contact(ADA, edit, &["welcome"]).await;

@@ -8,6 +8,7 @@ use callops::commands::calling::stop::Stop;
 use callops::commands::process_calls;
 use callops::config::{Config, ConfigArgs, Environment};
 use callops::domain::campaign::Rules;
+use callops::domain::evidence::RetryPolicy;
 use callops::domain::zone::Zone;
 use callops::output::{Format, Printer};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -195,7 +196,11 @@ async fn begin_at_the_change(db: TestDatabase) -> Story {
     super::put_account(&story, "acme-stripe", super::account()).await;
     let window = "09:00-20:00".parse().expect("a window");
     let schedule = callops::domain::schedule::Schedule::every_day(window);
-    story.campaign("welcome", &Rules { schedule, look_back_seconds: LOOK_BACK_SECONDS, ..welcome_rules() }).await;
+    // Nobody is tried again, so that each ring is a call.
+    let retry = RetryPolicy { on: Vec::new(), ..RetryPolicy::default() };
+    story
+        .campaign("welcome", &Rules { schedule, retry, look_back_seconds: LOOK_BACK_SECONDS, ..welcome_rules() })
+        .await;
     let since = at("2026-10-30T00:00:00Z");
     super::put_tenant(&story, callops::domain::welcome::WelcomeSettings { welcome_since: since, ..super::welcome() })
         .await;

@@ -161,7 +161,7 @@ on_both_databases! {
         story.run(&["sync-stripe", "--tenant", "nobody"]).exits(2);
         story.write(async |tx| {
             let mut tenant = callops::store::setup::tenant(tx, "acme").await?.expect("acme");
-            tenant.settings = "{}".to_owned();
+            "{}".clone_into(&mut tenant.settings);
             callops::store::setup::put_tenant(tx, &tenant, at("2026-11-16T13:00:00Z")).await
         }).await;
         let nobody = story.run(&["sync-stripe"]).exits(6);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use callops::domain::campaign::AccountSettings;
+use callops::domain::signature::to_hex;
 use chrono::TimeDelta;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
@@ -25,8 +26,7 @@ fn serve(story: &Story) -> Serving {
 fn header(secret: &str, seconds: i64, body: &str) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("a key");
     mac.update(format!("{seconds}.{body}").as_bytes());
-    let hex: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("t={seconds},v1={hex}")
+    format!("t={seconds},v1={}", to_hex(&mac.finalize().into_bytes()))
 }
 
 async fn send(serving: &Serving, path: &str, secret: &str, seconds: i64, body: &Value) -> (u16, Value) {
