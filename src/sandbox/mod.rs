@@ -335,6 +335,15 @@ impl Running {
         self.sandbox.lock().give_zoho(given)
     }
 
+    /// All customers or invoices in Zoho Books, as `GET /_sandbox/zoho?records=` tells them.
+    ///
+    /// # Errors
+    /// When there is no such kind of record.
+    pub fn zoho_records(&self, kind: &str) -> Result<Value, String> {
+        let inner = self.sandbox.lock();
+        inner.books.all(kind, inner.now())
+    }
+
     /// What was asked of Zoho Books, as `GET /_sandbox/zoho` tells it.
     pub fn zoho_ledger(&self) -> Value {
         self.sandbox.lock().books.ledger()

@@ -9,7 +9,7 @@ mod shown;
 mod sync;
 mod tokens;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use callops::app::App;
 use callops::commands::billing::accounts::Setup;
@@ -125,14 +125,13 @@ pub(crate) async fn sync(story: &Story, full: bool) -> Synced {
     done
 }
 
-/// All records of a kind that the stand-in holds, by id.
-async fn truth(story: &Story, kind: &str) -> BTreeMap<String, Value> {
-    let url = format!("{}/_sandbox/zoho?records={kind}", story.sandbox.url());
-    let answer: Value = reqwest_client().get(url).send().await.expect("an answer").json().await.expect("JSON");
+/// All records of a kind that the stand-in holds, by id. Not asked for by HTTP: to write and read 20,000 of them takes a debug
+/// build seconds.
+fn truth(story: &Story, kind: &str) -> BTreeMap<String, Value> {
+    let Ok(Value::Array(records)) = story.sandbox.zoho_records(kind) else { panic!("no {kind}") };
     let id = if kind == "customers" { "contact_id" } else { "invoice_id" };
-    let records = answer.as_array().or_else(|| answer["records"].as_array()).expect("records");
-    let of_kind = records.iter().filter(|one| kind != "customers" || one["contact_type"] == "customer");
-    of_kind.map(|one| (one[id].as_str().expect("an id").to_owned(), one.clone())).collect()
+    let of_kind = records.into_iter().filter(|one| kind != "customers" || one["contact_type"] == "customer");
+    of_kind.map(|one| (one[id].as_str().expect("an id").to_owned(), one)).collect()
 }
 
 fn text(value: &Value) -> Option<String> {
@@ -172,7 +171,7 @@ async fn check_equal(story: &Story, tenant: &str, since: Since) {
             Ok((customers, invoices::list(tx, &filter).await?))
         })
         .await;
-    let theirs = truth(story, "customers").await;
+    let theirs = truth(story, "customers");
     let ours: Vec<&str> = customers.iter().map(|one| one.id.as_str()).collect();
     check_ids("customers", &ours, &theirs);
     for (index, one) in customers.iter().enumerate() {
@@ -201,7 +200,7 @@ async fn check_equal(story: &Story, tenant: &str, since: Since) {
             assert_eq!(persons, there["contact_persons"], "{there}");
         }
     }
-    let theirs = truth(story, "invoices").await;
+    let theirs = truth(story, "invoices");
     let ours: Vec<&str> = invoices.iter().map(|one| one.id.as_str()).collect();
     check_ids("invoices", &ours, &theirs);
     for (index, one) in invoices.iter().enumerate() {
@@ -232,7 +231,8 @@ fn is_read_whole(index: usize) -> bool {
 }
 
 fn check_ids(kind: &str, ours: &[&str], theirs: &BTreeMap<String, Value>) {
-    let missing: Vec<&String> = theirs.keys().filter(|id| !ours.contains(&id.as_str())).take(5).collect();
+    let kept: HashSet<&str> = ours.iter().copied().collect();
+    let missing: Vec<&String> = theirs.keys().filter(|id| !kept.contains(id.as_str())).take(5).collect();
     let extra: Vec<&&str> = ours.iter().filter(|id| !theirs.contains_key(**id)).take(5).collect();
     assert!(missing.is_empty() && extra.is_empty(), "{kind}: missing {missing:?}, too many {extra:?}");
     assert_eq!(ours.len(), theirs.len(), "{kind}");

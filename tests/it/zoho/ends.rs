@@ -37,7 +37,7 @@ on_both_databases! {
         let log = story.scratch().path().join("points").display().to_string();
         let (mut killed, mut n) = (0, 1);
         loop {
-            let id = truth(&story, "invoices").await.into_keys().nth(n).expect("an invoice");
+            let id = truth(&story, "invoices").into_keys().nth(n).expect("an invoice");
             let change = json!([{"invoice": id, "set": {"reminders_sent": n}}]);
             story.sandbox.zoho(json!({"change": change})).expect("a change");
             let output = kill_at(&story, n, &log);
@@ -74,7 +74,7 @@ on_both_databases! {
         let early = run_sync(&story, &[]).success().to_string();
         assert!(early.contains("another run reads these books"), "{early}");
         story.wait(LATER);
-        let gone: Vec<String> = truth(&story, "invoices").await.into_keys().take(30).collect();
+        let gone: Vec<String> = truth(&story, "invoices").into_keys().take(30).collect();
         story.sandbox.zoho(json!({"delete_invoices": gone})).expect("deletions");
         run_sync(&story, &[]).success();
         let again = requests(&story) - before;
@@ -101,7 +101,7 @@ on_both_databases! {
         let story = begin(db).await;
         story.sandbox.zoho(json!({"many": {"customers": 30, "invoices": 900}})).expect("books");
         sync(&story, false).await;
-        let ids: Vec<String> = truth(&story, "invoices").await.into_keys().take(500).collect();
+        let ids: Vec<String> = truth(&story, "invoices").into_keys().take(500).collect();
         let change: Vec<Value> = ids.iter().map(|id| json!({"invoice": id, "set": {"reminders_sent": 9}})).collect();
         story.wait(TimeDelta::hours(1));
         story.sandbox.zoho(json!({"change": change})).expect("changes");

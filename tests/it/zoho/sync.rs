@@ -11,8 +11,8 @@ use crate::common::on_both_databases;
 use crate::common::story::Story;
 
 /// The ids of the first few records.
-async fn first_ids(story: &Story, kind: &str, skip: usize, count: usize) -> Vec<String> {
-    truth(story, kind).await.into_keys().skip(skip).take(count).collect()
+fn first_ids(story: &Story, kind: &str, skip: usize, count: usize) -> Vec<String> {
+    truth(story, kind).into_keys().skip(skip).take(count).collect()
 }
 
 on_both_databases! {
@@ -21,7 +21,7 @@ on_both_databases! {
         story.sandbox.zoho(large(&json!({}))).expect("books");
         let began_at = story.now();
         let done = sync(&story, false).await;
-        assert_eq!((done.customers, done.invoices, done.full), (truth(&story, "customers").await.len() as u64, 20_000, true));
+        assert_eq!((done.customers, done.invoices, done.full), (truth(&story, "customers").len() as u64, 20_000, true));
         assert_eq!(done.contact_persons, 50, "some customers have invoices that are due");
         assert_eq!(done.requests, requests(&story));
         assert!(story.now() - began_at >= TimeDelta::seconds(60), "a minute has a hundred requests");
@@ -30,8 +30,8 @@ on_both_databases! {
 
         // What changed, of either kind, and what is new.
         story.wait(TimeDelta::minutes(15));
-        let customers: Vec<String> = truth(&story, "customers").await.into_keys().collect();
-        let all = truth(&story, "invoices").await;
+        let customers: Vec<String> = truth(&story, "customers").into_keys().collect();
+        let all = truth(&story, "invoices");
         let invoices: Vec<&String> = all.keys().collect();
         let paid = invoices[100..330].iter().map(|id| json!({"invoice": id, "set": {"status": "paid", "balance": 0}}));
         let renamed =
@@ -67,7 +67,7 @@ on_both_databases! {
         story.sandbox.zoho(json!({"many": {"customers": 30, "invoices": 250}, "settings": {"page_context": "array"}}))
             .expect("books");
         assert!(sync(&story, false).await.full);
-        let id = first_ids(&story, "invoices", 10, 1).await;
+        let id = first_ids(&story, "invoices", 10, 1);
         story.sandbox.zoho(json!({"delete_invoices": id})).expect("a deletion");
         story.wait(TimeDelta::hours(23));
         let done = sync(&story, false).await;
