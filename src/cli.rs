@@ -89,7 +89,7 @@ Commands:
   set up    demo, init, migrate, apply, start-campaign, stop-campaign, doctor, completions
   calling   process-calls, sweep-timeouts, collect-outcomes, pause, resume, call, enroll, withdraw,
             cancel, retry, resolve, explain, status
-  contacts  import-contacts, undo-import, suppress, unsuppress
+  contacts  import-contacts, import-queue, undo-import, suppress, unsuppress
   numbers   detect-duplicates, provision-number, release-duplicate-numbers, reconcile-twilio
   billing   sync-zoho, sync-stripe
   events    serve, send-event, replay-events
@@ -233,6 +233,8 @@ pub enum Command {
     Completions(commands::completions::Args),
     /// Bring a list of contacts into a tenant
     ImportContacts(commands::import_contacts::Args),
+    /// Take over the queue of another system, without calling anybody again
+    ImportQueue(commands::import_queue::Args),
     /// Take an import back, until its contacts were called
     UndoImport(commands::undo_import::Args),
     /// Forbid calling numbers, or all that begin alike
@@ -282,6 +284,7 @@ impl Command {
             Self::Apply(args) => args.dry_run,
             Self::Call(args) => args.dry_run,
             Self::ImportContacts(args) => args.dry_run,
+            Self::ImportQueue(args) => args.dry_run,
             Self::Doctor(_) | Self::Explain(_) | Self::Status(_) => true,
             Self::ProcessCalls(args) => args.dry_run,
             Self::ProvisionNumber(args) => args.consent.dry_run,

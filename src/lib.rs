@@ -143,6 +143,7 @@ async fn run_command(app: &App, command: Command) -> Result<Exit> {
         Command::Enroll(args) => commands::enroll::run(app, args).await,
         Command::Explain(args) => commands::explain::run(app, args).await,
         Command::ImportContacts(args) => commands::import_contacts::run(app, args).await,
+        Command::ImportQueue(args) => Box::pin(commands::import_queue::run(app, args)).await,
         Command::Init(args) => commands::init::run(app, args).await,
         Command::List(args) => commands::list::run(app, args).await,
         Command::Migrate(args) => commands::migrate::run(app, args).await,

@@ -18,6 +18,7 @@ pub mod draining;
 pub mod enroll;
 pub mod explain;
 pub mod import_contacts;
+pub mod import_queue;
 pub mod init;
 pub mod list;
 pub mod lookup;

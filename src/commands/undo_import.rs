@@ -12,7 +12,7 @@ use crate::error::{Exit, Failure};
 use crate::output::Rows;
 use crate::store::contacts::{self, Contact};
 use crate::store::imports::{self, Import, undo};
-use crate::store::{StoreError, Tx, control};
+use crate::store::{StoreError, Tx, control, spent};
 
 /// Contacts that an error names.
 const NAMED: usize = 10;
@@ -28,7 +28,8 @@ Examples:
 Contacts that the import made are removed, and each field that still holds what it wrote holds again what it held
 before. What somebody changed or enrolled since stays, and is listed (exit code 4). Where calls were made for its
 contacts since, nothing is done (exit code 5), unless those are to be kept. Slots and suppressions stay in any case:
-nobody is called twice because a list was taken back. `callops list imports` shows ids.")]
+nobody is called twice because a list was taken back. Only slots that import-queue has spent without a call go with it:
+import the queue again before anybody calls. `callops list imports` shows ids.")]
 pub struct Args {
     /// The import's id
     #[arg(value_name = "IMPORT")]
@@ -47,6 +48,8 @@ struct Undone {
     removed: u64,
     restored: u64,
     unenrolled: u64,
+    /// Slots that were spent without a call of ours.
+    unspent: u64,
     /// What stays: contact, phone, why.
     kept: Vec<(String, String, String)>,
 }
@@ -90,7 +93,7 @@ pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
             }
             let detail = json!({
                 "removed": undone.removed, "restored": undone.restored, "unenrolled": undone.unenrolled,
-                "kept": undone.kept.len(),
+                "unspent": undone.unspent, "kept": undone.kept.len(),
             });
             app.audit(tx, "undo-import", &format!("import:{}", import.id), detail).await?;
             Ok(Ok(undone))
@@ -140,6 +143,7 @@ async fn take_back(
         undone.kept.push((kept.contact_id, kept.phone, "withdrawn since".to_owned()));
     }
     // What the import made goes first: it may have the phones that others get back.
+    undone.unspent = spent::take_back(tx, import, now).await?;
     undone.unenrolled = undo::remove_enrollments(tx, import).await?;
     undone.removed = undo::remove_contacts(tx, import).await?;
     let restored = restore_all(tx, import, &is_called, now, &mut undone).await?;
@@ -278,7 +282,7 @@ fn tell(app: &App, args: &Args, undone: &Undone) -> anyhow::Result<Exit> {
     kept.for_each(|row| rows.push(row));
     let mut record = record_of(json!({
         "import": args.import, "dry_run": args.dry_run, "removed": undone.removed, "restored": undone.restored,
-        "unenrolled": undone.unenrolled, "kept": undone.kept.len(),
+        "unenrolled": undone.unenrolled, "unspent": undone.unspent, "kept": undone.kept.len(),
     }));
     if app.printer.is_table() {
         app.printer.record(&record)?;

@@ -144,7 +144,8 @@ pub fn may_move(from: AttemptState, established: Option<Evidence>, to: AttemptSt
 /// Where a call stands, as a function of its attempts and decisions: see [`derive()`].
 ///
 /// Other vocabularies map onto it: `pending` of a reminder and `pending`, `retrying` of a queue are `scheduled`;
-/// `in_progress` of a reminder is `calling`; `processing` is `in_progress`.
+/// `in_progress` of a reminder is `calling`; `processing` is `in_progress`. The words of a queue that is taken over are in
+/// [`super::queue::STATUS_WORDS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CallStatus {
     /// Waiting for its first or next attempt.

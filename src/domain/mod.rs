@@ -19,6 +19,7 @@ pub mod numbers;
 pub mod outcome;
 pub mod phone;
 pub mod preferred;
+pub mod queue;
 pub mod records;
 pub mod region;
 pub mod reminder;

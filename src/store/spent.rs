@@ -1,9 +1,12 @@
 //! Slots that calls of another system have spent.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 
+use super::imports::Import;
 use super::setup::Campaign;
-use super::{Result, StoreError, Tx, dynamic};
+use super::{Result, StoreError, Tx, dynamic, execute};
 
 /// A call that another system placed, or may have placed, for somebody who is enrolled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,4 +92,79 @@ pub async fn spend(
         }
     }
     Ok(())
+}
+
+/// What of the slots `key` of a purpose is held.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// For these phones.
+    pub phones: HashSet<String>,
+    /// For these subjects.
+    pub subjects: HashSet<String>,
+}
+
+/// Which of these phones, E.164, and subjects hold the slot `key` of the campaign's purpose.
+pub async fn held(tx: &mut Tx, campaign: &Campaign, key: &str, phones: &[&str], subjects: &[&str]) -> Result<Held> {
+    let mut held = Held::default();
+    for (column, values) in [("phone", phones), ("subject", subjects)] {
+        for values in values.chunks(500) {
+            let found: Vec<String> = dynamic!(
+                tx,
+                |q| {
+                    q.push("SELECT ").push(column).push(" FROM slots WHERE tenant = ");
+                    q.push_bind(&campaign.tenant);
+                    q.push(" AND purpose = ");
+                    q.push_bind(&campaign.purpose);
+                    q.push(" AND key = ");
+                    q.push_bind(key);
+                    q.push(" AND ").push(column).push(" IN (");
+                    let mut list = q.separated(", ");
+                    for value in values {
+                        list.push_bind(*value);
+                    }
+                    q.push(")");
+                },
+                build_query_scalar::<String>().fetch_all
+            )?;
+            if column == "phone" { held.phones.extend(found) } else { held.subjects.extend(found) }
+        }
+    }
+    Ok(held)
+}
+
+/// Takes back the calls that an import recorded as placed elsewhere, with their slots, and whom it took over as not to be
+/// called; gives how many slots that were. Whoever was blocked by them is due for a check.
+pub async fn take_back(tx: &mut Tx, import: &Import, now: DateTime<Utc>) -> Result<u64> {
+    let Some(campaign_id) = &import.campaign_id else { return Ok(0) };
+    macro_rules! spent_calls {
+        () => {
+            "SELECT c.id FROM calls c WHERE c.campaign_id = $1 AND c.created_at = $2
+               AND c.decision = 'called_elsewhere' AND c.attempt_count = 0"
+        };
+    }
+    execute!(
+        tx,
+        "UPDATE enrollments SET next_check_at = $3 WHERE status = 'active' AND contact_id IN (
+             SELECT c.contact_id FROM calls c WHERE c.campaign_id = $1 AND c.created_at = $2
+                AND c.decision = 'called_elsewhere' AND c.attempt_count = 0)",
+        campaign_id,
+        import.created_at,
+        now
+    )?;
+    let freed = execute!(
+        tx,
+        concat!("DELETE FROM slots WHERE call_id IN (", spent_calls!(), ")"),
+        campaign_id,
+        import.created_at
+    )?;
+    execute!(tx, concat!("DELETE FROM calls WHERE id IN (", spent_calls!(), ")"), campaign_id, import.created_at)?;
+    execute!(
+        tx,
+        "DELETE FROM enrollments WHERE campaign_id = $1 AND created_at = $2 AND status = 'withdrawn'
+           AND last_reason IN ('called_elsewhere', 'failed_elsewhere', 'cancelled_elsewhere')
+           AND NOT EXISTS (SELECT 1 FROM calls c WHERE c.enrollment_id = enrollments.id)",
+        campaign_id,
+        import.created_at
+    )?;
+    Ok(freed)
 }

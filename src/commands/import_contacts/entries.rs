@@ -53,7 +53,7 @@ impl Entry {
 }
 
 /// A record's bytes in the file.
-pub(super) struct Raw {
+pub(in crate::commands) struct Raw {
     pub(super) bytes: Vec<u8>,
     /// Its text, where that is other bytes.
     pub(super) text: Option<Vec<u8>>,
@@ -63,7 +63,7 @@ pub(super) struct Raw {
 }
 
 impl Raw {
-    pub(super) fn of(record: &Record<'_>) -> Self {
+    pub(in crate::commands) fn of(record: &Record<'_>) -> Self {
         let (bytes, text) = (record.raw().to_vec(), record.text());
         let text = (bytes != text).then(|| text.to_vec());
         Self { bytes, text, cells: record.cells.len(), is_unclosed: record.unclosed_quote_line.is_some() }

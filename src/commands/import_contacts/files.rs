@@ -52,7 +52,7 @@ impl ReportFile {
 }
 
 /// What the file says, of which the CSV writer makes an error of its own.
-fn as_io(error: csv::Error) -> io::Error {
+pub(in crate::commands) fn as_io(error: csv::Error) -> io::Error {
     match error.into_kind() {
         csv::ErrorKind::Io(error) => error,
         other => io::Error::other(format!("{other:?}")),
@@ -60,7 +60,7 @@ fn as_io(error: csv::Error) -> io::Error {
 }
 
 /// Refuses an output path that is the list itself, or that of another output.
-pub(super) fn must_differ(outputs: &[(&str, &Path)], list: &Path) -> anyhow::Result<()> {
+pub(in crate::commands) fn must_differ(outputs: &[(&str, &Path)], list: &Path) -> anyhow::Result<()> {
     let same = |a: &Path, b: &Path| match (a.canonicalize(), b.canonicalize()) {
         (Ok(a), Ok(b)) => a == b && a.is_file(),
         _ => std::path::absolute(a).ok() == std::path::absolute(b).ok(),
@@ -77,7 +77,7 @@ pub(super) fn must_differ(outputs: &[(&str, &Path)], list: &Path) -> anyhow::Res
 }
 
 /// A file that takes its name only once it is complete, so that nobody takes half of one for the whole.
-pub(super) struct Output {
+pub(in crate::commands) struct Output {
     file: BufWriter<Target>,
     path: PathBuf,
 }
@@ -106,7 +106,7 @@ impl Write for Target {
 }
 
 impl Output {
-    pub(super) fn create(path: &Path) -> anyhow::Result<Self> {
+    pub(in crate::commands) fn create(path: &Path) -> anyhow::Result<Self> {
         let target = || {
             if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
                 return OpenOptions::new().write(true).open(path).map(Target::Special);
@@ -131,7 +131,7 @@ impl Output {
     }
 
     /// Gives the file its name.
-    pub(super) fn publish(self) -> anyhow::Result<()> {
+    pub(in crate::commands) fn publish(self) -> anyhow::Result<()> {
         let failed = format!("cannot write {}", self.path.display());
         match self.file.into_inner().map_err(io::IntoInnerError::into_error).context(failed.clone())? {
             Target::Unfinished(file) => drop(file.persist(&self.path).map_err(|error| error.error).context(failed)?),

@@ -2,15 +2,15 @@
 
 pub(in crate::commands) mod changes;
 mod columns;
-mod entries;
-mod files;
+pub(in crate::commands) mod entries;
+pub(in crate::commands) mod files;
 #[cfg(test)]
 mod fuzz;
 mod importer;
 mod known;
-mod list;
+pub(in crate::commands) mod list;
 mod plan;
-mod rejects;
+pub(in crate::commands) mod rejects;
 mod seen;
 mod settle;
 mod summary;
@@ -47,7 +47,7 @@ use settle::Target;
 pub use tally::{Tally, Verdict};
 
 /// How often an import that the database rolled back for its own reasons is run again.
-const MAX_TRIES: u32 = 4;
+pub(in crate::commands) const MAX_TRIES: u32 = 4;
 const REJECTS_SHOWN: usize = 5;
 
 const MAP_HELP: &str = "\
@@ -350,7 +350,7 @@ async fn begin(tx: &mut Tx, tenant: &str, setting: &Setting<'_>, reading: &Value
 }
 
 /// Whether the database rolled back for its own reasons: 40001 serialisation, 40P01 deadlock.
-fn is_rolled_back(error: &anyhow::Error) -> bool {
+pub(in crate::commands) fn is_rolled_back(error: &anyhow::Error) -> bool {
     let code = match error.downcast_ref::<StoreError>() {
         Some(StoreError::Database(sqlx::Error::Database(error))) => error.code(),
         _ => None,

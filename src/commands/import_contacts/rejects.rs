@@ -11,7 +11,7 @@ use super::list::{ListReader, cell_starts, unit_bytes};
 use crate::domain::contact_row::REJECT_COLUMNS;
 
 /// Rejected rows in the list's own encoding, delimiter, quotes and line ends: edited, the file can be imported again.
-pub(super) struct RejectsFile {
+pub(in crate::commands) struct RejectsFile {
     out: Output,
     delimiter: u8,
     encoding: &'static Encoding,
@@ -25,7 +25,11 @@ pub(super) struct RejectsFile {
 impl RejectsFile {
     /// Begins the file. `list` has just read its header, or of a list without one the first row; then `names` are to be
     /// the header.
-    pub(super) fn create(path: &Path, list: &ListReader, names: Option<&[String]>) -> anyhow::Result<Self> {
+    pub(in crate::commands) fn create(
+        path: &Path,
+        list: &ListReader,
+        names: Option<&[String]>,
+    ) -> anyhow::Result<Self> {
         let first = Raw::of(&list.current());
         let line_end = match list.line_end() {
             b"\r\n" => "\r\n",
@@ -59,7 +63,7 @@ impl RejectsFile {
     }
 
     /// Adds a row.
-    pub(super) fn write(&mut self, line: u64, row: &Raw, reason: &str) -> anyhow::Result<()> {
+    pub(in crate::commands) fn write(&mut self, line: u64, row: &Raw, reason: &str) -> anyhow::Result<()> {
         self.write_row(row, &line.to_string(), reason)
     }
 
@@ -109,12 +113,12 @@ impl RejectsFile {
     }
 
     /// Everything is on its way to the disk: a full one is an error now, and not later.
-    pub(super) fn flush(&mut self) -> anyhow::Result<()> {
+    pub(in crate::commands) fn flush(&mut self) -> anyhow::Result<()> {
         Ok(self.out.flush()?)
     }
 
     /// Gives the file its name.
-    pub(super) fn publish(self) -> anyhow::Result<()> {
+    pub(in crate::commands) fn publish(self) -> anyhow::Result<()> {
         self.out.publish()
     }
 }

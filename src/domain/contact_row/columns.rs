@@ -209,6 +209,16 @@ impl Mapping {
         Ok(mapping)
     }
 
+    /// The same without these columns, which mean something else to whoever reads the list: they are no attributes, and no
+    /// field of a contact but its phone and its id.
+    #[must_use]
+    pub fn without(mut self, places: &[usize]) -> Self {
+        self.attributes.retain(|(place, _)| !places.contains(place));
+        self.fields
+            .retain(|(field, place)| matches!(field, Field::Phone | Field::ExternalId) || !places.contains(place));
+        self
+    }
+
     /// Whether the region's column can only be one of countries: by its name, or because somebody said so.
     pub fn is_region_sure(&self) -> bool {
         self.is_region_sure
@@ -273,16 +283,21 @@ fn column_name(cell: &str) -> String {
 
 fn find_column(columns: &[String], field: Field, wanted: &str) -> Result<usize, MappingProblem> {
     let wanted = wanted.trim();
+    column_named(columns, wanted).ok_or_else(|| MappingProblem::NoSuchColumn {
+        field,
+        column: wanted.to_owned(),
+        nearest: nearest(columns.iter().map(String::as_str), wanted).map(str::to_owned),
+        columns: columns.to_vec(),
+    })
+}
+
+/// The place of the column of this name: to the letter, else without case, else without accents, blanks and signs.
+pub(in crate::domain) fn column_named(columns: &[String], wanted: &str) -> Option<usize> {
+    let wanted = wanted.trim();
     let by = |same: &dyn Fn(&str) -> bool| columns.iter().position(|column| same(column));
     by(&|column| column == wanted)
         .or_else(|| by(&|column| column.to_lowercase() == wanted.to_lowercase()))
         .or_else(|| by(&|column| !fold(wanted).is_empty() && fold(column) == fold(wanted)))
-        .ok_or_else(|| MappingProblem::NoSuchColumn {
-            field,
-            column: wanted.to_owned(),
-            nearest: nearest(columns.iter().map(String::as_str), wanted).map(str::to_owned),
-            columns: columns.to_vec(),
-        })
 }
 
 /// The one of `names` that is closest to `wanted`, if any is close.
@@ -345,7 +360,7 @@ fn rank(field: Field, header: &str) -> Option<usize> {
 }
 
 /// A header without case, accents, blanks and signs.
-fn fold(header: &str) -> String {
+pub(in crate::domain) fn fold(header: &str) -> String {
     header.chars().flat_map(char::to_lowercase).map(plain_letter).filter(|c| c.is_alphanumeric()).collect()
 }
 

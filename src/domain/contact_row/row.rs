@@ -106,6 +106,23 @@ pub struct RowReader {
     parser: Arc<PhoneParser>,
 }
 
+impl ContactRow {
+    /// A row of which nothing but the phone is known.
+    pub const fn bare(phone: Phone) -> Self {
+        Self {
+            phone,
+            extension: None,
+            alternates: Vec::new(),
+            name: None,
+            email: None,
+            external_id: None,
+            timezone: None,
+            preferred_time: None,
+            attributes: String::new(),
+        }
+    }
+}
+
 impl RowReader {
     /// A reader for lists with this header; `region` counts where a row names none, and of numbers that cost extra the
     /// classes in `also` are taken.
@@ -164,6 +181,19 @@ impl RowReader {
             preferred_time,
             attributes,
         })
+    }
+
+    /// The phone of a row of which nothing else needs to be readable; none where it has no usable one.
+    pub fn phone_of(&self, cells: Cells<'_>) -> Option<Phone> {
+        if cells.len() != self.mapping.width() {
+            return None;
+        }
+        let cell = |field: Field| {
+            let place = self.columns[field as usize]?;
+            std::str::from_utf8(cells.iter().nth(place)?).ok()
+        };
+        let region = cell(Field::Region).and_then(value_of);
+        self.phone(unescape(cell(Field::Phone)?), region).ok().map(|(parsed, _)| parsed.phone)
     }
 
     /// The text of all cells, one behind another, once each of them is known to be text.
@@ -303,6 +333,11 @@ impl RowReader {
 /// A cell as it was before a spreadsheet was kept from taking it for a formula.
 fn written<'a>(cells: Cells<'a>, text: &'a str, index: usize) -> &'a str {
     unescape(cells.text(text, index))
+}
+
+/// What a raw cell says, or none where it says that there is nothing.
+pub(in crate::domain) fn value_of(cell: &str) -> Option<&str> {
+    value(unescape(cell))
 }
 
 /// The cell's text, or none where it says that there is none.

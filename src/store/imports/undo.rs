@@ -16,14 +16,15 @@ pub struct Kept {
     pub phone: String,
 }
 
-/// Contacts that an import made, changed or enrolled, and for whom a call was made or tried again since, by phone.
+/// Contacts that an import made, changed or enrolled, and for whom a call was made or tried again since, by phone. Calls that
+/// were placed elsewhere are none of these.
 pub async fn called_since(tx: &mut Tx, import: &Import) -> Result<Vec<Kept>> {
     Ok(fetch!(
         tx,
         Kept,
         fetch_all,
         "SELECT DISTINCT c.contact_id, k.phone FROM calls c JOIN contacts k ON k.id = c.contact_id
-         WHERE c.tenant = $1
+         WHERE c.tenant = $1 AND (c.decision IS NULL OR c.decision <> 'called_elsewhere')
            AND (c.created_at >= $2
                 OR EXISTS (SELECT 1 FROM attempts a WHERE a.call_id = c.id AND a.claimed_at >= $2))
            AND (k.import_id = $3
@@ -89,7 +90,10 @@ pub async fn withdrawn(tx: &mut Tx, import: &Import) -> Result<Vec<Kept>> {
         Kept,
         fetch_all,
         "SELECT k.id AS contact_id, k.phone FROM enrollments e JOIN contacts k ON k.id = e.contact_id
-         WHERE e.campaign_id = $1 AND e.created_at = $2 AND e.status = 'withdrawn' ORDER BY k.phone",
+         WHERE e.campaign_id = $1 AND e.created_at = $2 AND e.status = 'withdrawn'
+           AND (e.last_reason IS NULL
+                OR e.last_reason NOT IN ('called_elsewhere', 'failed_elsewhere', 'cancelled_elsewhere'))
+         ORDER BY k.phone",
         import.campaign_id.as_deref(),
         import.created_at
     )?)

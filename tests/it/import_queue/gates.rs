@@ -1,25 +1,17 @@
 //! A slot that was spent without an attempt of ours is seen before anybody dials.
 
-use callops::domain::campaign::Rules;
-use callops::domain::slot::Frequency;
 use callops::store::spent::{self, Spent};
 use callops::store::{contacts, enrollments};
 use chrono::TimeDelta;
 use serde_json::Value;
 
+use super::{MONDAY_TEN, once};
 use crate::common::on_both_databases;
-use crate::common::story::{Story, rules};
+use crate::common::story::Story;
 
 const ADA: &str = "+12025550101";
 const BOB: &str = "+12025550102";
 const CEM: &str = "+12025550103";
-
-/// A Monday, 10:00 in New York.
-const MONDAY_TEN: &str = "2026-11-16T15:00:00Z";
-
-fn once() -> Rules {
-    Rules { frequency: Frequency::Once, ..rules() }
-}
 
 /// Spends the `once` slot of a contact that is enrolled.
 async fn spend(story: &Story, contact: &contacts::Contact, subject: Option<&str>) -> String {

@@ -4,9 +4,9 @@ use crate::error::Failure;
 
 /// How a list is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) struct Dialect {
+pub(in crate::commands) struct Dialect {
     /// What parts cells.
-    pub(in super::super) delimiter: u8,
+    pub(in crate::commands) delimiter: u8,
     /// Bytes of text before the first record: Excel's line `sep=;`, else 0.
     pub(super) preamble_bytes: usize,
 }
@@ -15,7 +15,7 @@ pub(in super::super) struct Dialect {
 ///
 /// # Errors
 /// For anything else.
-pub(in super::super) fn delimiter_option(text: &str) -> anyhow::Result<u8> {
+pub(in crate::commands) fn delimiter_option(text: &str) -> anyhow::Result<u8> {
     match text.to_ascii_lowercase().as_str() {
         "tab" | "\\t" | "\t" => return Ok(b'\t'),
         "comma" => return Ok(b','),
@@ -83,7 +83,7 @@ fn delimiter_of(head: &[u8]) -> u8 {
 }
 
 /// Whether a cell of what should be a header is more likely a number to call: a list without a header.
-pub(in super::super) fn looks_like_a_phone(cell: &str) -> bool {
+pub(in crate::commands) fn looks_like_a_phone(cell: &str) -> bool {
     let digits = cell.chars().filter(|c| c.is_numeric()).count();
     (7..=18).contains(&digits) && cell.chars().all(|c| c.is_numeric() || " +-().'\u{a0}/".contains(c))
 }
@@ -115,7 +115,7 @@ pub(super) fn open_quote_line(record: &[u8], delimiter: u8) -> u64 {
 }
 
 /// Where each cell of a record begins, counted in bytes from the record's beginning.
-pub(in super::super) fn cell_starts(record: &[u8], delimiter: u8) -> Vec<usize> {
+pub(in crate::commands) fn cell_starts(record: &[u8], delimiter: u8) -> Vec<usize> {
     let mut starts = vec![0];
     let (mut in_quotes, mut at_cell_start) = (false, true);
     let mut bytes = record.iter().copied().enumerate().peekable();

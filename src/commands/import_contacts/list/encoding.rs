@@ -25,7 +25,7 @@ pub(super) struct Detected {
 ///
 /// # Errors
 /// When there is no such encoding.
-pub(in super::super) fn encoding_option(label: &str) -> anyhow::Result<&'static Encoding> {
+pub(in crate::commands) fn encoding_option(label: &str) -> anyhow::Result<&'static Encoding> {
     // What spreadsheets call ANSI is the code page of Western Europe and the Americas.
     let known = match label.trim().to_ascii_lowercase().as_str() {
         "ansi" | "windows1252" | "cp1252" => Encoding::for_label(b"windows-1252"),

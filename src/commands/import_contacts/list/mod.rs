@@ -6,20 +6,20 @@ mod encoding;
 mod records;
 mod source;
 
-pub(super) use dialect::{cell_starts, delimiter_option, looks_like_a_phone};
-pub(super) use encoding::encoding_option;
-pub(super) use records::{ListReader, Record, unit_bytes};
-pub(super) use source::Source;
+pub(in crate::commands) use dialect::{cell_starts, delimiter_option, looks_like_a_phone};
+pub(in crate::commands) use encoding::encoding_option;
+pub(in crate::commands) use records::{ListReader, Record, unit_bytes};
+pub(in crate::commands) use source::Source;
 
 use crate::error::Failure;
 
 /// What the command line says about how a list is written; none: look at the list.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct ReadAs {
+pub(in crate::commands) struct ReadAs {
     /// The list's encoding.
-    pub(super) encoding: Option<&'static encoding_rs::Encoding>,
+    pub(in crate::commands) encoding: Option<&'static encoding_rs::Encoding>,
     /// What parts cells.
-    pub(super) delimiter: Option<u8>,
+    pub(in crate::commands) delimiter: Option<u8>,
 }
 
 /// Puts the name of the list in front of what is wrong with it.

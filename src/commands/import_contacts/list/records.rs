@@ -19,7 +19,7 @@ const MAX_RECORD_BYTES: usize = 16 * 1024 * 1024;
 const HEAD_BYTES: usize = if cfg!(test) { 1024 } else { 64 * 1024 };
 
 /// A list that is being read: its first record, then the others.
-pub(in super::super) struct ListReader {
+pub(in crate::commands) struct ListReader {
     input: Input,
     csv: csv_core::Reader,
     dialect: Dialect,
@@ -56,26 +56,26 @@ struct Place {
 
 /// One record.
 #[derive(Clone, Copy)]
-pub(in super::super) struct Record<'a> {
+pub(in crate::commands) struct Record<'a> {
     /// Its place in the list, from 1; the header is not counted.
-    pub(in super::super) number: u64,
+    pub(in crate::commands) number: u64,
     /// The line on which it begins, from 1; the header is on line 1.
-    pub(in super::super) line: u64,
+    pub(in crate::commands) line: u64,
     /// Its cells, unquoted.
-    pub(in super::super) cells: Cells<'a>,
+    pub(in crate::commands) cells: Cells<'a>,
     /// The line of a quote that opens in it and is never closed, so that the record goes on to the end of the list.
-    pub(in super::super) unclosed_quote_line: Option<u64>,
+    pub(in crate::commands) unclosed_quote_line: Option<u64>,
     reader: &'a ListReader,
 }
 
 impl Record<'_> {
     /// Its text with quotes and delimiters, without the line's end.
-    pub(in super::super) fn text(&self) -> &[u8] {
+    pub(in crate::commands) fn text(&self) -> &[u8] {
         &self.reader.text[self.reader.record.start..self.reader.record.end]
     }
 
     /// Its bytes in the file, without the line's end.
-    pub(in super::super) fn raw(&self) -> &[u8] {
+    pub(in crate::commands) fn raw(&self) -> &[u8] {
         let (place, begin) = (self.reader.record, self.reader.begin);
         let Some(raw) = self.reader.input.raw(self.reader.parsed - begin) else { return self.text() };
         // Line ends before and behind it are one code unit each.
@@ -85,7 +85,7 @@ impl Record<'_> {
 }
 
 /// How many bytes an ASCII sign has.
-pub(in super::super) fn unit_bytes(encoding: &Encoding) -> usize {
+pub(in crate::commands) fn unit_bytes(encoding: &Encoding) -> usize {
     if encoding == UTF_16LE || encoding == UTF_16BE { 2 } else { 1 }
 }
 
@@ -94,7 +94,7 @@ impl ListReader {
     ///
     /// # Errors
     /// Usage errors that name the list, when it is empty; what the file says.
-    pub(in super::super) fn open(source: &Source, read_as: ReadAs) -> anyhow::Result<Self> {
+    pub(in crate::commands) fn open(source: &Source, read_as: ReadAs) -> anyhow::Result<Self> {
         let begin = || {
             let (input, mark) = Input::new(source.reopen()?, source.detected())?;
             Self::new(input, mark, read_as)
@@ -134,28 +134,28 @@ impl ListReader {
     }
 
     /// How the list is written.
-    pub(in super::super) fn dialect(&self) -> Dialect {
+    pub(in crate::commands) fn dialect(&self) -> Dialect {
         self.dialect
     }
 
     /// The list's encoding.
-    pub(in super::super) fn encoding(&self) -> &'static Encoding {
+    pub(in crate::commands) fn encoding(&self) -> &'static Encoding {
         self.input.encoding()
     }
 
     /// The bytes of the file before its first record.
-    pub(in super::super) fn preamble(&self) -> &[u8] {
+    pub(in crate::commands) fn preamble(&self) -> &[u8] {
         &self.preamble
     }
 
     /// How many bytes of the file were read.
-    pub(in super::super) fn bytes_read(&self) -> u64 {
+    pub(in crate::commands) fn bytes_read(&self) -> u64 {
         self.input.bytes_read()
     }
 
     /// SHA-256 of what was read, which is the whole file once [`ListReader::next`] said that there is no more; in
     /// hexadecimal.
-    pub(in super::super) fn sha256(&self) -> String {
+    pub(in crate::commands) fn sha256(&self) -> String {
         self.input.digest().finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
             let _ = write!(text, "{byte:02x}");
             text
@@ -167,7 +167,7 @@ impl ListReader {
     ///
     /// # Errors
     /// When it is no text, or has no end.
-    pub(in super::super) fn header(&mut self) -> anyhow::Result<Option<Vec<String>>> {
+    pub(in crate::commands) fn header(&mut self) -> anyhow::Result<Option<Vec<String>>> {
         let encoding = self.encoding().name();
         let Some(record) = self.next()? else { return Ok(None) };
         if let Some(line) = record.unclosed_quote_line {
@@ -186,17 +186,17 @@ impl ListReader {
     }
 
     /// Makes the current record the next one again: a list without a header has its first row in its place.
-    pub(in super::super) fn put_back(&mut self) {
+    pub(in crate::commands) fn put_back(&mut self) {
         self.is_put_back = true;
     }
 
     /// The sign that ends the current record: LF, CRLF or CR; none where the list ends without.
-    pub(in super::super) fn line_end(&self) -> &[u8] {
+    pub(in crate::commands) fn line_end(&self) -> &[u8] {
         &self.text[self.record.end..self.parsed]
     }
 
     /// The record that was read last.
-    pub(in super::super) fn current(&self) -> Record<'_> {
+    pub(in crate::commands) fn current(&self) -> Record<'_> {
         Record {
             number: self.records_read,
             line: self.record.line,
@@ -210,7 +210,7 @@ impl ListReader {
     ///
     /// # Errors
     /// When the file breaks, or a record has no end within 16 MiB.
-    pub(in super::super) fn next(&mut self) -> anyhow::Result<Option<Record<'_>>> {
+    pub(in crate::commands) fn next(&mut self) -> anyhow::Result<Option<Record<'_>>> {
         if std::mem::take(&mut self.is_put_back) {
             self.records_read = 1;
             return Ok(Some(self.current()));

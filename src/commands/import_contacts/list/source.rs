@@ -13,7 +13,7 @@ use crate::error::Failure;
 
 /// A list as a file that can be read from its beginning as often as need be.
 #[derive(Debug)]
-pub(in super::super) struct Source {
+pub(in crate::commands) struct Source {
     file: File,
     name: String,
     size_bytes: u64,
@@ -26,7 +26,7 @@ impl Source {
     ///
     /// # Errors
     /// Usage errors that name the file: missing, a directory, empty, a workbook.
-    pub(in super::super) fn open(path: &Path, encoding: Option<&'static Encoding>) -> anyhow::Result<Self> {
+    pub(in crate::commands) fn open(path: &Path, encoding: Option<&'static Encoding>) -> anyhow::Result<Self> {
         let is_stdin = path.as_os_str() == "-";
         let name = if is_stdin { "standard input".to_owned() } else { path.display().to_string() };
         let opened = || {
@@ -52,17 +52,17 @@ impl Source {
     }
 
     /// The file's name as it was given, or `standard input`.
-    pub(in super::super) fn name(&self) -> &str {
+    pub(in crate::commands) fn name(&self) -> &str {
         &self.name
     }
 
     /// The file's name without its folder, or `standard input`.
-    pub(in super::super) fn file_name(&self) -> String {
+    pub(in crate::commands) fn file_name(&self) -> String {
         Path::new(&self.name).file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
     /// Its length.
-    pub(in super::super) fn size_bytes(&self) -> u64 {
+    pub(in crate::commands) fn size_bytes(&self) -> u64 {
         self.size_bytes
     }
 

@@ -1,0 +1,329 @@
+//! What a queue makes of the database: contacts, spent slots, enrollments.
+
+use std::collections::{HashMap, HashSet};
+
+use anyhow::ensure;
+use chrono::{DateTime, Utc};
+
+use super::COMMAND;
+use super::tell::{Outcome, Verdict};
+use crate::domain::contact_row::ContactRow;
+use crate::domain::queue::Said;
+use crate::domain::slot::Period;
+use crate::domain::zone::Zone;
+use crate::store::contacts::{self, BATCH_ROWS, Contact, Fresh, Origin};
+use crate::store::enrollments::{self, Known};
+use crate::store::setup::Campaign;
+use crate::store::spent::{self, Held, Spent};
+use crate::store::{StoreError, Tx};
+
+/// Why people were taken over as not to be called; another row that says they wait brings them back.
+const CALLED_ELSEWHERE: &str = "called_elsewhere";
+const FAILED_ELSEWHERE: &str = "failed_elsewhere";
+const CANCELLED_ELSEWHERE: &str = "cancelled_elsewhere";
+
+/// A row that makes something of itself.
+#[derive(Debug)]
+pub(super) struct Item {
+    /// Its place among all rows.
+    pub(super) index: usize,
+    /// Whom to call.
+    pub(super) row: ContactRow,
+    /// The person's id where they pay.
+    pub(super) customer_id: Option<String>,
+    /// What it says.
+    pub(super) said: Said,
+    /// Whether its person is to be called; else they are left out.
+    pub(super) is_enrolled: bool,
+}
+
+/// Where rows go.
+pub(super) struct Target<'a> {
+    pub(super) import_id: String,
+    campaign: &'a Campaign,
+    key: String,
+    dry_run: bool,
+    now: DateTime<Utc>,
+    ids: ulid::Generator,
+    /// Phones of the database whose slot is spent by a row with another phone of the same customer.
+    spent_beside: HashSet<String>,
+}
+
+/// The people of a batch whom the database knows.
+#[derive(Default)]
+struct People {
+    by_phone: HashMap<String, Contact>,
+    by_customer: HashMap<String, Vec<Contact>>,
+}
+
+impl People {
+    async fn of(tx: &mut Tx, tenant: &str, items: &[Item]) -> Result<Self, StoreError> {
+        let phones: Vec<&str> = items.iter().map(|item| item.row.phone.as_str()).collect();
+        let customers: Vec<&str> = items.iter().filter_map(|item| item.customer_id.as_deref()).collect();
+        let mut people = Self::default();
+        for contact in contacts::contacts_by_phones(tx, tenant, &phones, false).await? {
+            people.by_phone.insert(contact.phone.clone(), contact);
+        }
+        for contact in contacts::contacts_by_external_ids(tx, tenant, &customers, false).await? {
+            let id = contact.external_id.clone().unwrap_or_default();
+            people.by_customer.entry(id).or_default().push(contact);
+        }
+        Ok(people)
+    }
+
+    /// The contacts that the customer of a row has.
+    fn of_customer(&self, item: &Item) -> &[Contact] {
+        let customer = item.customer_id.as_ref().and_then(|id| self.by_customer.get(id));
+        customer.map(Vec::as_slice).unwrap_or_default()
+    }
+}
+
+impl<'a> Target<'a> {
+    pub(super) fn new(campaign: &'a Campaign, dry_run: bool, now: DateTime<Utc>) -> Self {
+        let mut target = Self {
+            import_id: String::new(),
+            campaign,
+            key: Period::Always.to_string(),
+            dry_run,
+            now,
+            ids: ulid::Generator::new(),
+            spent_beside: HashSet::new(),
+        };
+        target.import_id = target.new_id();
+        target
+    }
+
+    /// Ids in rising order: neighbours in the file are neighbours in the index.
+    fn new_id(&mut self) -> String {
+        match self.ids.generate_from_datetime(self.now.into()) {
+            Ok(id) => id.to_string(),
+            Err(overflow) => overflow.commit_overflow_random().to_string(),
+        }
+    }
+
+    /// Spends the slots of these rows' phones, and of the phones under which the database knows their customers.
+    pub(super) async fn spend(&mut self, tx: &mut Tx, items: &[Item], outcomes: &mut [Outcome]) -> anyhow::Result<()> {
+        let mut people = People::of(tx, &self.campaign.tenant, items).await?;
+        let held = self.held(tx, items, &people).await?;
+        // A phone and whose it is; the customer's slot goes to the first of the phones.
+        let mut wanted: Vec<(String, Option<&Item>, Option<String>)> = Vec::new();
+        let mut taken: HashSet<String> = HashSet::new();
+        let mut subjects: HashSet<&str> = HashSet::new();
+        for item in items {
+            let own = item.row.phone.as_str();
+            if held.phones.contains(own) {
+                outcomes[item.index] = Outcome { verdict: Verdict::AlreadySpent, because: Some("slot_taken") };
+            }
+            let others = people.of_customer(item).iter().map(|contact| contact.phone.as_str());
+            for phone in [own].into_iter().chain(others.filter(|phone| *phone != own)) {
+                if held.phones.contains(phone) || !taken.insert(phone.to_owned()) {
+                    continue;
+                }
+                if phone != own {
+                    self.spent_beside.insert(phone.to_owned());
+                }
+                let subject = item.customer_id.as_deref();
+                let subject = subject.filter(|id| !held.subjects.contains(*id) && subjects.insert(id));
+                wanted.push((phone.to_owned(), Some(item).filter(|_| phone == own), subject.map(str::to_owned)));
+            }
+        }
+        if self.dry_run {
+            return Ok(());
+        }
+        let rows: Vec<&Item> = wanted.iter().filter_map(|(_, item, _)| *item).collect();
+        self.make_contacts(tx, &rows, &mut people).await?;
+        let known = |people: &People, phone: &str| {
+            let elsewhere = || people.by_customer.values().flatten().find(|contact| contact.phone == phone);
+            people.by_phone.get(phone).or_else(elsewhere).map(|contact| contact.id.clone())
+        };
+        let mut owners = Vec::with_capacity(wanted.len());
+        for (phone, _, _) in &wanted {
+            let Some(id) = known(&people, phone) else {
+                return Err(StoreError::Conflict(format!("the contact {phone} went away meanwhile")).into());
+            };
+            owners.push(id);
+        }
+        let enrolled = self.known_enrollments(tx, &owners).await?;
+        let mut made = Vec::new();
+        let mut spent = Vec::with_capacity(wanted.len());
+        for ((phone, _, subject), contact_id) in wanted.into_iter().zip(owners) {
+            let text = subject.clone().unwrap_or_default();
+            let there = enrolled.get(&contact_id).map(Vec::as_slice).unwrap_or_default();
+            let enrollment = there.iter().find(|one| one.subject == text).or_else(|| there.first());
+            let enrollment_id = if let Some(enrollment) = enrollment {
+                enrollment.id.clone()
+            } else {
+                let id = self.new_id();
+                made.push(withdrawn(&id, &contact_id, text, CALLED_ELSEWHERE));
+                id
+            };
+            spent.push(Spent { call_id: self.new_id(), enrollment_id, contact_id, phone, subject });
+        }
+        self.take_over(tx, &made).await?;
+        // One order for everybody who takes slots, so that two never wait for one another.
+        spent.sort_unstable_by(|a, b| a.phone.cmp(&b.phone));
+        spent::spend(tx, self.campaign, &self.key, &spent, COMMAND, self.now).await?;
+        Ok(())
+    }
+
+    /// Enrolls the people of these rows, or notes that they are not to be called.
+    pub(super) async fn enroll(&mut self, tx: &mut Tx, items: &[Item], outcomes: &mut [Outcome]) -> anyhow::Result<()> {
+        if items.is_empty() {
+            return Ok(());
+        }
+        let mut people = People::of(tx, &self.campaign.tenant, items).await?;
+        let held = self.held(tx, items, &people).await?;
+        let mut open: Vec<(&Item, Option<Contact>)> = Vec::new();
+        for item in items {
+            let phone = item.row.phone.as_str();
+            // Whom the database knows by their customer's id alone is enrolled under the phone that they have there.
+            let contact = people.by_phone.get(phone).or(match people.of_customer(item) {
+                [one] => Some(one),
+                _ => None,
+            });
+            let phones = contact.map(|contact| contact.phone.as_str()).into_iter().chain([phone]);
+            let is_spent = item.customer_id.as_ref().is_some_and(|id| held.subjects.contains(id))
+                || phones.into_iter().any(|phone| held.phones.contains(phone) || self.spent_beside.contains(phone));
+            if is_spent {
+                if item.is_enrolled {
+                    outcomes[item.index] = Outcome { verdict: Verdict::AlreadySpent, because: Some("slot_taken") };
+                }
+                continue;
+            }
+            open.push((item, contact.cloned()));
+        }
+        let ids: Vec<String> =
+            open.iter().filter_map(|(_, contact)| contact.as_ref().map(|one| one.id.clone())).collect();
+        let enrolled = self.known_enrollments(tx, &ids).await?;
+        if !self.dry_run {
+            let new: Vec<&Item> = open.iter().filter(|(_, contact)| contact.is_none()).map(|(item, _)| *item).collect();
+            self.make_contacts(tx, &new, &mut people).await?;
+        }
+        let (mut made, mut revived) = (Vec::new(), Vec::new());
+        let mut met: HashSet<String> = HashSet::new();
+        for (item, contact) in open {
+            let outcome = &mut outcomes[item.index];
+            let made_now = people.by_phone.get(item.row.phone.as_str()).filter(|_| !self.dry_run);
+            let contact_id = contact.as_ref().or(made_now).map(|contact| contact.id.clone()).unwrap_or_default();
+            let there = enrolled.get(&contact_id).map(Vec::as_slice).unwrap_or_default();
+            if there.iter().any(|one| one.status == "active")
+                || (!contact_id.is_empty() && !met.insert(contact_id.clone()))
+            {
+                if item.is_enrolled {
+                    *outcome = Outcome { verdict: Verdict::AlreadyEnrolled, because: None };
+                }
+            } else if let Some(one) = there.first() {
+                let ours = [FAILED_ELSEWHERE, CANCELLED_ELSEWHERE];
+                let may_return = one.last_reason.as_deref().is_some_and(|reason| ours.contains(&reason));
+                if item.is_enrolled && may_return {
+                    revived.push(one.id.clone());
+                } else if item.is_enrolled {
+                    *outcome = Outcome { verdict: Verdict::LeftOut, because: Some("withdrawn") };
+                }
+            } else {
+                if item.is_enrolled && contact.as_ref().is_some_and(|one| one.phone != item.row.phone.as_str()) {
+                    outcome.because = Some("known_by_customer_id");
+                }
+                let (id, subject) = (self.new_id(), item.customer_id.clone().unwrap_or_default());
+                made.push(match item.said {
+                    _ if item.is_enrolled => Known {
+                        status: "active".to_owned(),
+                        last_reason: None,
+                        ..withdrawn(&id, &contact_id, subject, "")
+                    },
+                    Said::Cancelled => withdrawn(&id, &contact_id, subject, CANCELLED_ELSEWHERE),
+                    _ => withdrawn(&id, &contact_id, subject, FAILED_ELSEWHERE),
+                });
+            }
+        }
+        if self.dry_run {
+            return Ok(());
+        }
+        self.take_over(tx, &made).await?;
+        let revived: Vec<&str> = revived.iter().map(String::as_str).collect();
+        let count = enrollments::revive(tx, &revived, self.now).await?;
+        if count != revived.len() as u64 {
+            return Err(StoreError::Conflict("somebody was enrolled meanwhile".to_owned()).into());
+        }
+        Ok(())
+    }
+
+    /// Which slots of these rows' phones and customers are held, and of the phones under which the customers are known.
+    async fn held(&self, tx: &mut Tx, items: &[Item], people: &People) -> Result<Held, StoreError> {
+        let own = items.iter().map(|item| item.row.phone.as_str());
+        let others = people.by_customer.values().flatten().map(|contact| contact.phone.as_str());
+        let phones: Vec<&str> = own.chain(others).collect();
+        let subjects: Vec<&str> = items.iter().filter_map(|item| item.customer_id.as_deref()).collect();
+        spent::held(tx, self.campaign, &self.key, &phones, &subjects).await
+    }
+
+    /// Makes contacts of rows whose phone nobody has; all of them are known afterwards.
+    async fn make_contacts(&mut self, tx: &mut Tx, items: &[&Item], people: &mut People) -> anyhow::Result<()> {
+        let mut new: Vec<&Item> =
+            items.iter().filter(|item| !people.by_phone.contains_key(item.row.phone.as_str())).copied().collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        // One order for everybody who writes contacts, so that two never wait for one another.
+        new.sort_unstable_by_key(|item| item.row.phone);
+        let ids: Vec<String> = new.iter().map(|_| self.new_id()).collect();
+        let fresh: Vec<Fresh<'_>> = new.iter().zip(&ids).map(|(item, id)| fresh(item, id)).collect();
+        let origin = Origin { tenant: &self.campaign.tenant, import_id: &self.import_id, now: self.now };
+        contacts::insert_fresh(tx, origin, &fresh).await?;
+        let phones: Vec<&str> = new.iter().map(|item| item.row.phone.as_str()).collect();
+        let mut found = 0;
+        for contact in contacts::contacts_by_phones(tx, &self.campaign.tenant, &phones, false).await? {
+            people.by_phone.insert(contact.phone.clone(), contact);
+            found += 1;
+        }
+        ensure!(found == new.len(), StoreError::Conflict("a contact went away meanwhile".to_owned()));
+        Ok(())
+    }
+
+    /// The enrollments of these contacts in the campaign.
+    async fn known_enrollments(&self, tx: &mut Tx, ids: &[String]) -> Result<HashMap<String, Vec<Known>>, StoreError> {
+        let mut known: HashMap<String, Vec<Known>> = HashMap::new();
+        for batch in ids.chunks(BATCH_ROWS) {
+            let ids: Vec<&str> = batch.iter().map(String::as_str).collect();
+            for one in enrollments::known(tx, &self.campaign.id, &ids).await? {
+                known.entry(one.contact_id.clone()).or_default().push(one);
+            }
+        }
+        Ok(known)
+    }
+
+    async fn take_over(&self, tx: &mut Tx, made: &[Known]) -> Result<(), StoreError> {
+        let (campaign, version) = (&self.campaign.id, self.campaign.rules_version);
+        if enrollments::take_over(tx, campaign, version, made, self.now).await? != made.len() as u64 {
+            return Err(StoreError::Conflict("somebody was enrolled meanwhile".to_owned()));
+        }
+        Ok(())
+    }
+}
+
+/// An enrollment that is never looked at.
+fn withdrawn(id: &str, contact_id: &str, subject: String, reason: &str) -> Known {
+    Known {
+        id: id.to_owned(),
+        contact_id: contact_id.to_owned(),
+        subject,
+        status: "withdrawn".to_owned(),
+        last_reason: Some(reason.to_owned()),
+    }
+}
+
+/// The contact that a row makes where there was none. Whoever has no other id is known by their customer's.
+fn fresh<'a>(item: &'a Item, id: &'a str) -> Fresh<'a> {
+    let row = &item.row;
+    Fresh {
+        id,
+        phone: row.phone.as_str(),
+        extension: row.extension.as_deref(),
+        name: row.name.as_deref(),
+        email: row.email.as_deref(),
+        external_id: row.external_id.as_deref().or(item.customer_id.as_deref()),
+        timezone: row.timezone.map(Zone::name),
+        preferred_time: row.preferred_time.map(|time| time.to_string()),
+        attributes: if row.attributes.is_empty() { "{}" } else { &row.attributes },
+    }
+}
