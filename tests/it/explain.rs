@@ -253,6 +253,7 @@ on_both_databases! {
              active          pass                    acme/checkup is started; enrolled since 2026-11-19T08:00:00Z
              dates           pass                    no first or last date; today is 2026-11-20
              zone            pass                    America/New_York, the tenant's
+             reminder        pass                    the campaign reminds of no invoices
              window          pass                    09:00-17:00 on mon,tue,wed,thu,fri; it is Fri 2026-11-20 10:00 in America/New_York, open until 2026-11-20T22:00:00Z
              preferred_time  pass                    no preferred time
              frequency       pass                    daily; never called for checkup
