@@ -98,9 +98,9 @@ async fn pause_invoice(app: &App, tenant: &str, name: &str, reason: Option<&str>
         })
         .await??;
     let said = if changed {
-        format!("is paused; `callops resume --tenant {tenant} --invoice {name}` goes on")
+        format!("are paused; `callops resume --tenant {tenant} --invoice {name}` goes on")
     } else {
-        "was paused already, because of a dispute".to_owned()
+        "were paused already, because of a dispute".to_owned()
     };
     let scope = format!("invoice:{tenant}/{}", invoice.id);
     let record = json!({"scope": scope, "paused": true, "changed": changed, "reason": reason});

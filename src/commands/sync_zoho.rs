@@ -161,7 +161,7 @@ fn show(app: &App, all: &[(&str, i64, Synced, Option<anyhow::Error>)]) -> Result
             app.printer.say(format!("{tenant}: requests today {} of {per_day}", done.requests_today));
             if done.debtors.unreachable > 0 {
                 app.printer.say(format!(
-                    "{tenant}: {} customers with something to pay have no phone to call: see `callops list debtors \
+                    "{tenant}: customers with something to pay and no phone to call: {}; see `callops list debtors \
                      --status no_phone`",
                     done.debtors.unreachable
                 ));

@@ -237,7 +237,15 @@ impl Reminders {
             return Standing::never(reason);
         }
         if !self.statuses.contains(&debt.status) {
-            return Standing::never("invoice_status");
+            // That a date has passed changes no record, so that what was read before says `sent`.
+            let becomes_overdue =
+                self.statuses.iter().any(|status| status == "overdue") && OPEN_STATUSES.contains(&debt.status.as_str());
+            if !becomes_overdue {
+                return Standing::never("invoice_status");
+            }
+            if day <= debt.due_date {
+                return Standing::until("invoice_status", Some(after(debt.due_date, 1)));
+            }
         }
         let named =
             |list: &[String]| list.iter().any(|name| *name == debt.invoice_id || debt.number.as_ref() == Some(name));

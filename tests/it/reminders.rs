@@ -2,6 +2,7 @@
 //! for Vapi.
 
 mod answers;
+mod apply;
 mod caps;
 mod debtors;
 mod fresh;

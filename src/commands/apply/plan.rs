@@ -12,6 +12,7 @@ use crate::domain::campaign::{AccountSettings, Rules, TenantSettings};
 use crate::domain::duration::HumanDuration;
 use crate::domain::numbers::NumberSettings;
 use crate::domain::phone::CallAlso;
+use crate::domain::reminder::Reminders;
 use crate::domain::welcome::{self, WelcomeSettings};
 use crate::output::Rows;
 use crate::store::setup::{Account, Campaign, Tenant};
@@ -321,29 +322,79 @@ pub(in crate::commands) fn campaign_fields(campaign: &Campaign) -> Fields {
 }
 
 fn rules_fields(rules: &Rules) -> Fields {
-    let schedule = &rules.schedule;
+    // Field by field, so that none is forgotten: what is not shown here is no change, and is not written.
+    let Rules {
+        frequency,
+        schedule,
+        zone_policy,
+        timezone,
+        agent,
+        retry,
+        look_back_seconds,
+        answer_timeout_seconds,
+        call_timeout_seconds,
+        calls_per_minute,
+        min_gap_seconds,
+        max_calls_per_day,
+        max_calls_per_week,
+        reminders,
+    } = rules;
     let dates: Vec<String> = schedule.exclude_dates.iter().map(ToString::to_string).collect();
-    let on: Vec<&str> = rules.retry.on.iter().map(|outcome| outcome.as_str()).collect();
-    vec![
-        (AgentKeys::of_agent(&rules.agent).map_or("agent", |keys| keys.provider), rules.agent.clone()),
-        ("frequency", json!(rules.frequency)),
+    let on: Vec<&str> = retry.on.iter().map(|outcome| outcome.as_str()).collect();
+    let frequency = if reminders.is_some() { Value::Null } else { json!(frequency) };
+    let mut fields = vec![
+        (AgentKeys::of_agent(agent).map_or("agent", |keys| keys.provider), agent.clone()),
+        ("frequency", frequency),
         ("days", json!(schedule.days.to_string())),
         ("window", json!(schedule.window)),
-        ("zone_policy", json!(rules.zone_policy)),
-        ("timezone", json!(rules.timezone.map(crate::domain::zone::Zone::name))),
+        ("zone_policy", json!(zone_policy)),
+        ("timezone", json!(timezone.map(crate::domain::zone::Zone::name))),
         ("starts", json!(schedule.starts.map(|date| date.to_string()))),
         ("ends", json!(schedule.ends.map(|date| date.to_string()))),
         ("exclude_dates", if dates.is_empty() { Value::Null } else { json!(dates) }),
-        ("look_back", duration(Some(rules.look_back_seconds))),
-        ("answer_timeout", duration(rules.answer_timeout_seconds)),
-        ("call_timeout", duration(rules.call_timeout_seconds)),
-        ("calls_per_minute", json!(rules.calls_per_minute)),
-        ("min_gap", duration(rules.min_gap_seconds)),
-        ("max_calls_per_day", json!(rules.max_calls_per_day)),
-        ("max_calls_per_week", json!(rules.max_calls_per_week)),
+        ("look_back", duration(Some(*look_back_seconds))),
+        ("answer_timeout", duration(*answer_timeout_seconds)),
+        ("call_timeout", duration(*call_timeout_seconds)),
+        ("calls_per_minute", json!(calls_per_minute)),
+        ("min_gap", duration(*min_gap_seconds)),
+        ("max_calls_per_day", json!(max_calls_per_day)),
+        ("max_calls_per_week", json!(max_calls_per_week)),
         ("retry.on", json!(on)),
-        ("retry.after", duration(Some(rules.retry.after_seconds))),
-        ("retry.max_attempts", json!(rules.retry.max_attempts)),
+        ("retry.after", duration(Some(retry.after_seconds))),
+        ("retry.max_attempts", json!(retry.max_attempts)),
+    ];
+    fields.extend(reminder_fields(reminders.as_deref()));
+    fields
+}
+
+fn reminder_fields(reminders: Option<&Reminders>) -> Fields {
+    let Some(reminders) = reminders else { return Vec::new() };
+    let Reminders {
+        offsets,
+        statuses,
+        min_balance,
+        exclude_customers,
+        exclude_invoices,
+        max_days_overdue,
+        max_age_seconds,
+        max_attempts_per_week,
+        rest_days,
+        pause_days,
+        answer_field,
+    } = reminders;
+    let names = |list: &[String]| if list.is_empty() { Value::Null } else { json!(list) };
+    vec![
+        ("reminders.offsets", json!(offsets)),
+        ("reminders.statuses", json!(statuses)),
+        ("reminders.min_balance", json!(min_balance)),
+        ("reminders.exclude_customers", names(exclude_customers)),
+        ("reminders.exclude_invoices", names(exclude_invoices)),
+        ("reminders.max_days_overdue", json!(max_days_overdue)),
+        ("reminders.max_age", duration(Some(*max_age_seconds))),
+        ("reminders.max_attempts_per_week", json!(max_attempts_per_week)),
+        ("reminders.rest_days", json!(rest_days)),
+        ("reminders.pause_days", json!(pause_days)),
+        ("reminders.answer_field", json!(answer_field)),
     ]
 }
 

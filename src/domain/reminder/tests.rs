@@ -89,6 +89,19 @@ fn what_is_settled_or_left_out_is_not_called_about() {
 }
 
 #[test]
+fn an_invoice_is_overdue_once_its_date_has_passed_whatever_was_read_of_it() {
+    let rules = Reminders { statuses: vec!["overdue".to_owned()], ..Reminders::default() };
+    let sent = Debt { status: "sent".to_owned(), ..debt() };
+    assert_eq!(
+        rules.standing(&sent, date("2026-11-20"), utc(), false),
+        Standing::until("invoice_status", Some(date("2026-11-21")))
+    );
+    assert_eq!(rules.standing(&sent, date("2026-11-21"), utc(), false), Standing::Due { offset: 0 });
+    let draft = Debt { status: "draft".to_owned(), ..debt() };
+    assert_eq!(rules.standing(&draft, date("2026-11-21"), utc(), false), Standing::never("invoice_status"));
+}
+
+#[test]
 fn a_pause_ends_on_its_date_and_a_dispute_by_a_person() {
     let paused =
         |reason, until: Option<&str>| Debt { pause: Some(InvoicePause { reason, until: until.map(at) }), ..debt() };
