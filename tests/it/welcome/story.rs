@@ -1,5 +1,6 @@
 //! Two days with the clock put back in between: who paid for the first time is called once, soon after the time that they
-//! prefer, and nobody else is, although everything that once made doubles happens.
+//! prefer, and nobody else is, although everything that once made doubles happens. A queue of another system is taken over
+//! first, in which everybody stands three times.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -22,6 +23,8 @@ use crate::common::{TestDatabase, block_on};
 const CUSTOMERS: usize = 500;
 /// Those who must not be called: renewals of customers of before, events of live mode, incomplete subscriptions, refunds.
 const OTHERS: usize = 40;
+/// Customers whom another system's queue has, each three times.
+const QUEUED: usize = 100;
 const TICK_MINUTES: i64 = 15;
 const LOOK_BACK_SECONDS: i64 = 900;
 const MOST_JITTER_SECONDS: u64 = 90;
@@ -73,13 +76,18 @@ struct Customer {
 }
 
 fn customers(random: &mut fastrand::Rng, begins_at: DateTime<Utc>) -> Vec<Customer> {
+    let pays_at = |n: usize, random: &mut fastrand::Rng| {
+        // Those of the queue have paid when it is taken over.
+        let seconds = if n < QUEUED { 60 } else { random.i64(0..20 * 3600) };
+        begins_at + TimeDelta::seconds(seconds)
+    };
     (0..CUSTOMERS)
         .map(|n| Customer {
             id: format!("cus_{n:03}"),
             phone: format!("+1202555{:04}", 1000 + n),
             zone: Zone::parse(ZONES[n % ZONES.len()]).expect("a zone"),
             preferred: random.u32(9 * 60..20 * 60 - 15),
-            pays_at: begins_at + TimeDelta::seconds(random.i64(0..20 * 3600)),
+            pays_at: pays_at(n, random),
         })
         .collect()
 }
@@ -112,11 +120,37 @@ fn plan(customers: &[Customer], begins_at: DateTime<Utc>, random: &mut fastrand:
         put(at, json!({"kind": "subscription_active", "customer": format!("cus_old_{n}")}));
         put(any(random), json!({"kind": "checkout_paid", "customer": format!("cus_live_{n}"), "livemode": true}));
         put(any(random), json!({"kind": "subscription_incomplete", "customer": format!("cus_half_{n}")}));
+        put(any(random), json!({"kind": "checkout_paid", "customer": format!("cus_called_{n}")}));
         let at = any(random);
         put(at, json!({"kind": "checkout_paid", "customer": format!("cus_refund_{n}")}));
         put(at + TimeDelta::seconds(30), json!({"kind": "charge_refunded", "customer": format!("cus_refund_{n}")}));
     }
     plan
+}
+
+/// The queue of the system before: customers who wait, each three times, and those whom it called, who pay once more.
+fn queue(customers: &[Customer]) -> String {
+    let columns = "phone_number,status,created_at,stripe_customer_id,welcome_call_completed,timezone,preferred_time";
+    let mut lines = vec![columns.to_owned()];
+    for copy in 0..3 {
+        for one in &customers[..QUEUED] {
+            let preferred = format!("{:02}:{:02}", one.preferred / 60, one.preferred % 60);
+            let (phone, id, zone) = (&one.phone, &one.id, one.zone.name());
+            lines.push(format!("{phone},pending,2026-10-30 12:00:0{copy}+00,{id},f,{zone},{preferred}"));
+        }
+        for n in 0..OTHERS {
+            let (status, completed) = [("completed", "f"), ("pending", "t"), ("calling", "f")][n % 3];
+            let status = if copy == 1 { status } else { "pending" };
+            let completed = if copy == 1 { completed } else { "f" };
+            lines
+                .push(format!("{},{status},2026-10-30 12:00:0{copy}+00,cus_called_{n},{completed},,", called_phone(n)));
+        }
+    }
+    lines.join("\n") + "\n"
+}
+
+fn called_phone(n: usize) -> String {
+    format!("+1202555{:04}", 3000 + n)
 }
 
 fn known_there(customers: &[Customer], begins_at: DateTime<Utc>) -> Vec<Value> {
@@ -134,6 +168,11 @@ fn known_there(customers: &[Customer], begins_at: DateTime<Utc>) -> Vec<Value> {
             let phone = format!("+1202555{:04}", 2000 + 100 * index + n);
             known.push(json!({"id": format!("cus_{who}_{n}"), "phone": phone, "created": created.timestamp()}));
         }
+    }
+    for n in 0..OTHERS {
+        // Whom the queue had under another phone.
+        let phone = if n % 2 == 0 { called_phone(n) } else { format!("+1202555{:04}", 4000 + n) };
+        known.push(json!({"id": format!("cus_called_{n}"), "phone": phone, "created": begins_at.timestamp()}));
     }
     known
 }
@@ -164,6 +203,13 @@ async fn two_days(db: TestDatabase) {
     story.app.config.run_interval = "17m".parse().expect("an interval");
     let mut other = another_cron(&story, &url);
     other.config.run_interval = story.app.config.run_interval;
+    story.scratch().write("call_queue.csv", queue(&customers));
+    let taken =
+        story.run(&["import-queue", "call_queue.csv", "--campaign", "acme/welcome", "--format", "json"]).success();
+    let counts = taken.json();
+    for (name, count) in [("enrolled", QUEUED), ("spent", OTHERS)] {
+        assert!(counts.to_string().contains(&format!("\"{name}\":{count}")), "{name} {count}: {counts}");
+    }
     let ticks = 48 * 60 / TICK_MINUTES;
     for tick in 0..ticks {
         let tick_at = begins_at + TimeDelta::minutes((tick + 1) * TICK_MINUTES);
