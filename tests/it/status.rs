@@ -19,7 +19,7 @@ on_both_databases! {
             insta::assert_snapshot!(status(&db, &[]), @r"
             exit: 0
             --- stdout
-            database [database] (schema version 4)
+            database [database] (schema version 5)
             not paused
             process-calls has never run
 
@@ -71,7 +71,7 @@ on_both_databases! {
             insta::assert_snapshot!(status(&db, &[]).success(), @r"
             exit: 0
             --- stdout
-            database [database] (schema version 4)
+            database [database] (schema version 5)
             PAUSED (all) since 2026-11-20T14:00:00Z: fire drill
             process-calls last ran at 2026-11-20T14:59:00Z, exit 0
 
