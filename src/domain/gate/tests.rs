@@ -132,6 +132,15 @@ fn every_gate_can_block_alone() {
     let week = [at("2026-11-14T05:01:00Z"), at("2026-11-18T15:00:00Z")];
     let today = Period::Day("2026-11-20".parse().unwrap());
     let yesterday = Period::Day("2026-11-19".parse().unwrap());
+    let reminders = Reminders::default();
+    // Three days before its date is tomorrow.
+    let debts = [Debt {
+        status: "sent".to_owned(),
+        due_date: "2026-11-24".parse().unwrap(),
+        balance: Some("10".parse().unwrap()),
+        ..Debt::default()
+    }];
+    let nothing_to_pay = ReminderFacts { reminders: &reminders, debts: &[] };
     let base = || open(&rules, &tenant, &zones);
     let cases: Vec<(&str, &str, Option<DateTime<Utc>>, Facts<'_>)> = vec![
         ("pause", "paused", None, Facts { paused: true, ..base() }),
@@ -139,6 +148,13 @@ fn every_gate_can_block_alone() {
         ("active", "not_enrolled", None, Facts { enrolled: false, ..base() }),
         ("zone", "no_timezone", None, Facts { zones: None, ..base() }),
         ("zone", "no_common_window", None, Facts { has_common_window: false, ..base() }),
+        (
+            "reminder",
+            "before_first_offset",
+            tomorrow,
+            Facts { reminder: Some(ReminderFacts { reminders: &reminders, debts: &debts }), ..base() },
+        ),
+        ("reminder", "no_invoice", None, Facts { reminder: Some(nothing_to_pay), ..base() }),
         (
             "preferred_time",
             "before_preferred_time",
@@ -516,7 +532,6 @@ proptest! {
 
 #[test]
 fn an_invoice_is_called_about_on_the_dates_of_its_offset_by_the_window_that_is_open() {
-    use crate::domain::reminder::{Debt, Reminders};
     let mut rules = rules();
     rules.schedule.window = "22:00-02:00".parse().unwrap();
     let (tenant, zones, reminders) = (TenantSettings::default(), new_york(), Reminders::default());
