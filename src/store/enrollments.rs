@@ -1,13 +1,18 @@
 //! Who is in which campaign, who is due for a check, and what is known about them.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::BuildHasher;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::FromRow;
 
 use super::{Result, Tx, dynamic, execute, fetch};
+
+mod once;
+mod taken_over;
+
 use crate::domain::reminder::Debt;
+pub use once::mark_once_slots;
+pub use taken_over::{Known, known, revive, take_over};
 
 /// An enrollment that is due for a check, with its contact.
 #[derive(Clone, Debug, FromRow)]
@@ -321,71 +326,6 @@ async fn mark_suppressed(
     Ok(())
 }
 
-/// Finds who has had the one call that a purpose with the frequency `once` allows, whoever placed it: the slot is held for
-/// the phone, for the subject of the enrollment, or for the contact under an earlier phone.
-pub async fn mark_once_slots<'a, S: BuildHasher>(
-    tx: &mut Tx,
-    tenant: &str,
-    purpose: &str,
-    people: impl IntoIterator<Item = &'a Candidate>,
-    histories: &mut HashMap<String, History, S>,
-) -> Result<()> {
-    let people: Vec<&Candidate> = people.into_iter().collect();
-    for batch in people.chunks(500) {
-        let subjects: Vec<&str> = batch.iter().map(|one| one.subject.as_str()).filter(|one| !one.is_empty()).collect();
-        // A probe of an index each: by phone, by contact and by subject.
-        let held: Vec<(i64, String, String)> = dynamic!(
-            tx,
-            |q| {
-                q.push("SELECT CAST(0 AS BIGINT), phone, call_id FROM slots WHERE tenant = ");
-                q.push_bind(tenant);
-                q.push(" AND purpose = ");
-                q.push_bind(purpose);
-                q.push(" AND key = 'once' AND phone IN (");
-                let mut values = q.separated(", ");
-                for one in batch {
-                    values.push_bind(&one.phone);
-                }
-                q.push(
-                    ") UNION ALL SELECT CAST(1 AS BIGINT), e.contact_id, s.call_id FROM enrollments e \
-                     JOIN calls c ON c.enrollment_id = e.id JOIN slots s ON s.call_id = c.id \
-                     WHERE s.key = 'once' AND s.purpose = ",
-                );
-                q.push_bind(purpose);
-                q.push(" AND e.contact_id IN (");
-                let mut values = q.separated(", ");
-                for one in batch {
-                    values.push_bind(&one.contact_id);
-                }
-                q.push(")");
-                if !subjects.is_empty() {
-                    q.push(" UNION ALL SELECT CAST(2 AS BIGINT), subject, call_id FROM slots WHERE tenant = ");
-                    q.push_bind(tenant);
-                    q.push(" AND purpose = ");
-                    q.push_bind(purpose);
-                    q.push(" AND key = 'once' AND subject IN (");
-                    let mut values = q.separated(", ");
-                    for subject in &subjects {
-                        values.push_bind(*subject);
-                    }
-                    q.push(")");
-                }
-            },
-            build_query_as::<(i64, String, String)>().fetch_all
-        )?;
-        let held: HashMap<(i64, &str), &str> =
-            held.iter().map(|(by, whose, call)| ((*by, whose.as_str()), call.as_str())).collect();
-        for one in batch {
-            let keys = [(0, one.phone.as_str()), (1, one.contact_id.as_str()), (2, one.subject.as_str())];
-            let call = keys.iter().find_map(|key| held.get(key));
-            if let (Some(history), Some(call)) = (histories.get_mut(&one.contact_id), call) {
-                history.once_call = Some((*call).to_owned());
-            }
-        }
-    }
-    Ok(())
-}
-
 /// Why an enrollment was not called, and when to look at it again.
 #[derive(Clone, Debug)]
 pub struct CheckResult {
@@ -481,105 +421,6 @@ pub async fn enroll_subjects(
         )?;
     }
     Ok(added)
-}
-
-/// An enrollment of a campaign that is there, without what it waits for.
-#[derive(Clone, Debug, FromRow)]
-pub struct Known {
-    /// The enrollment.
-    pub id: String,
-    /// The contact.
-    pub contact_id: String,
-    /// The subject; empty for none.
-    pub subject: String,
-    /// `active` or `withdrawn`.
-    pub status: String,
-    /// Why the contact was not called at the last check, or was never to be.
-    pub last_reason: Option<String>,
-}
-
-/// The enrollments of these contacts in a campaign, whatever their subject; of at most 500 contacts.
-pub async fn known(tx: &mut Tx, campaign_id: &str, contact_ids: &[&str]) -> Result<Vec<Known>> {
-    if contact_ids.is_empty() {
-        return Ok(Vec::new());
-    }
-    Ok(dynamic!(
-        tx,
-        |q| {
-            q.push("SELECT id, contact_id, subject, status, last_reason FROM enrollments WHERE campaign_id = ");
-            q.push_bind(campaign_id);
-            q.push(" AND contact_id IN (");
-            let mut ids = q.separated(", ");
-            for id in contact_ids {
-                ids.push_bind(*id);
-            }
-            q.push(") ORDER BY contact_id, subject");
-        },
-        build_query_as::<Known>().fetch_all
-    )?)
-}
-
-/// Makes enrollments that are not there: those that are withdrawn are never looked at, the others at once. Gives how many
-/// were made.
-pub async fn take_over(
-    tx: &mut Tx,
-    campaign_id: &str,
-    rules_version: i64,
-    enrollments: &[Known],
-    now: DateTime<Utc>,
-) -> Result<u64> {
-    let mut made = 0;
-    for batch in enrollments.chunks(500) {
-        made += dynamic!(
-            tx,
-            |q| {
-                q.push(
-                    "INSERT INTO enrollments (id, campaign_id, contact_id, subject, status, next_check_at, last_reason, \
-                     last_called_at, rules_version, created_at, updated_at) ",
-                );
-                q.push_values(batch, |mut row, one| {
-                    row.push_bind(&one.id)
-                        .push_bind(campaign_id)
-                        .push_bind(&one.contact_id)
-                        .push_bind(&one.subject)
-                        .push_bind(&one.status)
-                        .push_bind(Some(now).filter(|_| one.status == "active"))
-                        .push_bind(one.last_reason.as_deref())
-                        .push_bind(DateTime::UNIX_EPOCH)
-                        .push_bind(rules_version)
-                        .push_bind(now)
-                        .push_bind(now);
-                });
-                q.push(" ON CONFLICT DO NOTHING");
-            },
-            execute
-        )?;
-    }
-    Ok(made)
-}
-
-/// Has withdrawn enrollments count again, due at once; gives how many of them were withdrawn.
-pub async fn revive(tx: &mut Tx, ids: &[&str], now: DateTime<Utc>) -> Result<u64> {
-    let mut revived = 0;
-    for batch in ids.chunks(500) {
-        revived += dynamic!(
-            tx,
-            |q| {
-                q.push("UPDATE enrollments SET status = 'active', last_reason = NULL, next_check_at = ");
-                q.push_bind(now);
-                q.push(", updated_at = ");
-                q.push_bind(now);
-                q.push(" WHERE status = 'withdrawn' AND id IN (");
-                let mut list = q.separated(", ");
-                for id in batch {
-                    list.push_bind(*id);
-                }
-                q.push(")");
-            },
-            execute
-        )?;
-    }
-    Ok(revived)
 }
 
 /// Takes a contact out of a campaign; says whether it was in. Calls are not touched: see `calls::cancel`.
