@@ -41,3 +41,15 @@ CREATE TABLE billing_answers (
     answer TEXT NOT NULL,
     created_at TIMESTAMPTZ NOT NULL
 );
+
+-- What each attempt was about: another attempt of the same call may be about less.
+CREATE TABLE attempt_subjects (
+    attempt_id TEXT NOT NULL,
+    tenant TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    PRIMARY KEY (attempt_id, subject)
+);
+CREATE INDEX attempt_subjects_subject ON attempt_subjects (tenant, subject);
+
+-- Since when it is known that an invoice is there, while what it says could not be read.
+ALTER TABLE billing_invoices ADD COLUMN unread_since TIMESTAMPTZ;

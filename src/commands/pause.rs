@@ -20,7 +20,8 @@ Examples:
   callops pause --tenant acme --reason 'wrong price in the script'
   callops pause --tenant acme --invoice INV-000042 --reason 'being looked into'
 
-With --invoice nobody is reminded of that one any more, and everything else goes on. Once the command returns, nothing more is placed until `callops resume`. Calls that ring or talk go on.")]
+With --invoice nobody is reminded of that one any more, but for a call that is being placed at this moment, and everything else
+goes on. Otherwise, once the command returns, nothing more is placed until `callops resume`. Calls that ring or talk go on.")]
 pub struct Args {
     /// Only this tenant's calls
     #[arg(long)]

@@ -69,7 +69,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     for problem in said.problems() {
         app.printer.warn(problem);
     }
-    let exit = exit_of(all.iter().map(|(.., done, error)| (done, error.as_ref())));
+    let exit = exit_of(all.iter().map(|(.., done, error)| (done, error.as_ref()))).or(said.exit());
     let counts = counts(all.iter().map(|(.., done, _)| done));
     let did_something = exit != Exit::Success || all.iter().any(|(.., done, _)| done.is_news());
     app.finish_run(&run_id, COMMAND, started_at, exit, &counts, did_something, None).await?;

@@ -300,7 +300,11 @@ fn reminder(facts: &Facts<'_>, now: DateTime<Utc>) -> Verdict {
             let before =
                 |from: NaiveDate| Period::Dates { first: NaiveDate::MIN, last: from.pred_opt().unwrap_or(from) };
             let schedule = &facts.rules.schedule;
-            let until = from.and_then(|from| schedule.next_open_outside(zones, Some(before(from)), now));
+            let until = from.and_then(|from| {
+                // Beyond the reach of a search, the date itself.
+                let opens = schedule.next_open_outside(zones, Some(before(from)), now);
+                opens.or_else(|| Some(zones.first().start_of(from)).filter(|start| *start > now))
+            });
             Verdict::block(reason, until)
         }
     }

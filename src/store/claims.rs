@@ -13,7 +13,7 @@ pub(super) use self::capacity::count_revived;
 pub use self::capacity::{AccountLimits, capacity};
 use self::capacity::{campaigns_room, lock_account};
 pub use self::commit::commit_to_dial;
-use super::{Result, Tx, dynamic, execute, fetch};
+use super::{Result, Tx, contacts, dynamic, execute, fetch};
 
 /// No claim becomes a dial later than this after it was made: its lease is over by then.
 pub const LONGEST_CLAIM_SECONDS: i64 = 120;
@@ -160,6 +160,7 @@ pub async fn claim(
     forget_new_calls(tx, &gone).await?;
 
     if !batch.is_empty() {
+        insert_subjects(tx, &batch).await?;
         mark_claimed(tx, &batch, now).await?;
         room_of_account.take(tx, account, batch.len()).await?;
     }
@@ -172,6 +173,9 @@ async fn unchanged_enrollments(tx: &mut Tx, claims: &[Claim]) -> Result<HashSet<
     if claims.is_empty() {
         return Ok(HashSet::new());
     }
+    // What wakes somebody changes their version in the same transaction: it is over, or waits until this one is.
+    let contacts: Vec<&str> = claims.iter().map(|claim| claim.contact_id.as_str()).collect();
+    contacts::hold(tx, &contacts).await?;
     macro_rules! unchanged {
         ($what:literal, $($finish:tt)+) => {
             dynamic!(
@@ -387,6 +391,29 @@ async fn forget_new_calls(tx: &mut Tx, claims: &[&Claim]) -> Result<()> {
 async fn forget_attempts(tx: &mut Tx, claims: &[&Claim]) -> Result<()> {
     for claim in claims {
         execute!(tx, "DELETE FROM attempts WHERE id = $1", &claim.attempt_id)?;
+    }
+    Ok(())
+}
+
+/// Notes what each attempt is about, where it is about anything by itself.
+async fn insert_subjects(tx: &mut Tx, claims: &[&Claim]) -> Result<()> {
+    let subjects: Vec<(&Claim, &SlotKey)> = claims
+        .iter()
+        .flat_map(|claim| claim.slots.iter().map(move |slot| (*claim, slot)))
+        .filter(|(_, slot)| !slot.subject.is_empty())
+        .collect();
+    for batch in subjects.chunks(500) {
+        dynamic!(
+            tx,
+            |q| {
+                q.push("INSERT INTO attempt_subjects (attempt_id, tenant, subject) ");
+                q.push_values(batch, |mut row, (claim, slot)| {
+                    row.push_bind(&claim.attempt_id).push_bind(&claim.tenant).push_bind(&slot.subject);
+                });
+                q.push(" ON CONFLICT DO NOTHING");
+            },
+            execute
+        )?;
     }
     Ok(())
 }

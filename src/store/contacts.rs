@@ -331,6 +331,29 @@ pub async fn never_enrolled(tx: &mut Tx, campaign_id: &str, contact_ids: &[Strin
     Ok(contact_ids.iter().filter(|id| !known.contains(*id)).cloned().collect())
 }
 
+/// Keeps these contacts as they are until the transaction ends, on PostgreSQL, where a statement that waits for another
+/// writer would see only some of what that one did. SQLite has one writer.
+pub(super) async fn hold(tx: &mut Tx, contact_ids: &[&str]) -> Result<()> {
+    if matches!(tx, Tx::Sqlite(_)) {
+        return Ok(());
+    }
+    for batch in contact_ids.chunks(BATCH_ROWS) {
+        dynamic!(
+            tx,
+            |q| {
+                q.push("SELECT 1 FROM contacts WHERE id IN (");
+                let mut values = q.separated(", ");
+                for id in batch {
+                    values.push_bind(*id);
+                }
+                q.push(") ORDER BY id FOR SHARE");
+            },
+            execute
+        )?;
+    }
+    Ok(())
+}
+
 /// Makes every enrollment of these contacts due for a check, since they changed.
 pub async fn recheck(tx: &mut Tx, contact_ids: &[String], now: DateTime<Utc>) -> Result<()> {
     for batch in contact_ids.chunks(BATCH_ROWS) {

@@ -342,6 +342,7 @@ pub struct CheckResult {
 /// Records why enrollments were not called. `rules_version` is that of the rules by which they were checked.
 pub async fn record_checks(tx: &mut Tx, results: &[CheckResult], rules_version: i64, now: DateTime<Utc>) -> Result<()> {
     for batch in results.chunks(500) {
+        hold_contacts(tx, batch).await?;
         dynamic!(
             tx,
             |q| {
@@ -363,6 +364,28 @@ pub async fn record_checks(tx: &mut Tx, results: &[CheckResult], rules_version: 
             execute
         )?;
     }
+    Ok(())
+}
+
+/// Keeps the contacts of enrollments as they are until the transaction ends. On PostgreSQL the statement that compares their
+/// versions may wait for somebody who wakes one of them, and would then see the enrollment as that one left it, but the
+/// contact as it was before.
+async fn hold_contacts(tx: &mut Tx, results: &[CheckResult]) -> Result<()> {
+    if matches!(tx, Tx::Sqlite(_)) {
+        return Ok(());
+    }
+    dynamic!(
+        tx,
+        |q| {
+            q.push("SELECT 1 FROM contacts WHERE id IN (SELECT contact_id FROM enrollments WHERE id IN (");
+            let mut values = q.separated(", ");
+            for result in results {
+                values.push_bind(&result.enrollment_id);
+            }
+            q.push(")) ORDER BY id FOR SHARE");
+        },
+        execute
+    )?;
     Ok(())
 }
 

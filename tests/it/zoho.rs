@@ -109,7 +109,7 @@ pub(crate) fn another_app(story: &Story, url: &str) -> App {
 }
 
 /// One run for a tenant, by the story's clock: waiting makes its time pass.
-async fn try_sync(app: &App, tenant: &str, full: bool) -> (Synced, anyhow::Result<()>) {
+pub(crate) async fn try_sync(app: &App, tenant: &str, full: bool) -> (Synced, anyhow::Result<()>) {
     let mut done = Synced::default();
     let setup = Setup::read(&mut app.db().await.expect("the database").read().await.expect("a transaction")).await;
     let setup = setup.expect("a setup");

@@ -4,11 +4,12 @@ use crate::app::App;
 use crate::commands::credentials::{Access, exit_of};
 use crate::commands::lookup;
 use crate::domain::billing::{BillingSettings, DataCenter, PROVIDER};
+use crate::domain::campaign::TenantSettings;
 use crate::domain::secret::Secret;
 use crate::error::{Exit, Failure};
 use crate::providers::zoho::{AskError, Grant, Host, RefreshError, TokenFile, Zoho};
 use crate::store::setup::{self, Account};
-use crate::store::{self, Tx, control};
+use crate::store::{self, StoreError, Tx, control};
 
 /// A tenant with bills.
 #[derive(Clone, Debug)]
@@ -39,6 +40,8 @@ pub struct Setup {
     pub accounts: Vec<Account>,
     /// The tenants with bills, by name.
     pub tenants: Vec<BillingTenant>,
+    /// The tenants whose settings cannot be read, and why.
+    unreadable: Vec<(String, StoreError)>,
     is_rehearsal: bool,
 }
 
@@ -46,26 +49,36 @@ impl Setup {
     /// Reads it.
     ///
     /// # Errors
-    /// When the database cannot be asked; exit 4 when a tenant's settings cannot be read.
+    /// When the database cannot be asked.
     pub async fn read(tx: &mut Tx) -> store::Result<Self> {
         let accounts: Vec<Account> =
             setup::accounts(tx).await?.into_iter().filter(|account| account.provider == PROVIDER).collect();
-        let mut tenants = Vec::new();
+        let (mut tenants, mut unreadable) = (Vec::new(), Vec::new());
         for tenant in setup::tenants(tx).await? {
-            if let Some(billing) = tenant.settings()?.billing {
-                tenants.push(BillingTenant { name: tenant.name, timezone: tenant.timezone, billing: *billing });
+            match tenant.settings() {
+                Ok(TenantSettings { billing: Some(billing), .. }) => {
+                    tenants.push(BillingTenant { name: tenant.name, timezone: tenant.timezone, billing: *billing });
+                }
+                Ok(_) => {}
+                Err(error) => unreadable.push((tenant.name, error)),
             }
         }
-        Ok(Self { accounts, tenants, is_rehearsal: control::is_rehearsal(tx).await? })
+        Ok(Self { accounts, tenants, unreadable, is_rehearsal: control::is_rehearsal(tx).await? })
     }
 
     /// The tenants with bills, or the one of them that is named.
     ///
     /// # Errors
-    /// Exit 2 for one that is not there, exit 6 where there is none with bills.
+    /// Exit 2 for one that is not there, exit 6 where there is none with bills, or the settings of one cannot be read.
     pub async fn named(&self, tx: &mut Tx, name: Option<&str>) -> anyhow::Result<Vec<&BillingTenant>> {
         if let Some(name) = name {
             lookup::tenant(tx, name).await??;
+        }
+        let wanted = |tenant: &str| name.is_none_or(|name| name == tenant);
+        if let Some((_, error)) = self.unreadable.iter().find(|(tenant, _)| wanted(tenant)) {
+            return Err(Failure::configuration(error.to_string())
+                .hint("put the tenant in anew with `callops apply`")
+                .into());
         }
         let tenants: Vec<&BillingTenant> =
             self.tenants.iter().filter(|tenant| name.is_none_or(|name| name == tenant.name)).collect();

@@ -50,7 +50,8 @@ impl Purpose {
 pub enum Asked<T> {
     /// An answer.
     Told(Told<T>),
-    /// The day's requests are spent, as far as the purpose may use them; there are new ones then.
+    /// The requests are spent, those of the day as far as the purpose may use them, or those of a minute for whoever does not
+    /// wait; there are new ones then.
     Spent(DateTime<Utc>),
 }
 
@@ -62,7 +63,7 @@ pub struct Asker<'a> {
     /// The organisation.
     pub organization_id: &'a str,
     limits: RequestLimits,
-    patience: TimeDelta,
+    patience: Option<TimeDelta>,
     token: RefCell<Option<Token>>,
     asked: Cell<u64>,
 }
@@ -70,21 +71,13 @@ pub struct Asker<'a> {
 impl<'a> Asker<'a> {
     /// Asks an organisation by an account's client, within its limits.
     pub fn new(app: &'a App, books: &'a Books, organization_id: &'a str, limits: RequestLimits) -> Self {
-        Self {
-            app,
-            books,
-            organization_id,
-            limits,
-            patience: LONGEST_WAIT,
-            token: RefCell::new(None),
-            asked: Cell::new(0),
-        }
+        Self { app, books, organization_id, limits, patience: None, token: RefCell::new(None), asked: Cell::new(0) }
     }
 
-    /// Waits for a turn no longer than this.
+    /// Waits for a turn no longer than this, and says then when there is one.
     #[must_use]
     pub fn with_patience(self, patience: TimeDelta) -> Self {
-        Self { patience, ..self }
+        Self { patience: Some(patience), ..self }
     }
 
     /// How many requests were sent.
@@ -146,7 +139,7 @@ impl<'a> Asker<'a> {
             if hold_until > now {
                 self.app.db().await?.write(async |tx| budget::hold(tx, org, hold_until).await).await?;
             }
-            if tries >= TRIES || hold_until > now + self.patience {
+            if tries >= TRIES || hold_until > now + self.patience.unwrap_or(LONGEST_WAIT) {
                 return Err(explain_ask(&self.books.account, org, &error).into());
             }
         }
@@ -183,7 +176,10 @@ impl<'a> Asker<'a> {
                     return Ok(Ok(request_id));
                 }
                 Admission::Spent(until) => return Ok(Err(until)),
-                Admission::NotBefore(moment) if moment > now + self.patience => {
+                Admission::NotBefore(moment) if self.patience.is_some_and(|patience| moment > now + patience) => {
+                    return Ok(Err(moment));
+                }
+                Admission::NotBefore(moment) if moment > now + LONGEST_WAIT => {
                     let org = self.organization_id;
                     let moment = moment.format("%Y-%m-%d %H:%M:%S UTC");
                     let failure = format!("organisation {org} wants no request before {moment}, as it said");

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::domain::campaign::TenantSettings;
-use crate::domain::phone::{ParsedPhone, parse_phone};
+use crate::domain::phone::{CallAlso, ParsedPhone, parse_phone};
 use crate::domain::region::Region;
 use crate::store::billing::debtors::{self, Debtor, Reached};
 use crate::store::enrollments;
@@ -61,7 +61,7 @@ async fn decide(app: &App, tenant: &Tenant) -> anyhow::Result<()> {
         let news: Vec<(Debtor, String)> = batch
             .into_iter()
             .map(|debtor| {
-                let decided_by = decided_by(&debtor, tenant.region.as_deref());
+                let decided_by = decided_by(&debtor, tenant.region.as_deref(), settings.call_also);
                 (debtor, decided_by)
             })
             .filter(|(debtor, decided_by)| debtor.decided_by.as_ref() != Some(decided_by))
@@ -151,9 +151,9 @@ fn people(debtor: &Debtor) -> Vec<Person> {
 }
 
 /// What a decision depends on, as text.
-fn decided_by(debtor: &Debtor, region: Option<&str>) -> String {
+fn decided_by(debtor: &Debtor, region: Option<&str>, call_also: CallAlso) -> String {
     let phones: Vec<String> = people(debtor).into_iter().flat_map(|person| person.phones).collect();
-    json!({"phones": phones, "region": region}).to_string()
+    json!({"phones": phones, "region": region, "call_also": call_also}).to_string()
 }
 
 /// The first phone that can be called, and whose it is; or why there is none.
@@ -224,11 +224,13 @@ mod tests {
     fn a_decision_stands_until_a_phone_or_the_plan_changes() {
         let one = Debtor { phone: Some("802 223 6942".to_owned()), ..debtor() };
         let other = Debtor { phone: Some("802 223 6943".to_owned()), ..debtor() };
+        let decided_by = |debtor: &Debtor, region| decided_by(debtor, region, CallAlso::default());
         assert_eq!(
             decided_by(&one, Some("US")),
             decided_by(&Debtor { name: "B".to_owned(), ..one.clone() }, Some("US"))
         );
         assert_ne!(decided_by(&one, Some("US")), decided_by(&other, Some("US")));
         assert_ne!(decided_by(&one, Some("US")), decided_by(&one, Some("GB")));
+        assert_ne!(decided_by(&one, Some("US")), super::decided_by(&one, Some("US"), CallAlso::ANY));
     }
 }

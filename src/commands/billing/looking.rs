@@ -7,13 +7,15 @@ use super::asking::{Asked, Asker, Purpose};
 use crate::app::App;
 use crate::commands::calling::counts::Counts;
 use crate::domain::billing::RecordKind;
-use crate::error::{classify, message};
+use crate::error::{Exit, classify, message};
 use crate::fail_point;
 use crate::store::StoreError;
 use crate::store::billing::{self, invoices, reminders};
 
 /// Nobody waits longer for a turn to ask.
 const PATIENCE: TimeDelta = TimeDelta::seconds(15);
+/// After so many failures in a row nobody is asked any more.
+pub const FAILED_IN_A_ROW: u32 = 3;
 /// So many invoices that are said to be paid are read in one run.
 const MOST_SAID_TO_BE_PAID: i64 = 50;
 
@@ -75,25 +77,40 @@ pub async fn look_at(
 /// # Errors
 /// When the database cannot be asked.
 pub async fn look_at_those_said_to_be_paid(app: &App, counts: &mut Counts) -> anyhow::Result<()> {
+    let now = app.clock.now();
     let mut tx = app.db().await?.read().await?;
-    let said = reminders::said_to_be_paid(&mut tx, MOST_SAID_TO_BE_PAID).await?;
-    if said.is_empty() {
+    let tenants = reminders::any_said_to_be_paid(&mut tx, now).await?;
+    if tenants.is_empty() {
         return Ok(());
     }
     let setup = Setup::read(&mut tx).await?;
+    let mut said = Vec::new();
+    for tenant in setup.tenants.iter().filter(|tenant| tenants.contains(&tenant.name)) {
+        said.push((tenant, reminders::said_to_be_paid(&mut tx, &tenant.name, now, MOST_SAID_TO_BE_PAID).await?));
+    }
     drop(tx);
-    for tenant in &setup.tenants {
-        let ids: Vec<String> =
-            said.iter().filter(|(owner, _)| *owner == tenant.name).map(|(_, id)| id.clone()).collect();
-        if ids.is_empty() {
-            continue;
-        }
-        match look_at(app, &setup, tenant, &ids, Purpose::Details).await {
-            Ok(looked) => counts.add("invoices_read", looked.read),
-            Err(error) if error.downcast_ref::<StoreError>().is_some() => return Err(error),
-            Err(error) => {
-                let problem = format!("invoices of {} that are said to be paid: {}", tenant.name, message(&error));
-                counts.problem(classify(&error), problem);
+    for (tenant, ids) in said {
+        let mut failed = 0;
+        for id in ids {
+            match look_at(app, &setup, tenant, &[id], Purpose::Details).await {
+                Ok(Looked { read, spent_until, .. }) => {
+                    counts.add("invoices_read", read);
+                    failed = 0;
+                    if spent_until.is_some() {
+                        break;
+                    }
+                }
+                Err(error) if error.downcast_ref::<StoreError>().is_some() => return Err(error),
+                Err(error) => {
+                    let exit = classify(&error);
+                    let problem = format!("an invoice of {} that is said to be paid: {}", tenant.name, message(&error));
+                    counts.problem(exit, problem);
+                    failed += 1;
+                    // One record that cannot be read keeps no other from being read.
+                    if exit == Exit::Configuration || failed >= FAILED_IN_A_ROW {
+                        break;
+                    }
+                }
             }
         }
     }

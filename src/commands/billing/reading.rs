@@ -40,7 +40,8 @@ pub(super) struct Reader<'a> {
 /// A page of either kind.
 enum Records {
     Customers(Vec<Customer>),
-    Invoices(Vec<Invoice>),
+    /// With the ids of those that are there and cannot be read.
+    Invoices(Vec<Invoice>, Vec<String>),
 }
 
 /// What is known of a pass when a page of it was stored.
@@ -85,7 +86,7 @@ impl Reader<'_> {
                 RecordKind::Invoices => {
                     let told = self.invoices(page, Some(since), read).await?;
                     until = first_look(page, until, told.date);
-                    (Records::Invoices(told.value.records), told.value.has_more)
+                    (Records::Invoices(told.value.records, told.value.unreadable_ids), told.value.has_more)
                 }
             };
             let mark = if has_more { Mark::MoreChanges } else { Mark::ChangesUntil(until) };
@@ -113,7 +114,8 @@ impl Reader<'_> {
                 }
                 RecordKind::Invoices => {
                     let told = self.invoices(page, None, read).await?;
-                    (Records::Invoices(told.value.records), told.date, told.value.has_more)
+                    let records = Records::Invoices(told.value.records, told.value.unreadable_ids);
+                    (records, told.date, told.value.has_more)
                 }
             };
             if pass.full_began_at.is_none() {
@@ -179,7 +181,10 @@ impl Reader<'_> {
             passes::keep(tx, self.tenant, self.owner, now + LEASE, now).await?;
             let stored = match records {
                 Records::Customers(records) => customers::put(tx, self.tenant, records, now).await?,
-                Records::Invoices(records) => invoices::put(tx, self.tenant, records, now).await?,
+                Records::Invoices(records, unread) => {
+                    invoices::put_unread(tx, self.tenant, unread, now).await?;
+                    invoices::put(tx, self.tenant, records, now).await?
+                }
             };
             match *mark {
                 Mark::MoreChanges => {}

@@ -11,14 +11,14 @@ use crate::domain::billing::RecordKind;
 use crate::domain::zone::Zone;
 use crate::error::Failure;
 use crate::store::billing::passes::{self, Begun, Pass};
-use crate::store::billing::{self, budget, customers};
-use crate::store::{self, StoreError, Tx};
+use crate::store::billing::{self, budget, customers, invoices};
+use crate::store::{self, StoreError, Tx, setup};
 
 /// So many records that a complete pass did not show are looked for in one run.
 const MOST_LOOKED_FOR: i64 = 200;
 /// So many customers' persons are asked for in one run.
 const MOST_PERSONS: i64 = 50;
-/// Persons are wanted for invoices that are due within so many days.
+/// Persons are wanted for invoices that are due within so many days at least, and for all that a campaign reminds of.
 const DUE_WITHIN_DAYS: i64 = 3;
 
 /// What was done for a tenant.
@@ -152,7 +152,12 @@ async fn look_for_unseen(reader: &Reader<'_>, kind: RecordKind, done: &mut Synce
         let now = reader.app.clock.now();
         db.write(async |tx| {
             passes::keep(tx, tenant, reader.owner, now + LEASE, now).await?;
-            billing::settle_unseen(tx, tenant, kind, &id, told.value, now).await
+            billing::settle_unseen(tx, tenant, kind, &id, told.value, now).await?;
+            // What it says was not looked at.
+            if kind == RecordKind::Invoices && told.value {
+                invoices::put_unread(tx, tenant, std::slice::from_ref(&id), now).await?;
+            }
+            Ok(())
         })
         .await?;
         done.deleted += u64::from(!told.value);
@@ -163,8 +168,11 @@ async fn look_for_unseen(reader: &Reader<'_>, kind: RecordKind, done: &mut Synce
 /// Asks for the persons of customers with invoices that are due, where they are not known.
 async fn persons(reader: &Reader<'_>, today: NaiveDate, done: &mut Synced) -> anyhow::Result<()> {
     let (db, tenant) = (reader.app.db().await?, reader.tenant);
-    let due_by = today + TimeDelta::days(DUE_WITHIN_DAYS);
-    let wanted = customers::without_persons(&mut db.read().await?, tenant, due_by, MOST_PERSONS).await?;
+    let mut tx = db.read().await?;
+    let earliest = earliest_offset(&mut tx, tenant).await?;
+    let due_by = today + TimeDelta::days(DUE_WITHIN_DAYS.max(-earliest));
+    let wanted = customers::without_persons(&mut tx, tenant, due_by, MOST_PERSONS).await?;
+    drop(tx);
     for (id, last_modified_at) in wanted {
         let ask = async |zoho: &crate::providers::zoho::Zoho, token: &_, org: &str| zoho.contact(token, org, &id).await;
         let Asked::Told(told) = reader.asker.ask(Purpose::Details, ask).await? else { return Ok(()) };
@@ -183,6 +191,13 @@ async fn persons(reader: &Reader<'_>, today: NaiveDate, done: &mut Synced) -> an
         done.deleted += u64::from(told.value.is_none());
     }
     Ok(())
+}
+
+/// The earliest day from the due date on which a campaign of the tenant reminds; 0 where none does.
+async fn earliest_offset(tx: &mut Tx, tenant: &str) -> store::Result<i64> {
+    let campaigns = setup::campaigns(tx).await?.into_iter().filter(|campaign| campaign.tenant == tenant);
+    let rules = campaigns.filter_map(|campaign| campaign.rules().ok()?.reminders);
+    Ok(rules.filter_map(|reminders| reminders.offsets.first().copied()).min().unwrap_or_default())
 }
 
 /// The tenant's own date; by UTC where its zone is not known.

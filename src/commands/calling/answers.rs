@@ -27,7 +27,7 @@ pub(super) fn read(text: &str) -> Option<CustomerResponse> {
     text.trim().to_lowercase().replace([' ', '-'], "_").parse().ok()
 }
 
-/// Takes an answer in that came in the conversation of an attempt that is over: who will pay or has paid is left alone for
+/// Takes an answer in that came in the conversation of an attempt that is over, for the invoices that it named: who will pay or has paid is left alone for
 /// some days, and a dispute stops all reminders of the invoices and opens a ticket. Where the attempt's campaign reminds of
 /// nothing, nothing is done.
 pub(super) async fn take_in(
@@ -45,7 +45,7 @@ pub(super) async fn take_in(
         return Ok(());
     }
     let Some(reason) = PauseReason::of(answer) else { return Ok(()) };
-    let named = reminders::named_by(tx, &attempt.call_id).await?;
+    let named = reminders::named_by(tx, &attempt.id).await?;
     let until = (reason != PauseReason::Dispute).then(|| now + TimeDelta::days(rules.pause_days));
     for invoice in &named {
         let pause = Pause {

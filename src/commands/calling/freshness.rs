@@ -1,7 +1,7 @@
 //! Nobody is called about an invoice of which too old a state is known: it is read again first.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -11,13 +11,15 @@ use super::plan::{self, Context, Due, Search};
 use crate::app::App;
 use crate::commands::billing::accounts::Setup;
 use crate::commands::billing::asking::Purpose;
-use crate::commands::billing::looking::{Looked, look_at};
-use crate::error::{classify, message};
+use crate::commands::billing::looking::{FAILED_IN_A_ROW, Looked, look_at};
+use crate::error::{Exit, classify, message};
 use crate::store::enrollments::{self, Candidate, CheckResult, Waiting};
 use crate::store::{StoreError, Tx, calls};
 
 /// When somebody is looked at again whose invoice could not be read.
 const LOOK_AGAIN: TimeDelta = TimeDelta::minutes(15);
+/// So often at most are the invoices of one person read before they are called.
+const MOST_READINGS: usize = 3;
 /// The reason of whoever is not called because an invoice could not be read.
 const NOT_FRESH: &str = "invoice_not_fresh";
 
@@ -25,8 +27,8 @@ const NOT_FRESH: &str = "invoice_not_fresh";
 #[derive(Debug, Default)]
 pub(super) struct Freshness {
     setup: RefCell<Option<Rc<Setup>>>,
-    /// The tenants whose books cannot be read in this run.
-    failed: RefCell<BTreeSet<String>>,
+    /// How often in a row reading failed in this run, by tenant.
+    failures: RefCell<BTreeMap<String, u32>>,
 }
 
 /// What reading came to.
@@ -49,50 +51,69 @@ impl Freshness {
         &self,
         app: &App,
         context: &Context,
-        due: Due,
+        mut due: Due,
         search: Search<'_>,
         counts: &mut Counts,
     ) -> anyhow::Result<Option<Due>> {
         let Some(reminders) = context.rules.reminders.as_deref() else { return Ok(Some(due)) };
-        let oldest = app.clock.now() - TimeDelta::seconds(reminders.max_age_seconds);
-        let stale: Vec<String> =
-            due.invoices.iter().filter(|one| one.fresh_at < oldest).map(|one| one.invoice_id.clone()).collect();
-        if stale.is_empty() || search.dry_run {
+        if search.dry_run {
             return Ok(Some(due));
         }
-        // On the heap: it is seldom asked, and would make every run's future larger.
-        match Box::pin(self.read(app, context, &stale, counts)).await? {
-            Read::Same => Ok(Some(due)),
-            Read::Changed => {
-                let mut tx = app.db().await?.read().await?;
-                let Some((candidate, waiting)) = again(&mut tx, &due).await? else { return Ok(None) };
-                let now = app.clock.now();
-                Ok(plan::one(&mut tx, context, &candidate, waiting.as_ref(), search, now, counts).await?)
+        // What was read may bring in another invoice, of which too old a state is known as well.
+        for _ in 0..MOST_READINGS {
+            let oldest = app.clock.now() - TimeDelta::seconds(reminders.max_age_seconds);
+            let stale: Vec<String> =
+                due.invoices.iter().filter(|one| one.fresh_at < oldest).map(|one| one.invoice_id.clone()).collect();
+            if stale.is_empty() {
+                return Ok(Some(due));
             }
-            Read::Not(until) => {
-                counts.skip(NOT_FRESH);
-                put_off(app, &due, until).await?;
-                Ok(None)
+            // On the heap: it is seldom asked, and would make every run's future larger.
+            match Box::pin(self.read(app, context, &stale, counts)).await? {
+                Read::Same => return Ok(Some(due)),
+                Read::Changed => {
+                    let mut tx = app.db().await?.read().await?;
+                    let Some((candidate, waiting)) = again(&mut tx, &due).await? else { return Ok(None) };
+                    let now = app.clock.now();
+                    match plan::one(&mut tx, context, &candidate, waiting.as_ref(), search, now, counts).await? {
+                        Some(again) => due = again,
+                        None => return Ok(None),
+                    }
+                }
+                Read::Not(until) => {
+                    counts.skip(NOT_FRESH);
+                    put_off(app, &due, until).await?;
+                    return Ok(None);
+                }
             }
         }
+        counts.skip(NOT_FRESH);
+        put_off(app, &due, app.clock.now() + LOOK_AGAIN).await?;
+        Ok(None)
     }
 
     async fn read(&self, app: &App, context: &Context, stale: &[String], counts: &mut Counts) -> anyhow::Result<Read> {
         let tenant = &context.campaign.tenant;
         let later = app.clock.now() + LOOK_AGAIN;
-        if self.failed.borrow().contains(tenant) {
+        if self.failures.borrow().get(tenant).is_some_and(|failed| *failed >= FAILED_IN_A_ROW) {
             return Ok(Read::Not(later));
         }
         match self.ask(app, tenant, stale, counts).await {
-            Ok(read) => Ok(read),
+            Ok(read) => {
+                self.failures.borrow_mut().remove(tenant);
+                Ok(read)
+            }
             Err(error) if error.downcast_ref::<StoreError>().is_some() => Err(error),
             Err(error) => {
+                let exit = classify(&error);
                 let problem = format!(
-                    "invoices of {tenant} cannot be read, and nobody is called about them: {}",
+                    "an invoice of {tenant} cannot be read, and nobody is called about it: {}",
                     message(&error)
                 );
-                counts.problem(classify(&error), problem);
-                self.failed.borrow_mut().insert(tenant.clone());
+                counts.problem(exit, problem);
+                // One that cannot be read keeps nobody else from being called.
+                let mut failures = self.failures.borrow_mut();
+                let failed = failures.entry(tenant.clone()).or_default();
+                *failed = if exit == Exit::Configuration { FAILED_IN_A_ROW } else { *failed + 1 };
                 Ok(Read::Not(later))
             }
         }

@@ -4,7 +4,7 @@ mod place;
 mod reminding;
 mod source;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value};
@@ -227,6 +227,9 @@ async fn plan_waiting(
     if waiting.is_empty() {
         return Ok(planned);
     }
+    // Of several calls of one person one at a time: what the others did counts for it, and they wait.
+    let mut met = HashSet::new();
+    let waiting: Vec<&Waiting> = waiting.iter().filter(|call| met.insert(&call.candidate.contact_id)).collect();
     let own: Vec<String> = waiting.iter().map(|call| call.call_id.clone()).collect();
     let people: Vec<(String, String)> =
         waiting.iter().map(|call| (call.candidate.contact_id.clone(), call.candidate.phone.clone())).collect();
@@ -321,7 +324,7 @@ async fn plan_candidates(
         let block = if preferred_unreadable {
             Some(("unreadable_preferred_time", None))
         } else {
-            facts.first_block(now).map(|(gate, reason, _)| (reason, next_check(&facts, gate, reason, now)))
+            facts.first_block(now).map(|block| (block.1, next_check(&facts, block, now)))
         };
         match (block, &place.zones) {
             (None, Some(zones)) => {
@@ -346,7 +349,11 @@ async fn plan_candidates(
 }
 
 /// When to look at somebody again who is blocked now: never later than the first moment at which they can be due.
-fn next_check(facts: &Facts<'_>, gate: Gate, reason: &str, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+fn next_check(
+    facts: &Facts<'_>,
+    (gate, reason, until): (Gate, &str, Option<DateTime<Utc>>),
+    now: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
     match reason {
         // Something other than time ends these; each is cheap to ask again.
         "live_attempt" | "paused" | "no_capacity" | "no_credentials" => {
@@ -361,7 +368,7 @@ fn next_check(facts: &Facts<'_>, gate: Gate, reason: &str, now: DateTime<Utc>) -
             let calm = Facts { live_attempt: false, suppressed: false, paused: false, ..facts.clone() };
             let is_once = facts.rules.frequency == Frequency::Once;
             // Whatever changes in the books makes a check due by itself.
-            let is_for_ever = gate == Gate::Reminder
+            let is_for_ever = (gate == Gate::Reminder && until.is_none())
                 || reason == "after_last_date"
                 || (is_once && (facts.slot_taken || reason == "already_called"));
             calm.next_due(now).or_else(|| (!is_for_ever).then(|| now + TimeDelta::days(1)))

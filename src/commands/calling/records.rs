@@ -60,7 +60,8 @@ pub async fn process_due(app: &App, counts: &mut Counts) -> anyhow::Result<()> {
 /// The tenants with a campaign that reminds of invoices: what their customers said matters.
 async fn reminding(tx: &mut Tx) -> store::Result<BTreeSet<String>> {
     let campaigns = setup::campaigns(tx).await?.into_iter();
-    let reminds = |campaign: &setup::Campaign| campaign.rules().is_ok_and(|rules| rules.reminders.is_some());
+    // Of rules that cannot be read nothing is known: what was said waits until they can.
+    let reminds = |campaign: &setup::Campaign| campaign.rules().map_or(true, |rules| rules.reminders.is_some());
     Ok(campaigns.filter(reminds).map(|campaign| campaign.tenant).collect())
 }
 

@@ -16,6 +16,8 @@ pub struct Page<T> {
     pub records: Vec<T>,
     /// What is wrong with those that cannot be read.
     pub unreadable: Vec<String>,
+    /// The ids of those of them that have one which can be read.
+    pub unreadable_ids: Vec<String>,
     /// Whether there is another one.
     pub has_more: bool,
 }
@@ -86,7 +88,8 @@ fn page<T>(
     read: impl Fn(&Fields<'_>, &str) -> Result<T, String>,
     id_of: impl Fn(&T) -> &String,
 ) -> Page<T> {
-    let (mut records, mut unreadable, mut seen) = (Vec::with_capacity(raws.len()), Vec::new(), HashSet::new());
+    let (mut records, mut seen) = (Vec::with_capacity(raws.len()), HashSet::new());
+    let (mut unreadable, mut unreadable_ids) = (Vec::new(), Vec::new());
     for raw in raws {
         let text = raw.get();
         let fields = match Fields::of(text) {
@@ -100,12 +103,14 @@ fn page<T>(
             Ok(record) if seen.insert(id_of(&record).clone()) => records.push(record),
             Ok(_) => {}
             Err(problem) => {
-                let id = fields.text(id_name).unwrap_or_else(|| "without an id".to_owned());
-                unreadable.push(format!("{id_name} {id}: {problem}"));
+                let id = fields.text(id_name);
+                let named = id.as_deref().unwrap_or("without an id");
+                unreadable.push(format!("{id_name} {named}: {problem}"));
+                unreadable_ids.extend(id);
             }
         }
     }
-    Page { records, unreadable, has_more }
+    Page { records, unreadable, unreadable_ids, has_more }
 }
 
 fn customer(fields: &Fields<'_>, raw: &str) -> Result<Customer, String> {

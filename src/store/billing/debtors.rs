@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::FromRow;
 
-use super::{Result, Tx, dynamic, execute, fetch};
+use super::{Result, Tx, dynamic, execute, fetch, scalar};
 
 /// So many values at most stand in one list of a statement.
 const BATCH: usize = 500;
@@ -242,6 +242,15 @@ pub async fn wake(tx: &mut Tx, tenant: &str, customer_ids: &[String], now: DateT
         )?;
         crate::store::contacts::recheck(tx, &contacts, now).await?;
     }
+    Ok(())
+}
+
+/// Forgets whom to call about the customers of a tenant, whose books are others now.
+pub(super) async fn forget(tx: &mut Tx, tenant: &str, now: DateTime<Utc>) -> Result<()> {
+    let customers: Vec<String> =
+        scalar!(tx, String, fetch_all, "SELECT customer_id FROM billing_contacts WHERE tenant = $1", tenant)?;
+    wake(tx, tenant, &customers, now).await?;
+    execute!(tx, "DELETE FROM billing_contacts WHERE tenant = $1", tenant)?;
     Ok(())
 }
 

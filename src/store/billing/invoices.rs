@@ -100,6 +100,8 @@ pub async fn put(tx: &mut Tx, tenant: &str, invoices: &[Invoice], now: DateTime<
     let mut stored = Stored::default();
     // A row has 14 values, and SQLite takes 32,766 for a statement.
     for batch in invoices.chunks(500) {
+        // Nobody else writes them between the comparison and what follows from it.
+        let lock = tx.lock_clause();
         let known: Vec<Known> = dynamic!(
             tx,
             |q| {
@@ -109,7 +111,7 @@ pub async fn put(tx: &mut Tx, tenant: &str, invoices: &[Invoice], now: DateTime<
                 for invoice in batch {
                     ids.push_bind(&invoice.id);
                 }
-                q.push(")");
+                q.push(") ORDER BY id").push(lock);
             },
             build_query_as::<Known>().fetch_all
         )?;
@@ -120,7 +122,7 @@ pub async fn put(tx: &mut Tx, tenant: &str, invoices: &[Invoice], now: DateTime<
             dynamic!(
                 tx,
                 |q| {
-                    q.push("UPDATE billing_invoices SET seen_at = ").push_bind(now);
+                    q.push("UPDATE billing_invoices SET unread_since = NULL, seen_at = ").push_bind(now);
                     q.push(" WHERE tenant = ").push_bind(tenant).push(" AND id IN (");
                     let mut ids = q.separated(", ");
                     for invoice in &same {
@@ -143,9 +145,32 @@ pub async fn put(tx: &mut Tx, tenant: &str, invoices: &[Invoice], now: DateTime<
     Ok(stored)
 }
 
+/// Takes note that invoices are there, and that what they say could not be read: nobody is called about them before it is.
+pub async fn put_unread(tx: &mut Tx, tenant: &str, ids: &[String], now: DateTime<Utc>) -> Result<()> {
+    for id in ids {
+        execute!(
+            tx,
+            "UPDATE billing_invoices SET unread_since = coalesce(unread_since, $3) WHERE tenant = $1 AND id = $2",
+            tenant,
+            id,
+            now
+        )?;
+    }
+    debtors::wake_for(tx, tenant, ids, now).await
+}
+
 /// Stores an invoice as it is shown by itself now, which is more than a list shows of it: where it says the same as what is
 /// stored, only that it was seen. Says whether it says something else.
 pub async fn look_at(tx: &mut Tx, tenant: &str, invoice: &Invoice, now: DateTime<Utc>) -> Result<bool> {
+    let lock = tx.lock_clause();
+    dynamic!(
+        tx,
+        |q| {
+            q.push("SELECT 1 FROM billing_invoices WHERE tenant = ").push_bind(tenant);
+            q.push(" AND id = ").push_bind(&invoice.id).push(lock);
+        },
+        execute
+    )?;
     let stored = fetch!(
         tx,
         StoredInvoice,
@@ -169,7 +194,7 @@ pub async fn look_at(tx: &mut Tx, tenant: &str, invoice: &Invoice, now: DateTime
     if is_known {
         execute!(
             tx,
-            "UPDATE billing_invoices SET seen_at = $3 WHERE tenant = $1 AND id = $2",
+            "UPDATE billing_invoices SET seen_at = $3, unread_since = NULL WHERE tenant = $1 AND id = $2",
             tenant,
             &invoice.id,
             now
@@ -211,7 +236,7 @@ async fn insert(tx: &mut Tx, tenant: &str, invoices: &[&Invoice], now: DateTime<
                  date = excluded.date, due_date = excluded.due_date, total = excluded.total, \
                  balance = excluded.balance, currency = excluded.currency, \
                  last_modified_at = excluded.last_modified_at, raw = excluded.raw, seen_at = excluded.seen_at, \
-                 deleted_at = NULL",
+                 deleted_at = NULL, unread_since = NULL",
             );
         },
         execute

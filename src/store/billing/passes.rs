@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::FromRow;
 
-use super::{Result, StoreError, Tx, execute, fetch};
+use super::{Result, StoreError, Tx, debtors, execute, fetch};
 use crate::domain::billing::RecordKind;
 
 /// How far one kind of record was read.
@@ -73,6 +73,7 @@ pub async fn begin(
         return Ok(Begun::Held(held.unwrap_or(now)));
     }
     if known != organization_id {
+        debtors::forget(tx, tenant, now).await?;
         execute!(tx, "DELETE FROM billing_customers WHERE tenant = $1", tenant)?;
         execute!(tx, "DELETE FROM billing_invoices WHERE tenant = $1", tenant)?;
         execute!(tx, "DELETE FROM billing_passes WHERE tenant = $1", tenant)?;

@@ -42,6 +42,7 @@ struct DebtRow {
     balance: Option<String>,
     currency: Option<String>,
     seen_at: DateTime<Utc>,
+    unread_since: Option<DateTime<Utc>>,
     changed_until: Option<DateTime<Utc>>,
     reason: Option<PauseReason>,
     until: Option<DateTime<Utc>>,
@@ -67,7 +68,7 @@ pub async fn debts(
             |q| {
                 q.push(
                     "SELECT l.contact_id, i.id, i.number, i.customer_id, i.status, i.deleted_at, i.due_date, i.balance, \
-                     i.currency, i.seen_at, p.changed_until, h.reason, h.until FROM billing_contacts l \
+                     i.currency, i.seen_at, i.unread_since, p.changed_until, h.reason, h.until FROM billing_contacts l \
                      JOIN billing_invoices i ON i.tenant = l.tenant AND i.customer_id = l.customer_id \
                      LEFT JOIN billing_passes p ON p.tenant = l.tenant AND p.kind = 'invoices' \
                      LEFT JOIN billing_pauses h ON h.tenant = i.tenant AND h.invoice_id = i.id WHERE l.tenant = ",
@@ -94,7 +95,11 @@ pub async fn debts(
                 due_date,
                 balance: row.balance.as_deref().and_then(amount),
                 currency: row.currency,
-                fresh_at: row.changed_until.map_or(row.seen_at, |until| until.max(row.seen_at)),
+                // What was met and could not be read may say anything by now.
+                fresh_at: match row.unread_since {
+                    Some(_) => DateTime::UNIX_EPOCH,
+                    None => row.changed_until.map_or(row.seen_at, |until| until.max(row.seen_at)),
+                },
                 pause: row.reason.map(|reason| InvoicePause { reason, until: row.until }),
                 ..Debt::default()
             });
@@ -153,7 +158,7 @@ async fn add_calls(
                     "SELECT DISTINCT s.subject, a.id, a.placing_at AS rang_at, \
                      CASE WHEN (a.state = 'answered' OR a.outcome = 'answered') AND coalesce(b.answer, '') <> 'no_answer' \
                           THEN coalesce(a.answered_at, a.ended_at, a.placing_at) END AS spoken_at \
-                     FROM slots s JOIN attempts a ON a.call_id = s.call_id \
+                     FROM attempt_subjects s JOIN attempts a ON a.id = s.attempt_id \
                      LEFT JOIN billing_answers b ON b.attempt_id = a.id WHERE s.tenant = ",
                 );
                 q.push_bind(asked.tenant).push(" AND a.may_have_rung AND a.placing_at > ").push_bind(since);
@@ -205,7 +210,7 @@ pub async fn pause(tx: &mut Tx, pause: &Pause) -> Result<bool> {
          ON CONFLICT (tenant, invoice_id) DO UPDATE SET reason = excluded.reason, until = excluded.until,
              attempt_id = excluded.attempt_id, note = excluded.note, created_at = excluded.created_at
          WHERE (billing_pauses.until IS NOT NULL AND (excluded.until IS NULL OR excluded.until > billing_pauses.until))
-            OR (excluded.reason = 'operator' AND billing_pauses.reason <> 'dispute')",
+            OR (excluded.reason IN ('operator', 'dispute') AND billing_pauses.reason <> 'dispute')",
         &pause.tenant,
         &pause.invoice_id,
         pause.reason,
@@ -250,16 +255,33 @@ pub async fn pause_of(tx: &mut Tx, tenant: &str, invoice_id: &str) -> Result<Opt
     )?)
 }
 
-/// The invoices, and their tenants, that somebody says are paid and that were not read since.
-pub async fn said_to_be_paid(tx: &mut Tx, limit: i64) -> Result<Vec<(String, String)>> {
-    Ok(fetch!(
+/// The tenants with invoices that somebody says are paid, that are not by what is known, and that were not read since.
+pub async fn any_said_to_be_paid(tx: &mut Tx, now: DateTime<Utc>) -> Result<Vec<String>> {
+    Ok(scalar!(
         tx,
-        (String, String),
+        String,
         fetch_all,
-        "SELECT h.tenant, h.invoice_id FROM billing_pauses h
+        "SELECT DISTINCT h.tenant FROM billing_pauses h
          JOIN billing_invoices i ON i.tenant = h.tenant AND i.id = h.invoice_id
-         WHERE h.reason = 'already_paid' AND i.deleted_at IS NULL AND i.seen_at < h.created_at
-         ORDER BY h.created_at, h.tenant, h.invoice_id LIMIT $1",
+         WHERE h.reason = 'already_paid' AND h.until > $1 AND i.deleted_at IS NULL AND i.seen_at < h.created_at
+           AND i.status IN ('sent', 'viewed', 'overdue', 'unpaid', 'partially_paid') ORDER BY h.tenant",
+        now
+    )?)
+}
+
+/// Those invoices of a tenant, by id; of whom somebody said so last, first.
+pub async fn said_to_be_paid(tx: &mut Tx, tenant: &str, now: DateTime<Utc>, limit: i64) -> Result<Vec<String>> {
+    Ok(scalar!(
+        tx,
+        String,
+        fetch_all,
+        "SELECT h.invoice_id FROM billing_pauses h
+         JOIN billing_invoices i ON i.tenant = h.tenant AND i.id = h.invoice_id
+         WHERE h.tenant = $1 AND h.reason = 'already_paid' AND h.until > $2 AND i.deleted_at IS NULL
+           AND i.seen_at < h.created_at AND i.status IN ('sent', 'viewed', 'overdue', 'unpaid', 'partially_paid')
+         ORDER BY h.created_at DESC, h.invoice_id LIMIT $3",
+        tenant,
+        now,
         limit
     )?)
 }
@@ -310,16 +332,17 @@ pub struct Named {
     pub due_date: Option<String>,
 }
 
-/// The invoices whose slots a call holds, the one that was due first first.
-pub async fn named_by(tx: &mut Tx, call_id: &str) -> Result<Vec<Named>> {
+/// The invoices that an attempt named, the one that was due first first. Another attempt of its call may have named others:
+/// what was paid or lapsed in between is left out.
+pub async fn named_by(tx: &mut Tx, attempt_id: &str) -> Result<Vec<Named>> {
     Ok(fetch!(
         tx,
         Named,
         fetch_all,
         "SELECT DISTINCT i.id AS invoice_id, i.number, i.balance, i.currency, i.due_date
-         FROM slots s JOIN billing_invoices i ON i.tenant = s.tenant AND i.id = s.subject
-         WHERE s.call_id = $1 ORDER BY i.due_date, i.id",
-        call_id
+         FROM attempt_subjects s JOIN billing_invoices i ON i.tenant = s.tenant AND i.id = s.subject
+         WHERE s.attempt_id = $1 ORDER BY i.due_date, i.id",
+        attempt_id
     )?)
 }
 

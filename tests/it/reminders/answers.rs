@@ -177,4 +177,45 @@ on_both_databases! {
         story.process(&[]).await;
         assert_eq!(offsets(&story, "9001").await, [0]);
     }
+
+    async fn a_dispute_outlasts_the_pause_of_an_operator(db) {
+        let story = begin_with(db, Reminders { rest_days: 0, max_age_seconds: 86_400, ..Reminders::default() }).await;
+        put_invoices(&story, &[invoice("9001", CUSTOMER, "2026-11-20", "10")]);
+        sync(&story, false).await;
+        story.script(ADA, json!([{"ended_reason": "customer-ended-call", "ring_seconds": 2, "talk_seconds": 600}])).await;
+        story.process(&[]).await;
+        let attempt = story.attempts(&story.only_call().await).await.remove(0);
+        assert_eq!(story.run(&["pause", "--tenant", "acme", "--invoice", "INV-9001"]).code(), Some(0));
+        let report = json!({
+            "reminder_id": attempt.id, "event_type": "call_completed",
+            "outcome": {"connected": true, "duration": 30, "customer_response": "dispute"},
+        });
+        tell(&story, &report).await;
+        assert_eq!(shown(&story, "9001")["paused"], "dispute");
+        assert_eq!(story.run(&["pause", "--tenant", "acme", "--invoice", "INV-9001"]).code(), Some(0));
+        assert_eq!(shown(&story, "9001")["paused"], "dispute", "and the other way round");
+    }
+
+    async fn an_answer_is_about_the_invoices_that_its_attempt_named(db) {
+        let story = begin_with(db, Reminders { answer_field: Some("payment".to_owned()), ..Reminders::default() }).await;
+        put_invoices(&story, &[
+            invoice("9001", CUSTOMER, "2026-11-20", "10"),
+            invoice("9002", CUSTOMER, "2026-11-20", "20"),
+        ]);
+        sync(&story, false).await;
+        let talk = json!({"ended_reason": "customer-ended-call", "ring_seconds": 5, "talk_seconds": 30, "extracted": {"payment": "dispute"}});
+        story.script(ADA, json!(["customer-did-not-answer", talk])).await;
+        story.process(&[]).await;
+        settle(&story).await;
+        // The retry names one of them only, since the other is looked into.
+        assert_eq!(story.run(&["pause", "--tenant", "acme", "--invoice", "INV-9002"]).code(), Some(0));
+        story.wait(TimeDelta::hours(1));
+        sync(&story, false).await;
+        story.process(&[]).await;
+        settle(&story).await;
+        assert_eq!((story.rings_of(ADA), story.calls().await.len()), (2, 1));
+        assert_eq!((&shown(&story, "9001")["paused"], &shown(&story, "9002")["paused"]), (&json!("dispute"), &json!("operator")));
+        let tickets = story.run(&["list", "tickets", "--format", "json"]).json();
+        assert!(!tickets.to_string().contains("INV-9002"), "{tickets}");
+    }
 }

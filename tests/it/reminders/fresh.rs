@@ -101,7 +101,7 @@ on_both_databases! {
         let (counts, exit) = story.process(&[]).await;
         assert_eq!((counts.skipped("invoice_not_fresh"), exit, story.rings()), (1, Exit::Unreachable, 0), "{:?}", counts.record());
         let problems: Vec<&str> = counts.problems().collect();
-        assert!(problems.iter().any(|problem| problem.starts_with("invoices of acme cannot be read, and nobody is called about them")), "{problems:?}");
+        assert!(problems.iter().any(|problem| problem.starts_with("an invoice of acme cannot be read, and nobody is called about it")), "{problems:?}");
         story.sandbox.clear_faults();
         story.wait(TimeDelta::minutes(15));
         let (counts, _) = story.process(&[]).await;
@@ -137,5 +137,36 @@ on_both_databases! {
         let ids = [attempt.clone()];
         let placed = story.write(async |tx| callops::store::claims::commit_to_dial(tx, &ids, "frozen", now).await).await;
         assert_eq!(placed, Vec::<String>::new());
+    }
+
+    async fn one_invoice_that_cannot_be_read_keeps_nobody_else_from_being_called(db) {
+        let story = begin(db).await;
+        let other = customer("460000000000002", "(212) 555-0112");
+        story.sandbox.zoho(json!({"customers": [other]})).expect("a customer");
+        put_invoices(&story, &[
+            invoice("9001", CUSTOMER, "2026-11-20", "10"),
+            invoice("9002", "460000000000002", "2026-11-20", "10"),
+        ]);
+        sync(&story, false).await;
+        story.wait(TimeDelta::minutes(40));
+        story.fault(json!({"kind": "server_error", "times": 50, "match": {"method": "GET", "path": "/books/v3/invoices/9001"}}));
+        let (counts, _) = story.process(&[]).await;
+        assert_eq!((counts.skipped("invoice_not_fresh"), counts.get("placed")), (1, 1), "{:?}", counts.record());
+        assert_eq!((story.rings_of(ADA), story.rings_of("+12125550112")), (0, 1));
+    }
+
+    async fn what_is_there_and_was_not_read_is_not_believed_as_it_was(db) {
+        let story = begin(db).await;
+        put_invoices(&story, &[invoice("9001", CUSTOMER, "2026-11-20", "10")]);
+        sync(&story, false).await;
+        let now = story.now();
+        let unread = ["9001".to_owned()];
+        story.write(async |tx| callops::store::billing::invoices::put_unread(tx, "acme", &unread, now).await).await;
+        story.wait(TimeDelta::minutes(1));
+        change(&story, "9001", &json!({"status": "paid", "balance": 0}));
+        // A minute after reading all changes.
+        let (counts, _) = story.process(&[]).await;
+        assert_eq!((counts.get("invoices_read"), story.rings()), (1, 0), "{:?}", counts.record());
+        assert!(counts.skipped("invoice_paid") >= 1, "{:?}", counts.record());
     }
 }

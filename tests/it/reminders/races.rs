@@ -86,4 +86,76 @@ on_both_databases! {
         assert_eq!((story.rings_of(ADA), story.rings_of("+12125550129")), (1, 1));
         assert_eq!(offsets(&story, "9001").await, [0], "by the same call");
     }
+
+    async fn two_calls_of_one_customer_that_wait_leave_each_other_their_slots(db) {
+        let story = begin(db).await;
+        let reminders = Reminders { max_age_seconds: 86_400, ..Reminders::default() };
+        story.campaign("reminders", &callops::domain::campaign::Rules { min_gap_seconds: Some(0), ..reminding(reminders) }).await;
+        put_invoices(&story, &[
+            invoice("9001", CUSTOMER, "2026-11-20", "10"),
+            invoice("9002", CUSTOMER, "2026-12-20", "10"),
+        ]);
+        sync(&story, false).await;
+        story.script(ADA, json!(["customer-did-not-answer", "customer-did-not-answer", "voicemail", "voicemail"])).await;
+        story.process(&[]).await;
+        settle(&story).await;
+        story.sandbox.zoho(json!({"change": [{"invoice": "9002", "set": {"due_date": "2026-11-20"}}]})).expect("a change");
+        story.wait(chrono::TimeDelta::minutes(1));
+        sync(&story, false).await;
+        story.process(&[]).await;
+        settle(&story).await;
+        assert_eq!((story.calls().await.len(), story.rings()), (2, 2), "one about each");
+        // Both are due in one run by now.
+        story.wait(chrono::TimeDelta::hours(2));
+        for _ in 0..2 {
+            story.process(&[]).await;
+            settle(&story).await;
+        }
+        let calls = story.calls().await;
+        let statuses: Vec<&str> = calls.iter().map(|call| call.status.as_str()).collect();
+        assert_eq!((statuses, story.rings()), (vec!["completed", "completed"], 4), "{calls:?}");
+    }
+
+    /// On SQLite one transaction writes at a time, so that there is nothing to overwrite.
+    async fn who_is_woken_while_a_check_is_recorded_stays_awake(db) {
+        use callops::store::billing::debtors;
+        use callops::store::enrollments::{CheckResult, candidate, record_checks};
+        let story = begin(db).await;
+        put_invoices(&story, &[invoice("9001", CUSTOMER, "2026-12-20", "10")]);
+        sync(&story, false).await;
+        let campaign = story.find_campaign("reminders").await;
+        let contacts = story.write(async |tx| callops::store::contacts::contacts_by_phones(tx, "acme", &[ADA], false).await).await;
+        let id = contacts[0].id.clone();
+        let before = story.write(async |tx| candidate(tx, &campaign.id, &id).await).await.expect("a candidate");
+        let check = CheckResult {
+            enrollment_id: before.enrollment_id.clone(),
+            contact_version: before.contact_version,
+            reason: "no_invoice",
+            next_check_at: None,
+        };
+        let (now, version) = (story.now(), campaign.rules_version);
+        if let callops::store::Db::Postgres(..) = story.db().await {
+            let mut waking = story.db().await.begin().await.expect("a transaction");
+            debtors::wake(&mut waking, "acme", &[CUSTOMER.to_owned()], now).await.expect("a wake");
+            let checking = async {
+                let mut tx = story.db().await.begin().await.expect("a transaction");
+                record_checks(&mut tx, std::slice::from_ref(&check), version, now).await.expect("a check");
+                tx.commit().await.expect("a commit");
+            };
+            let committing = async {
+                // The check is at the lock by then, or comes to it later: either way it has to see the wake.
+                for _ in 0..50 {
+                    tokio::task::yield_now().await;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+                waking.commit().await.expect("a commit");
+            };
+            tokio::join!(checking, committing);
+        } else {
+            story.write(async |tx| debtors::wake(tx, "acme", &[CUSTOMER.to_owned()], now).await).await;
+            story.write(async |tx| record_checks(tx, std::slice::from_ref(&check), version, now).await).await;
+        }
+        let after = story.write(async |tx| candidate(tx, &campaign.id, &id).await).await.expect("a candidate");
+        assert_eq!(after.next_check_at, Some(now), "{after:?}");
+    }
 }
