@@ -6,7 +6,7 @@ mod people;
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Utc};
 
 pub use self::columns::{QueueColumns, QueueField, QueueRow};
-pub use self::people::{Fate, Link, Row, decide};
+pub use self::people::{Decided, Fate, Link, Row, decide};
 use super::call::CallStatus;
 
 /// The words of other queues, each with the status that it is here. A word that is not among them says nothing, so that

@@ -12,7 +12,7 @@ mod taken_over;
 
 use crate::domain::reminder::Debt;
 pub use once::mark_once_slots;
-pub use taken_over::{Known, known, revive, take_over};
+pub use taken_over::{Known, known, name_subjects, revive, take_over};
 
 /// An enrollment that is due for a check, with its contact.
 #[derive(Clone, Debug, FromRow)]

@@ -99,6 +99,8 @@ pub async fn spend(
 pub struct Held {
     /// For these phones.
     pub phones: HashSet<String>,
+    /// For these of the phones, and for no subject.
+    pub without_subject: HashSet<String>,
     /// For these subjects.
     pub subjects: HashSet<String>,
 }
@@ -108,10 +110,10 @@ pub async fn held(tx: &mut Tx, campaign: &Campaign, key: &str, phones: &[&str], 
     let mut held = Held::default();
     for (column, values) in [("phone", phones), ("subject", subjects)] {
         for values in values.chunks(500) {
-            let found: Vec<String> = dynamic!(
+            let found: Vec<(String, bool)> = dynamic!(
                 tx,
                 |q| {
-                    q.push("SELECT ").push(column).push(" FROM slots WHERE tenant = ");
+                    q.push("SELECT ").push(column).push(", subject IS NULL FROM slots WHERE tenant = ");
                     q.push_bind(&campaign.tenant);
                     q.push(" AND purpose = ");
                     q.push_bind(&campaign.purpose);
@@ -124,12 +126,57 @@ pub async fn held(tx: &mut Tx, campaign: &Campaign, key: &str, phones: &[&str], 
                     }
                     q.push(")");
                 },
-                build_query_scalar::<String>().fetch_all
+                build_query_as::<(String, bool)>().fetch_all
             )?;
-            if column == "phone" { held.phones.extend(found) } else { held.subjects.extend(found) }
+            if column == "phone" {
+                held.without_subject
+                    .extend(found.iter().filter(|(_, is_without)| *is_without).map(|(one, _)| one.clone()));
+                held.phones.extend(found.into_iter().map(|(phone, _)| phone));
+            } else {
+                held.subjects.extend(found.into_iter().map(|(subject, _)| subject));
+            }
         }
     }
     Ok(held)
+}
+
+/// A slot and the subject that it is to hold too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Borne<'a> {
+    /// The slot's phone, E.164.
+    pub phone: &'a str,
+    /// The subject, such as a customer's id.
+    pub subject: &'a str,
+}
+
+/// Has slots `key` of the campaign's purpose that hold no subject hold one: whoever had the call was that customer.
+///
+/// # Errors
+/// [`StoreError::Conflict`] when somebody else changed one of the slots meanwhile.
+pub async fn bear(tx: &mut Tx, campaign: &Campaign, key: &str, borne: &[Borne<'_>]) -> Result<()> {
+    for batch in borne.chunks(500) {
+        let written = dynamic!(
+            tx,
+            |q| {
+                q.push("WITH new (phone, subject) AS (");
+                q.push_values(batch, |mut row, one| {
+                    row.push_bind(one.phone).push_bind(one.subject);
+                });
+                q.push(") UPDATE slots SET subject = new.subject FROM new WHERE slots.phone = new.phone AND slots.tenant = ");
+                q.push_bind(&campaign.tenant);
+                q.push(" AND slots.purpose = ");
+                q.push_bind(&campaign.purpose);
+                q.push(" AND slots.key = ");
+                q.push_bind(key);
+                q.push(" AND slots.subject IS NULL");
+            },
+            execute
+        )?;
+        if written != batch.len() as u64 {
+            return Err(StoreError::Conflict(format!("slots of {} were changed meanwhile", campaign.full_name())));
+        }
+    }
+    Ok(())
 }
 
 /// Takes back the calls that an import recorded as placed elsewhere, with their slots, and whom it took over as not to be

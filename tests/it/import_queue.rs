@@ -64,6 +64,16 @@ async fn content(story: &Story) -> [i64; 5] {
     [contacts, enrollments, calls, slots, imports]
 }
 
+/// The customers whose slots are held.
+async fn subjects(story: &Story) -> Vec<String> {
+    const SQL: &str = "SELECT subject FROM slots WHERE subject IS NOT NULL ORDER BY subject";
+    match &mut story.db().await.read().await.expect("a transaction") {
+        Tx::Sqlite(tx) => sqlx::query_scalar(SQL).fetch_all(&mut **tx).await,
+        Tx::Postgres(tx) => sqlx::query_scalar(SQL).fetch_all(&mut **tx).await,
+    }
+    .expect("subjects")
+}
+
 /// Runs as cron does for a while; gives the phones that rang.
 async fn rung(story: &Story) -> Vec<String> {
     for _ in 0..4 {

@@ -141,8 +141,9 @@ pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
     let progress = app.printer.progress(Some(source.size_bytes()), "reading");
     let survey = Survey::of(list, &reader, args.retry_failed, &progress, &stop);
     progress.finish_and_clear();
-    let survey = survey?;
+    let mut survey = survey?;
     let setting = Setting { args: &args, source, read_as, campaign, region, now: app.clock.now() };
+    survey.learn_customers(&mut survey::opened(&setting)?, &reader)?;
     let mut tries = 1;
     let mut done = loop {
         match Box::pin(run_once(db, &app.printer, &setting, &reader, &survey, &stop)).await {

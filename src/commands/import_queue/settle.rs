@@ -14,7 +14,7 @@ use crate::domain::zone::Zone;
 use crate::store::contacts::{self, BATCH_ROWS, Contact, Fresh, Origin};
 use crate::store::enrollments::{self, Known};
 use crate::store::setup::Campaign;
-use crate::store::spent::{self, Held, Spent};
+use crate::store::spent::{self, Borne, Held, Spent};
 use crate::store::{StoreError, Tx};
 
 /// Why people were taken over as not to be called; another row that says they wait brings them back.
@@ -31,10 +31,20 @@ pub(super) struct Item {
     pub(super) row: ContactRow,
     /// The person's id where they pay.
     pub(super) customer_id: Option<String>,
+    /// The customer that its slot or enrollment bears: its own, or that of another row of the person.
+    pub(super) subject: Option<String>,
     /// What it says.
     pub(super) said: Said,
     /// Whether its person is to be called; else they are left out.
     pub(super) is_enrolled: bool,
+}
+
+impl Item {
+    /// The ids of its person where they pay.
+    fn customers(&self) -> impl Iterator<Item = &str> {
+        let lent = self.subject.as_deref().filter(|subject| self.customer_id.as_deref() != Some(subject));
+        self.customer_id.as_deref().into_iter().chain(lent)
+    }
 }
 
 /// Where rows go.
@@ -59,7 +69,7 @@ struct People {
 impl People {
     async fn of(tx: &mut Tx, tenant: &str, items: &[Item]) -> Result<Self, StoreError> {
         let phones: Vec<&str> = items.iter().map(|item| item.row.phone.as_str()).collect();
-        let customers: Vec<&str> = items.iter().filter_map(|item| item.customer_id.as_deref()).collect();
+        let customers: Vec<&str> = items.iter().flat_map(Item::customers).collect();
         let mut people = Self::default();
         for contact in contacts::contacts_by_phones(tx, tenant, &phones, false).await? {
             people.by_phone.insert(contact.phone.clone(), contact);
@@ -71,10 +81,9 @@ impl People {
         Ok(people)
     }
 
-    /// The contacts that the customer of a row has.
-    fn of_customer(&self, item: &Item) -> &[Contact] {
-        let customer = item.customer_id.as_ref().and_then(|id| self.by_customer.get(id));
-        customer.map(Vec::as_slice).unwrap_or_default()
+    /// The contacts that the customers of a row have.
+    fn of_customers(&self, item: &Item) -> Vec<&Contact> {
+        item.customers().filter_map(|id| self.by_customer.get(id)).flatten().collect()
     }
 }
 
@@ -109,12 +118,19 @@ impl<'a> Target<'a> {
         let mut wanted: Vec<(String, Option<&Item>, Option<String>)> = Vec::new();
         let mut taken: HashSet<String> = HashSet::new();
         let mut subjects: HashSet<&str> = HashSet::new();
+        // Slots that bear no customer so far.
+        let mut borne: Vec<Borne<'_>> = Vec::new();
         for item in items {
             let own = item.row.phone.as_str();
             if held.phones.contains(own) {
                 outcomes[item.index] = Outcome { verdict: Verdict::AlreadySpent, because: Some("slot_taken") };
+                let subject = item.subject.as_deref();
+                let subject = subject.filter(|id| held.without_subject.contains(own) && !held.subjects.contains(*id));
+                if let Some(subject) = subject.filter(|id| subjects.insert(id)) {
+                    borne.push(Borne { phone: own, subject });
+                }
             }
-            let others = people.of_customer(item).iter().map(|contact| contact.phone.as_str());
+            let others = people.of_customers(item).into_iter().map(|contact| contact.phone.as_str());
             for phone in [own].into_iter().chain(others.filter(|phone| *phone != own)) {
                 if held.phones.contains(phone) || !taken.insert(phone.to_owned()) {
                     continue;
@@ -122,7 +138,7 @@ impl<'a> Target<'a> {
                 if phone != own {
                     self.spent_beside.insert(phone.to_owned());
                 }
-                let subject = item.customer_id.as_deref();
+                let subject = item.subject.as_deref();
                 let subject = subject.filter(|id| !held.subjects.contains(*id) && subjects.insert(id));
                 wanted.push((phone.to_owned(), Some(item).filter(|_| phone == own), subject.map(str::to_owned)));
             }
@@ -130,6 +146,7 @@ impl<'a> Target<'a> {
         if self.dry_run {
             return Ok(());
         }
+        spent::bear(tx, self.campaign, &self.key, &borne).await?;
         let rows: Vec<&Item> = wanted.iter().filter_map(|(_, item, _)| *item).collect();
         self.make_contacts(tx, &rows, &mut people).await?;
         let known = |people: &People, phone: &str| {
@@ -174,17 +191,28 @@ impl<'a> Target<'a> {
         let mut people = People::of(tx, &self.campaign.tenant, items).await?;
         let held = self.held(tx, items, &people).await?;
         let mut open: Vec<(&Item, Option<Contact>)> = Vec::new();
+        // Slots that bear no customer so far.
+        let mut borne: Vec<(String, &str)> = Vec::new();
+        let (mut subjects, mut bearers): (HashSet<&str>, HashSet<String>) = Default::default();
         for item in items {
             let phone = item.row.phone.as_str();
             // Whom the database knows by their customer's id alone is enrolled under the phone that they have there.
-            let contact = people.by_phone.get(phone).or(match people.of_customer(item) {
+            let contact = people.by_phone.get(phone).or(match people.of_customers(item)[..] {
                 [one] => Some(one),
                 _ => None,
             });
             let phones = contact.map(|contact| contact.phone.as_str()).into_iter().chain([phone]);
-            let is_spent = item.customer_id.as_ref().is_some_and(|id| held.subjects.contains(id))
-                || phones.into_iter().any(|phone| held.phones.contains(phone) || self.spent_beside.contains(phone));
-            if is_spent {
+            let is_held = item.customers().any(|id| held.subjects.contains(id));
+            let mut spent =
+                phones.filter(|phone| held.phones.contains(*phone) || self.spent_beside.contains(*phone)).peekable();
+            if is_held || spent.peek().is_some() {
+                let bearer = spent.find(|phone| held.without_subject.contains(*phone)).filter(|_| !is_held);
+                if let (Some(phone), Some(subject)) = (bearer, item.subject.as_deref())
+                    && subjects.insert(subject)
+                    && bearers.insert(phone.to_owned())
+                {
+                    borne.push((phone.to_owned(), subject));
+                }
                 if item.is_enrolled {
                     outcomes[item.index] = Outcome { verdict: Verdict::AlreadySpent, because: Some("slot_taken") };
                 }
@@ -200,6 +228,7 @@ impl<'a> Target<'a> {
             self.make_contacts(tx, &new, &mut people).await?;
         }
         let (mut made, mut revived) = (Vec::new(), Vec::new());
+        let mut named: HashMap<&str, &str> = HashMap::new();
         let mut met: HashSet<String> = HashSet::new();
         for (item, contact) in open {
             let outcome = &mut outcomes[item.index];
@@ -212,9 +241,11 @@ impl<'a> Target<'a> {
                 if item.is_enrolled {
                     *outcome = Outcome { verdict: Verdict::AlreadyEnrolled, because: None };
                 }
+                named.extend(nameless(there, item));
             } else if let Some(one) = there.first() {
                 let ours = [FAILED_ELSEWHERE, CANCELLED_ELSEWHERE];
                 let may_return = one.last_reason.as_deref().is_some_and(|reason| ours.contains(&reason));
+                named.extend(nameless(there, item));
                 if item.is_enrolled && may_return {
                     revived.push(one.id.clone());
                 } else if item.is_enrolled {
@@ -224,7 +255,7 @@ impl<'a> Target<'a> {
                 if item.is_enrolled && contact.as_ref().is_some_and(|one| one.phone != item.row.phone.as_str()) {
                     outcome.because = Some("known_by_customer_id");
                 }
-                let (id, subject) = (self.new_id(), item.customer_id.clone().unwrap_or_default());
+                let (id, subject) = (self.new_id(), item.subject.clone().unwrap_or_default());
                 made.push(match item.said {
                     _ if item.is_enrolled => Known {
                         status: "active".to_owned(),
@@ -239,6 +270,10 @@ impl<'a> Target<'a> {
         if self.dry_run {
             return Ok(());
         }
+        let borne: Vec<Borne<'_>> = borne.iter().map(|(phone, subject)| Borne { phone, subject }).collect();
+        spent::bear(tx, self.campaign, &self.key, &borne).await?;
+        let named: Vec<(&str, &str)> = named.into_iter().collect();
+        enrollments::name_subjects(tx, &named).await?;
         self.take_over(tx, &made).await?;
         let revived: Vec<&str> = revived.iter().map(String::as_str).collect();
         let count = enrollments::revive(tx, &revived, self.now).await?;
@@ -253,7 +288,7 @@ impl<'a> Target<'a> {
         let own = items.iter().map(|item| item.row.phone.as_str());
         let others = people.by_customer.values().flatten().map(|contact| contact.phone.as_str());
         let phones: Vec<&str> = own.chain(others).collect();
-        let subjects: Vec<&str> = items.iter().filter_map(|item| item.customer_id.as_deref()).collect();
+        let subjects: Vec<&str> = items.iter().flat_map(Item::customers).collect();
         spent::held(tx, self.campaign, &self.key, &phones, &subjects).await
     }
 
@@ -301,6 +336,13 @@ impl<'a> Target<'a> {
     }
 }
 
+/// An enrollment that is to bear the customer of a row, where none of their contact does and one bears nobody.
+fn nameless<'a>(there: &'a [Known], item: &'a Item) -> Option<(&'a str, &'a str)> {
+    let subject = item.subject.as_deref()?;
+    let one = there.iter().find(|one| one.subject.is_empty())?;
+    (!there.iter().any(|one| one.subject == subject)).then_some((one.id.as_str(), subject))
+}
+
 /// An enrollment that is never looked at.
 fn withdrawn(id: &str, contact_id: &str, subject: String, reason: &str) -> Known {
     Known {
@@ -321,7 +363,7 @@ fn fresh<'a>(item: &'a Item, id: &'a str) -> Fresh<'a> {
         extension: row.extension.as_deref(),
         name: row.name.as_deref(),
         email: row.email.as_deref(),
-        external_id: row.external_id.as_deref().or(item.customer_id.as_deref()),
+        external_id: row.external_id.as_deref().or(item.customer_id.as_deref()).or(item.subject.as_deref()),
         timezone: row.timezone.map(Zone::name),
         preferred_time: row.preferred_time.map(|time| time.to_string()),
         attributes: if row.attributes.is_empty() { "{}" } else { &row.attributes },

@@ -1,7 +1,7 @@
 //! The first look at a queue: what becomes of each row, before anything is written. Then the rows once more, those that
 //! make something of themselves.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use indicatif::ProgressBar;
 
@@ -13,7 +13,7 @@ use crate::commands::calling::stop::Stop;
 use crate::commands::import_contacts::entries::Raw;
 use crate::commands::import_contacts::list::{ListReader, Record};
 use crate::domain::contact_row::ContactRow;
-use crate::domain::queue::{Fate, Row, Said, decide};
+use crate::domain::queue::{Decided, Fate, QueueRow, Row, Said, decide};
 use crate::error::Failure;
 use crate::store::contacts::BATCH_ROWS;
 
@@ -25,6 +25,12 @@ pub(super) struct Survey {
     pub(super) rows: Vec<Row>,
     pub(super) lines: Vec<u64>,
     pub(super) fates: Vec<Fate>,
+    /// The row whose customer a row bears in the place of its own.
+    lent: HashMap<usize, usize>,
+    /// Rows of customers who may have been called, and whom no phone can bear.
+    pub(super) unheld: Vec<usize>,
+    /// The customers of the rows of these two, by their place.
+    customers: HashMap<usize, String>,
     /// Why rows are rejected, by their place.
     pub(super) problems: HashMap<usize, &'static str>,
     /// What is wrong with the first of these.
@@ -63,6 +69,9 @@ impl Survey {
             rows: Vec::new(),
             lines: Vec::new(),
             fates: Vec::new(),
+            lent: HashMap::new(),
+            unheld: Vec::new(),
+            customers: HashMap::new(),
             problems: HashMap::new(),
             details: Vec::new(),
             sha256: String::new(),
@@ -77,8 +86,28 @@ impl Survey {
             }
         }
         survey.sha256 = list.sha256();
-        survey.fates = decide(&survey.rows, retry_failed);
+        Decided { fates: survey.fates, lent: survey.lent, unheld: survey.unheld } = decide(&survey.rows, retry_failed);
         Ok(survey)
+    }
+
+    /// Reads the customers that rows bear in the place of others, and those that none bears; from a list at its first row.
+    pub(super) fn learn_customers(&mut self, list: &mut ListReader, reader: &QueueReader) -> anyhow::Result<()> {
+        let wanted: HashSet<usize> = self.lent.values().chain(&self.unheld).copied().collect();
+        while self.customers.len() < wanted.len() {
+            let Some(record) = list.next()? else { break };
+            let index = place(&record);
+            if wanted.contains(&index)
+                && let (_, Some(QueueRow { customer_id: Some(id), .. })) = reader.read(&record)
+            {
+                self.customers.insert(index, id);
+            }
+        }
+        Ok(())
+    }
+
+    /// The customers who may have been called, and whom no phone can bear.
+    pub(super) fn unheld_customers(&self) -> Vec<&str> {
+        self.unheld.iter().filter_map(|index| self.customers.get(index)).map(String::as_str).collect()
     }
 
     fn add(&mut self, record: &Record<'_>, reader: &QueueReader) {
@@ -171,10 +200,13 @@ impl Survey {
             Ok(contact) => contact,
             Err(_) => ContactRow::bare(reader.phone_of(record)?),
         };
+        let customer_id = queue.and_then(|queue| queue.customer_id);
+        let lent = self.lent.get(&index).and_then(|lender| self.customers.get(lender)).cloned();
         Some(Item {
             index,
             row,
-            customer_id: queue.and_then(|queue| queue.customer_id),
+            subject: lent.or_else(|| customer_id.clone()),
+            customer_id,
             said: self.rows.get(index)?.said,
             is_enrolled: matches!(self.fates.get(index), Some(Fate::Enroll)),
         })

@@ -1,6 +1,6 @@
 //! Who of a queue is one person, and what becomes of them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::Said;
 
@@ -113,11 +113,25 @@ struct Person {
     best: Option<usize>,
 }
 
-/// Decides about all rows of a queue, in their order. With `retry_failed`, who was tried and not reached is called.
+/// What becomes of a queue.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Decided {
+    /// What becomes of each row, in their order.
+    pub fates: Vec<Fate>,
+    /// The row whose customer a row bears in the place of its own, or where it has none.
+    pub lent: HashMap<usize, usize>,
+    /// Of each customer who may have been called, and for whom no phone is left that could bear them, a row.
+    pub unheld: Vec<usize>,
+}
+
+/// Decides about all rows of a queue. With `retry_failed`, who was tried and not reached is called.
 ///
 /// A spent row wins over all others of its person, wherever it stands; then an unclear one, by which nobody is called; of
 /// those that wait the oldest is called, and of those of unknown age the first.
-pub fn decide(rows: &[Row], retry_failed: bool) -> Vec<Fate> {
+///
+/// The customers of a person go to those of its rows that make something of themselves, whichever row names them: each its own
+/// as far as that is possible, and those who may have been called before all others.
+pub fn decide(rows: &[Row], retry_failed: bool) -> Decided {
     let mut people = People::of(rows);
     let waits =
         |row: &Row| row.phone.is_some() && (row.said == Said::Waiting || (retry_failed && row.said == Said::Failed));
@@ -168,7 +182,72 @@ pub fn decide(rows: &[Row], retry_failed: bool) -> Vec<Fate> {
             Person { .. } => Fate::LeaveOut,
         }
     };
-    rows.iter().enumerate().map(fate).collect()
+    let fates: Vec<Fate> = rows.iter().enumerate().map(fate).collect();
+    // By person, each in the order of the file.
+    let mut members: Vec<(usize, usize)> = Vec::new();
+    for (index, row) in rows.iter().enumerate() {
+        if row.customer.is_some() || makes_something(&fates[index], row) {
+            members.push((people.root(index), index));
+        }
+    }
+    members.sort_unstable();
+    let (mut lent, mut unheld) = (HashMap::new(), Vec::new());
+    for members in members.chunk_by(|one, other| one.0 == other.0) {
+        let members: Vec<usize> = members.iter().map(|(_, index)| *index).collect();
+        lend(rows, &fates, &members, &mut lent, &mut unheld);
+    }
+    unheld.sort_unstable();
+    Decided { fates, lent, unheld }
+}
+
+/// Whether a row has a phone that can bear a customer.
+fn makes_something(fate: &Fate, row: &Row) -> bool {
+    row.phone.is_some() && matches!(fate, Fate::Spend { .. } | Fate::Enroll | Fate::LeaveOut)
+}
+
+/// Gives the customers of one person to its rows that can bear one each.
+fn lend(rows: &[Row], fates: &[Fate], members: &[usize], lent: &mut HashMap<usize, usize>, unheld: &mut Vec<usize>) {
+    let bearers: Vec<usize> =
+        members.iter().copied().filter(|index| makes_something(&fates[*index], &rows[*index])).collect();
+    let by_phone: HashMap<u64, usize> =
+        bearers.iter().filter_map(|index| rows[*index].phone.map(|phone| (phone, *index))).collect();
+    let mut borne: HashMap<usize, u64> = HashMap::new();
+    let mut held: HashSet<u64> = HashSet::new();
+    let mut free = bearers.iter();
+    for is_spent in [true, false] {
+        let those: Vec<(usize, u64)> = members
+            .iter()
+            .filter(|index| rows[**index].said.is_spent() == is_spent)
+            .filter_map(|index| rows[*index].customer.map(|customer| (*index, customer)))
+            .collect();
+        // Their own row, else a row with their phone, else any of the person.
+        for nearness in [Link::Customer, Link::Phone, Link::Others] {
+            for (index, customer) in &those {
+                if held.contains(customer) {
+                    continue;
+                }
+                let bearer = match nearness {
+                    Link::Customer => makes_something(&fates[*index], &rows[*index]).then_some(*index),
+                    Link::Phone => rows[*index].phone.and_then(|phone| by_phone.get(&phone)).copied(),
+                    Link::Others => free.find(|bearer| !borne.contains_key(*bearer)).copied(),
+                };
+                match bearer.filter(|bearer| !borne.contains_key(bearer)) {
+                    Some(bearer) => {
+                        borne.insert(bearer, *customer);
+                        held.insert(*customer);
+                        if rows[bearer].customer != Some(*customer) {
+                            lent.insert(bearer, *index);
+                        }
+                    }
+                    None if is_spent && nearness == Link::Others => {
+                        held.insert(*customer);
+                        unheld.push(*index);
+                    }
+                    None => {}
+                }
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -185,7 +264,35 @@ mod tests {
     fn fates(rows: &[(Said, u64, u64, i64)]) -> Vec<Fate> {
         let rows: Vec<Row> =
             rows.iter().map(|(said, phone, customer, at)| row(*said, *phone, *customer, *at)).collect();
-        decide(&rows, false)
+        decide(&rows, false).fates
+    }
+
+    /// Which row lends its customer to which, and whose customer is held nowhere.
+    fn borne(rows: &[(Said, u64, u64, i64)]) -> (Vec<(usize, usize)>, Vec<usize>) {
+        let rows: Vec<Row> =
+            rows.iter().map(|(said, phone, customer, at)| row(*said, *phone, *customer, *at)).collect();
+        let decided = decide(&rows, false);
+        let mut lent: Vec<(usize, usize)> = decided.lent.into_iter().collect();
+        lent.sort_unstable();
+        (lent, decided.unheld)
+    }
+
+    #[test]
+    fn a_customer_is_not_lost_with_the_row_that_names_it() {
+        use Said::{Called as C, Failed as F, Waiting as W};
+        // The row that counts has none.
+        assert_eq!(borne(&[(C, 1, 0, 0), (C, 1, 7, 0)]), (vec![(0, 1)], vec![]));
+        assert_eq!(borne(&[(C, 1, 0, 0), (W, 1, 7, 0)]), (vec![(0, 1)], vec![]));
+        assert_eq!(borne(&[(W, 1, 0, 1), (W, 1, 7, 2)]), (vec![(0, 1)], vec![]));
+        assert_eq!(borne(&[(F, 1, 0, 0), (F, 1, 7, 0)]), (vec![(0, 1)], vec![]));
+        // Each its own; two customers of one phone go to the two phones that there are.
+        assert_eq!(borne(&[(C, 1, 7, 0), (C, 1, 8, 0), (C, 2, 8, 0)]), (vec![], vec![]));
+        assert_eq!(borne(&[(C, 1, 7, 0), (C, 2, 7, 0), (C, 1, 8, 0)]), (vec![(1, 2)], vec![]));
+        // Who was called comes before who was not.
+        assert_eq!(borne(&[(C, 1, 0, 0), (W, 1, 8, 0), (C, 0, 7, 0), (W, 1, 7, 0)]), (vec![(0, 2)], vec![]));
+        // Nowhere to go.
+        assert_eq!(borne(&[(C, 0, 7, 0), (C, 0, 7, 0), (C, 0, 8, 0)]), (vec![], vec![0, 2]));
+        assert_eq!(borne(&[(C, 1, 7, 0), (C, 1, 8, 0)]), (vec![], vec![1]));
     }
 
     #[test]
@@ -236,7 +343,8 @@ mod tests {
             retry_failed in any::<bool>(),
         ) {
             let rows: Vec<Row> = rows.into_iter().map(|(said, p, c, at)| row(said, p, c, at)).collect();
-            let fates = decide(&rows, retry_failed);
+            let Decided { fates, lent, unheld } = decide(&rows, retry_failed);
+            let borne = |index: usize| rows[lent.get(&index).copied().unwrap_or(index)].customer;
             // The slow way: who can be reached from whom.
             let touch = |a: &Row, b: &Row| {
                 (a.phone.is_some() && a.phone == b.phone) || (a.customer.is_some() && a.customer == b.customer)
@@ -259,6 +367,21 @@ mod tests {
                 });
                 let may_be_called = waits && !is_spent && !any(&|row| row.said == Said::Unclear);
                 prop_assert_eq!(called, usize::from(may_be_called), "{:?} {:?}", rows, fates);
+                let bearers: Vec<usize> = person
+                    .iter()
+                    .copied()
+                    .filter(|index| matches!(fates[*index], Fate::Spend { .. } | Fate::Enroll))
+                    .collect();
+                let held: Vec<u64> = bearers.iter().filter_map(|index| borne(*index)).collect();
+                for index in person.iter().filter(|_| is_spent || called > 0) {
+                    let Some(customer) = rows[*index].customer else { continue };
+                    let is_free = bearers.iter().any(|index| borne(*index).is_none());
+                    prop_assert!(held.contains(&customer) || !is_free, "{:?} {:?}", rows, lent);
+                    let is_told = unheld.iter().any(|index| rows[*index].customer == Some(customer));
+                    let may_be_lost = !held.contains(&customer)
+                        && person.iter().any(|one| rows[*one].customer == Some(customer) && rows[*one].said.is_spent());
+                    prop_assert_eq!(is_told, may_be_lost, "{:?} {:?}", rows, lent);
+                }
                 for index in &person {
                     if let (Some(phone), true) = (rows[*index].phone, is_spent && rows[*index].said != Said::Unclear) {
                         let spent = person.iter().filter(|other| {

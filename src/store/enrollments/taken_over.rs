@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::FromRow;
 
-use crate::store::{Result, Tx, dynamic};
+use crate::store::{Result, StoreError, Tx, dynamic};
 
 /// An enrollment of a campaign that is there, without what it waits for.
 #[derive(Clone, Debug, FromRow)]
@@ -78,6 +78,43 @@ pub async fn take_over(
         )?;
     }
     Ok(made)
+}
+
+/// Gives enrollments that have no subject one, each by its id. A claim made of what was read before must not ring without it.
+///
+/// # Errors
+/// [`StoreError::Conflict`] when somebody else changed one of them meanwhile.
+pub async fn name_subjects(tx: &mut Tx, named: &[(&str, &str)]) -> Result<()> {
+    for batch in named.chunks(500) {
+        let written = dynamic!(
+            tx,
+            |q| {
+                q.push("WITH new (id, subject) AS (");
+                q.push_values(batch, |mut row, (id, subject)| {
+                    row.push_bind(*id).push_bind(*subject);
+                });
+                q.push(") UPDATE enrollments SET subject = new.subject FROM new WHERE enrollments.id = new.id AND enrollments.subject = ''");
+            },
+            execute
+        )?;
+        if written != batch.len() as u64 {
+            return Err(StoreError::Conflict("an enrollment was changed meanwhile".to_owned()));
+        }
+        dynamic!(
+            tx,
+            |q| {
+                q.push("UPDATE contacts SET version = version + 1 WHERE id IN (");
+                q.push("SELECT contact_id FROM enrollments WHERE id IN (");
+                let mut ids = q.separated(", ");
+                for (id, _) in batch {
+                    ids.push_bind(*id);
+                }
+                q.push("))");
+            },
+            execute
+        )?;
+    }
+    Ok(())
 }
 
 /// Has withdrawn enrollments count again, due at once; gives how many of them were withdrawn.

@@ -3,7 +3,7 @@
 use callops::domain::call::{CallStatus, Decision};
 use serde_json::{Value, json};
 
-use super::{HEADER, content, counts, row, rung, take_over, welcome, write};
+use super::{HEADER, content, counts, row, rung, subjects, take_over, welcome, write};
 use crate::common::on_both_databases;
 
 fn reason(summary: &Value, line: u64) -> &Value {
@@ -180,5 +180,47 @@ on_both_databases! {
         story.correct_phone(&ada, "+12025550199").await;
         assert_eq!(rung(&story).await, [""; 0]);
         assert_eq!(story.calls().await.len(), 4, "three rows, and the other phone of a customer");
+    }
+
+    async fn a_customer_is_kept_whichever_row_names_it(db) {
+        let story = welcome(db).await;
+        let rows = [
+            row("202-555-0100", "completed", "", "", ""),
+            row("202-555-0100", "pending", "", "cus_0", ""),
+            row("202-555-0101", "pending", "2026-11-01", "", ""),
+            row("202-555-0101", "pending", "2026-11-02", "cus_1", ""),
+            row("202-555-0102", "completed", "", "cus_2", ""),
+            row("202-555-0102", "completed", "", "cus_3", ""),
+            row("202-555-0103", "completed", "", "cus_3", ""),
+        ];
+        let file = write(&story, &rows);
+        let summary = take_over(&story, &file, &[]).success().json();
+        assert_eq!(counts(&summary), [7, 1, 0, 3, 0, 0, 3, 0], "{summary}");
+        assert_eq!(subjects(&story).await, ["cus_0", "cus_2", "cus_3"]);
+        assert_eq!(rung(&story).await, ["+12025550101"]);
+        assert_eq!(subjects(&story).await, ["cus_0", "cus_1", "cus_2", "cus_3"], "our own call is that customer's, too");
+    }
+
+    async fn a_customer_that_a_second_file_names_is_added(db) {
+        let story = welcome(db).await;
+        let rows = [
+            row("202-555-0100", "completed", "", "cus_0", ""),
+            row("202-555-0101", "pending", "", "cus_1", ""),
+            row("202-555-0102", "pending", "", "cus_2", ""),
+        ];
+        let file = write(&story, &rows);
+        take_over(&story, &file, &["--map", "customer_id="]).success();
+        assert_eq!(subjects(&story).await, [""; 0]);
+        // One of them is called before the second file comes.
+        story.run(&["call", "+12025550101", "--campaign", "acme/welcome"]).success();
+        let before = content(&story).await;
+        let preview = take_over(&story, &file, &["--dry-run"]).success().json();
+        assert_eq!(subjects(&story).await, [""; 0]);
+        let again = take_over(&story, &file, &[]).success().json();
+        assert_eq!((counts(&again), counts(&preview)), ([3, 0, 1, 0, 2, 0, 0, 0], [3, 0, 1, 0, 2, 0, 0, 0]), "{again}");
+        assert_eq!(content(&story).await[..4], before[..4]);
+        assert_eq!(subjects(&story).await, ["cus_0", "cus_1"]);
+        rung(&story).await;
+        assert_eq!(subjects(&story).await, ["cus_0", "cus_1", "cus_2"]);
     }
 }
