@@ -24,6 +24,7 @@ pub(crate) enum Page {
     ByBalance,
     SecondByBalance,
     TwentiethByCustomer,
+    ThousandthByBalance,
     AnyTenant,
 }
 
@@ -54,6 +55,7 @@ impl Page {
             Self::TextOfNone => vec!["--text", "nobody is called this"],
             Self::ByBalance => vec!["--sort", "balance", "--reverse"],
             Self::SecondByBalance => vec!["--sort", "balance", "--reverse", "--page", "2"],
+            Self::ThousandthByBalance => vec!["--sort", "balance", "--reverse", "--page", "1000"],
             Self::TwentiethByCustomer => vec!["--status", "sent", "--sort", "customer", "--page", "20"],
         };
         if self != Self::AnyTenant {
@@ -85,6 +87,7 @@ impl Page {
             Self::TextOfNone => (text("nobody is called this"), by_due_date(), 1),
             Self::ByBalance => (String::new(), by_balance(), 1),
             Self::SecondByBalance => (String::new(), by_balance(), 2),
+            Self::ThousandthByBalance => (String::new(), by_balance(), 1000),
             Self::TwentiethByCustomer => {
                 ("AND i.status = 'sent'".to_owned(), "customer_name NULLS LAST, i.id".to_owned(), 20)
             }

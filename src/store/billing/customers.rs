@@ -250,7 +250,9 @@ pub async fn list(tx: &mut Tx, filter: &Filter) -> Result<Vec<StoredCustomer>> {
     Ok(dynamic!(
         tx,
         |q| {
-            q.push(concat!("SELECT ", columns!(), " FROM billing_customers WHERE deleted_at IS NULL"));
+            // The page first and its records after it: sorted with them, a late page would drag along all that are before it.
+            q.push("WITH page AS (SELECT tenant AS of_tenant, id AS of_id, ").push(sort);
+            q.push(" AS sorted_by FROM billing_customers WHERE deleted_at IS NULL");
             if let Some(tenant) = &filter.tenant {
                 q.push(" AND tenant = ").push_bind(tenant);
             }
@@ -268,6 +270,9 @@ pub async fn list(tx: &mut Tx, filter: &Filter) -> Result<Vec<StoredCustomer>> {
             }
             q.push(" ORDER BY ").push(sort).push(direction).push(" NULLS LAST, id").push(direction);
             q.push(" LIMIT ").push_bind(filter.limit).push(" OFFSET ").push_bind(filter.offset);
+            q.push(concat!(") SELECT ", columns!(), " FROM page CROSS JOIN billing_customers "));
+            q.push("WHERE tenant = of_tenant AND id = of_id ORDER BY sorted_by").push(direction);
+            q.push(" NULLS LAST, id").push(direction);
         },
         build_query_as::<StoredCustomer>().fetch_all
     )?)

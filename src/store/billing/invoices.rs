@@ -43,12 +43,20 @@ pub struct StoredInvoice {
     pub deleted_at: Option<DateTime<Utc>>,
 }
 
+macro_rules! join {
+    () => {
+        "LEFT JOIN billing_customers c ON c.tenant = i.tenant AND c.id = i.customer_id AND c.deleted_at IS NULL "
+    };
+}
+
 macro_rules! select {
     () => {
-        "SELECT i.tenant, i.id, i.customer_id, coalesce(c.name, i.customer_name) AS customer_name, i.status, i.number, \
-         i.date, i.due_date, i.total, i.balance, i.currency, i.last_modified_at, i.raw, i.seen_at, i.deleted_at \
-         FROM billing_invoices i \
-         LEFT JOIN billing_customers c ON c.tenant = i.tenant AND c.id = i.customer_id AND c.deleted_at IS NULL "
+        concat!(
+            "SELECT i.tenant, i.id, i.customer_id, coalesce(c.name, i.customer_name) AS customer_name, i.status, \
+             i.number, i.date, i.due_date, i.total, i.balance, i.currency, i.last_modified_at, i.raw, i.seen_at, \
+             i.deleted_at FROM billing_invoices i ",
+            join!()
+        )
     };
 }
 
@@ -268,7 +276,7 @@ pub async fn list(tx: &mut Tx, filter: &Filter) -> Result<Vec<StoredInvoice>> {
         (Sort::DueDate, _) => "i.due_date",
         (Sort::Date, _) => "i.date",
         (Sort::Number, _) => "i.number",
-        (Sort::Customer, _) => "customer_name",
+        (Sort::Customer, _) => "coalesce(c.name, i.customer_name)",
         (Sort::Total, Tx::Sqlite(_)) => "CAST(i.total AS REAL)",
         (Sort::Total, Tx::Postgres(_)) => "i.total::numeric",
         (Sort::Balance, Tx::Sqlite(_)) => "CAST(i.balance AS REAL)",
@@ -279,7 +287,14 @@ pub async fn list(tx: &mut Tx, filter: &Filter) -> Result<Vec<StoredInvoice>> {
     Ok(dynamic!(
         tx,
         |q| {
-            q.push(concat!(select!(), "WHERE i.deleted_at IS NULL"));
+            // The page first and its records after it: sorted with them, a late page would drag along all that are before it.
+            q.push(
+                "SELECT i.tenant, i.id, i.customer_id, page.customer_name, i.status, i.number, i.date, i.due_date, i.total, \
+                 i.balance, i.currency, i.last_modified_at, i.raw, i.seen_at, i.deleted_at \
+                 FROM (SELECT i.tenant, i.id, coalesce(c.name, i.customer_name) AS customer_name, ",
+            );
+            q.push(sort).push(" AS sorted_by FROM billing_invoices i ");
+            q.push(concat!(join!(), "WHERE i.deleted_at IS NULL"));
             if let Some(tenant) = &filter.tenant {
                 q.push(" AND i.tenant = ").push_bind(tenant);
             }
@@ -299,6 +314,8 @@ pub async fn list(tx: &mut Tx, filter: &Filter) -> Result<Vec<StoredInvoice>> {
             }
             q.push(" ORDER BY ").push(sort).push(direction).push(" NULLS LAST, i.id").push(direction);
             q.push(" LIMIT ").push_bind(filter.limit).push(" OFFSET ").push_bind(filter.offset);
+            q.push(") page CROSS JOIN billing_invoices i WHERE i.tenant = page.tenant AND i.id = page.id ");
+            q.push("ORDER BY page.sorted_by").push(direction).push(" NULLS LAST, i.id").push(direction);
         },
         build_query_as::<StoredInvoice>().fetch_all
     )?)
