@@ -28,6 +28,7 @@ CREATE TABLE welcomes (
 CREATE INDEX welcomes_state ON welcomes (tenant, state, updated_at);
 CREATE INDEX welcomes_updated ON welcomes (updated_at);
 CREATE INDEX welcomes_contact ON welcomes (contact_id) WHERE contact_id IS NOT NULL;
+CREATE INDEX welcomes_enrollment ON welcomes (enrollment_id) WHERE enrollment_id IS NOT NULL;
 
 -- The first event about each thing: another one of the same type is about the same change.
 CREATE TABLE event_objects (

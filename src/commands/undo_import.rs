@@ -1,6 +1,6 @@
 //! `undo-import`: takes an import back.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
@@ -14,6 +14,9 @@ use crate::store::contacts::{self, Contact};
 use crate::store::imports::{self, Import, undo};
 use crate::store::{StoreError, Tx, control, spent};
 
+/// Why somebody stays whom a payment has put into the campaign as well.
+const WELCOMED: &str = "a customer is welcomed by it";
+
 /// Contacts that an error names.
 const NAMED: usize = 10;
 
@@ -26,7 +29,7 @@ Examples:
   callops undo-import 01JD5Q3G7V9M2C8K4R6T0W1XYZ --keep-called
 
 Contacts that the import made are removed, and each field that still holds what it wrote holds again what it held
-before. What somebody changed or enrolled since stays, and is listed (exit code 4). Where calls were made for its
+before. What somebody changed or enrolled since stays, and so do customers who paid since: all are listed (exit code 4). Where calls were made for its
 contacts since, nothing is done (exit code 5), unless those are to be kept. Slots and suppressions stay in any case:
 nobody is called twice because a list was taken back. Only slots that import-queue has spent without a call go with it:
 import the queue again before anybody calls. `callops list imports` shows ids.")]
@@ -145,21 +148,55 @@ async fn take_back(
     // What the import made goes first: it may have the phones that others get back.
     undone.unspent = spent::take_back(tx, import, now).await?;
     undone.unenrolled = undo::remove_enrollments(tx, import).await?;
+    for (id, phone, is_welcomed) in undo::still_enrolled(tx, import).await? {
+        if !is_called.contains(id.as_str()) {
+            let reason = if is_welcomed { WELCOMED } else { "enrolled since" };
+            undone.kept.push((id, phone, reason.to_owned()));
+        }
+    }
     undone.removed = undo::remove_contacts(tx, import).await?;
     let restored = restore_all(tx, import, &is_called, now, &mut undone).await?;
     contacts::recheck(tx, &restored, now).await?;
     undone.restored = restored.len() as u64;
     let listed: HashSet<String> = undone.kept.iter().map(|(id, ..)| id.clone()).collect();
-    for (id, phone, is_changed) in undo::left_contacts(tx, import).await? {
+    for (id, phone, is_changed, is_customer) in undo::left_contacts(tx, import).await? {
         if !listed.contains(&id) {
-            let reason = if is_changed { "changed since" } else { "enrolled since" };
+            let reason = match (is_customer, is_changed) {
+                (true, _) => "a customer who paid has its phone",
+                (false, true) => "changed since",
+                (false, false) => "enrolled since",
+            };
             undone.kept.push((id, phone, reason.to_owned()));
         }
     }
     Ok(undone)
 }
 
-/// Puts back what the import changed about contacts; gives the ids of those that were written.
+/// Takes out again whom the import had brought back: each with the enrollment, and the reason that it had.
+async fn withdraw_again(
+    tx: &mut Tx,
+    import: &Import,
+    revived: &[(Contact, String, String)],
+    now: DateTime<Utc>,
+    undone: &mut Undone,
+) -> Result<(), StoreError> {
+    let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (_, enrollment, reason) in revived {
+        by_reason.entry(reason).or_default().push(enrollment);
+    }
+    let mut written = HashSet::new();
+    for (reason, ids) in by_reason {
+        written.extend(undo::withdraw_again(tx, import, &ids, reason, now).await?);
+    }
+    undone.unenrolled += written.len() as u64;
+    for (contact, enrollment, _) in revived.iter().filter(|(_, enrollment, _)| !written.contains(enrollment)) {
+        tracing::debug!(enrollment, "somebody else has decided about it since");
+        undone.kept.push((contact.id.clone(), contact.phone.clone(), "enrolled or withdrawn since".to_owned()));
+    }
+    Ok(())
+}
+
+/// Puts back what the import changed about contacts and their enrollments; gives the ids of those that were written.
 async fn restore_all(
     tx: &mut Tx,
     import: &Import,
@@ -181,9 +218,13 @@ async fn restore_all(
             continue;
         }
         let mut ready = Vec::new();
+        let mut revived = Vec::new();
         for old in undo::lock_contacts(tx, &ids).await? {
             let Some(change) = changes.iter().find(|change| change.contact_id == old.id) else { continue };
             let changes: Changes = serde_json::from_str(&change.changes).map_err(|error| unreadable(import, &error))?;
+            for (enrollment, reason) in &changes.revived {
+                revived.push((old.clone(), enrollment.clone(), reason.clone()));
+            }
             let (contact, still_other) = restore(&old, &changes, now).map_err(|error| unreadable(import, &error))?;
             for field in still_other {
                 undone.kept.push((old.id.clone(), old.phone.clone(), format!("{field} was changed since")));
@@ -195,6 +236,7 @@ async fn restore_all(
             }
         }
         written.extend(contacts::correct(tx, &ready).await?);
+        withdraw_again(tx, import, &revived, now, undone).await?;
     }
     loop {
         let mut progress = false;

@@ -208,8 +208,9 @@ pub async fn take_back(tx: &mut Tx, import: &Import, now: DateTime<Utc>) -> Resu
     execute!(
         tx,
         "DELETE FROM enrollments WHERE campaign_id = $1 AND created_at = $2 AND status = 'withdrawn'
-           AND last_reason IN ('called_elsewhere', 'failed_elsewhere', 'cancelled_elsewhere')
-           AND NOT EXISTS (SELECT 1 FROM calls c WHERE c.enrollment_id = enrollments.id)",
+           AND last_reason IN ('called_elsewhere', 'failed_elsewhere', 'cancelled_elsewhere', 'unclear_elsewhere')
+           AND NOT EXISTS (SELECT 1 FROM calls c WHERE c.enrollment_id = enrollments.id)
+           AND NOT EXISTS (SELECT 1 FROM welcomes w WHERE w.enrollment_id = enrollments.id)",
         campaign_id,
         import.created_at
     )?;

@@ -25,6 +25,9 @@ pub(in crate::commands) struct Changes {
     /// When the contact had been changed, and when this changed it: who restores all of it restores this too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::commands) updated_at: Option<(DateTime<Utc>, DateTime<Utc>)>,
+    /// Enrollments that count again by the import, each with why it was withdrawn before.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(in crate::commands) revived: BTreeMap<String, String>,
 }
 
 /// The fields of a contact that an import can change, by name. Where a zone comes from goes with the zone.

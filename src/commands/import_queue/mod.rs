@@ -109,6 +109,8 @@ struct Done {
     tally: Tally,
     rejects: Option<RejectsFile>,
     report: Option<ReportFile>,
+    /// Customers who may have been called, and whom nothing here tells of.
+    unheld: Vec<String>,
 }
 
 /// Takes a queue over.
@@ -228,6 +230,7 @@ async fn run_once(
             progress.set_position(list.bytes_read());
         }
         fail_point::hit("queue.spent");
+        let unheld = target.unheld(&mut tx, &survey.unheld_customers()).await?;
         let mut list = survey::opened(setting)?;
         let rejects = args.rejects.as_deref().map(|path| RejectsFile::create(path, &list, None)).transpose()?;
         let mut done = Done {
@@ -235,6 +238,7 @@ async fn run_once(
             tally: Tally::default(),
             rejects,
             report: args.report.as_deref().map(ReportFile::create).transpose()?,
+            unheld,
         };
         let mut from = 0;
         while let Some(batch) = survey.next_rest(&mut list, reader, done.rejects.is_some())? {

@@ -1,18 +1,20 @@
 //! What a queue makes of the database: contacts, spent slots, enrollments.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use anyhow::ensure;
 use chrono::{DateTime, Utc};
 
 use super::COMMAND;
 use super::tell::{Outcome, Verdict};
+use crate::commands::import_contacts::changes::Changes;
 use crate::domain::contact_row::ContactRow;
 use crate::domain::queue::Said;
 use crate::domain::slot::Period;
 use crate::domain::zone::Zone;
 use crate::store::contacts::{self, BATCH_ROWS, Contact, Fresh, Origin};
 use crate::store::enrollments::{self, Known};
+use crate::store::imports::{self, Change};
 use crate::store::setup::Campaign;
 use crate::store::spent::{self, Borne, Held, Spent};
 use crate::store::{StoreError, Tx};
@@ -21,6 +23,8 @@ use crate::store::{StoreError, Tx};
 const CALLED_ELSEWHERE: &str = "called_elsewhere";
 const FAILED_ELSEWHERE: &str = "failed_elsewhere";
 const CANCELLED_ELSEWHERE: &str = "cancelled_elsewhere";
+/// Nobody can tell whether they were called.
+const UNCLEAR_ELSEWHERE: &str = "unclear_elsewhere";
 
 /// A row that makes something of itself.
 #[derive(Debug)]
@@ -37,6 +41,8 @@ pub(super) struct Item {
     pub(super) said: Said,
     /// Whether its person is to be called; else they are left out.
     pub(super) is_enrolled: bool,
+    /// Whether they are left out since nobody can tell what became of them.
+    pub(super) is_unclear: bool,
 }
 
 impl Item {
@@ -243,11 +249,11 @@ impl<'a> Target<'a> {
                 }
                 named.extend(nameless(there, item));
             } else if let Some(one) = there.first() {
-                let ours = [FAILED_ELSEWHERE, CANCELLED_ELSEWHERE];
-                let may_return = one.last_reason.as_deref().is_some_and(|reason| ours.contains(&reason));
+                let ours = [FAILED_ELSEWHERE, CANCELLED_ELSEWHERE, UNCLEAR_ELSEWHERE];
+                let reason = one.last_reason.as_deref().filter(|reason| ours.contains(reason));
                 named.extend(nameless(there, item));
-                if item.is_enrolled && may_return {
-                    revived.push(one.id.clone());
+                if let Some(reason) = reason.filter(|_| item.is_enrolled) {
+                    revived.push((contact_id, one.id.clone(), reason.to_owned()));
                 } else if item.is_enrolled {
                     *outcome = Outcome { verdict: Verdict::LeftOut, because: Some("withdrawn") };
                 }
@@ -262,6 +268,7 @@ impl<'a> Target<'a> {
                         last_reason: None,
                         ..withdrawn(&id, &contact_id, subject, "")
                     },
+                    _ if item.is_unclear => withdrawn(&id, &contact_id, subject, UNCLEAR_ELSEWHERE),
                     Said::Cancelled => withdrawn(&id, &contact_id, subject, CANCELLED_ELSEWHERE),
                     _ => withdrawn(&id, &contact_id, subject, FAILED_ELSEWHERE),
                 });
@@ -275,12 +282,28 @@ impl<'a> Target<'a> {
         let named: Vec<(&str, &str)> = named.into_iter().collect();
         enrollments::name_subjects(tx, &named).await?;
         self.take_over(tx, &made).await?;
-        let revived: Vec<&str> = revived.iter().map(String::as_str).collect();
-        let count = enrollments::revive(tx, &revived, self.now).await?;
-        if count != revived.len() as u64 {
+        self.revive(tx, revived).await
+    }
+
+    /// Has withdrawn enrollments count again, and notes what they were, so that this can be undone: contact, enrollment, and
+    /// why it was withdrawn.
+    async fn revive(&self, tx: &mut Tx, revived: Vec<(String, String, String)>) -> anyhow::Result<()> {
+        let ids: Vec<&str> = revived.iter().map(|(_, id, _)| id.as_str()).collect();
+        if enrollments::revive(tx, &ids, self.now).await? != ids.len() as u64 {
             return Err(StoreError::Conflict("somebody was enrolled meanwhile".to_owned()).into());
         }
-        Ok(())
+        let mut journal = Vec::with_capacity(revived.len());
+        for (contact_id, id, reason) in revived {
+            let changes = Changes { revived: BTreeMap::from([(id, reason)]), ..Changes::default() };
+            journal.push(Change { contact_id, changes: serde_json::to_string(&changes)? });
+        }
+        Ok(imports::record_changes(tx, &self.import_id, &journal).await?)
+    }
+
+    /// Which of these customers hold no slot.
+    pub(super) async fn unheld(&self, tx: &mut Tx, customers: &[&str]) -> Result<Vec<String>, StoreError> {
+        let held = spent::held(tx, self.campaign, &self.key, &[], customers).await?;
+        Ok(customers.iter().filter(|id| !held.subjects.contains(**id)).map(|id| (*id).to_owned()).collect())
     }
 
     /// Which slots of these rows' phones and customers are held, and of the phones under which the customers are known.
@@ -294,8 +317,13 @@ impl<'a> Target<'a> {
 
     /// Makes contacts of rows whose phone nobody has; all of them are known afterwards.
     async fn make_contacts(&mut self, tx: &mut Tx, items: &[&Item], people: &mut People) -> anyhow::Result<()> {
-        let mut new: Vec<&Item> =
-            items.iter().filter(|item| !people.by_phone.contains_key(item.row.phone.as_str())).copied().collect();
+        let mut met: HashSet<&str> = HashSet::new();
+        let is_new = |phone: &str| !people.by_phone.contains_key(phone);
+        let mut new: Vec<&Item> = items
+            .iter()
+            .filter(|item| is_new(item.row.phone.as_str()) && met.insert(item.row.phone.as_str()))
+            .copied()
+            .collect();
         if new.is_empty() {
             return Ok(());
         }

@@ -118,7 +118,8 @@ impl Survey {
         let phone = match &contact {
             Ok(contact) => Some(contact.phone),
             // A call that was placed counts, whatever else of its row cannot be read.
-            Err(_) if is_spent => reader.phone_of(record),
+            // So does a word that nobody knows.
+            Err(_) if is_spent || said.is_err() => reader.phone_of(record),
             Err(_) => None,
         };
         let problem = match (contact, &said) {
@@ -186,8 +187,18 @@ impl Survey {
             let index = place(&record);
             batch.rows += 1;
             match self.fates.get(index) {
-                Some(Fate::Enroll | Fate::LeaveOut) => batch.items.extend(self.item(index, &record, reader)),
-                Some(Fate::Nothing) if keeps_raw => drop(batch.raw.insert(index, Raw::of(&record))),
+                Some(Fate::Enroll | Fate::LeaveOut | Fate::HoldBack { .. }) => {
+                    batch.items.extend(self.item(index, &record, reader));
+                }
+                Some(Fate::Nothing) => {
+                    // Rejected, and known all the same as somebody who is not to be called.
+                    if self.rows.get(index).is_some_and(|row| row.phone.is_some()) {
+                        batch.items.extend(self.item(index, &record, reader));
+                    }
+                    if keeps_raw {
+                        batch.raw.insert(index, Raw::of(&record));
+                    }
+                }
                 _ => {}
             }
         }
@@ -209,6 +220,7 @@ impl Survey {
             customer_id,
             said: self.rows.get(index)?.said,
             is_enrolled: matches!(self.fates.get(index), Some(Fate::Enroll)),
+            is_unclear: matches!(self.fates.get(index), Some(Fate::HoldBack { .. } | Fate::Nothing)),
         })
     }
 }

@@ -17,6 +17,9 @@ use crate::output::{Printer, Rows};
 /// Rows that are listed; a report file has all of them.
 const LISTED: usize = 200;
 
+/// Customers that a warning names.
+const NAMED: usize = 10;
+
 /// What became of one row. Every row has exactly one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Verdict {
@@ -232,9 +235,23 @@ pub(super) fn summarise(printer: &Printer, setting: &Setting<'_>, survey: &Surve
         printer.say(detail);
     }
     if tally.may_have_rung > 0 {
+        printer.warn(match tally.may_have_rung {
+            1 => "1 call was under way when the queue was written: it may have rung, and is not placed again".to_owned(),
+            count => {
+                format!("{count} calls were under way when the queue was written: they may have rung, and are not placed again")
+            }
+        });
+    }
+    if !done.unheld.is_empty() {
+        let mut named: Vec<&str> = done.unheld.iter().take(NAMED).map(String::as_str).collect();
+        let more = format!("and {} more", done.unheld.len().saturating_sub(NAMED));
+        if done.unheld.len() > NAMED {
+            named.push(&more);
+        }
         printer.warn(format!(
-            "{} calls were under way when the queue was written: they may have rung, and are not placed again",
-            tally.may_have_rung
+            "customers were called, or may have been, and have no phone here that could hold their call: {}; a payment that \
+             Stripe tells of would have them called again, so mend their phones and import the queue once more",
+            named.join(", ")
         ));
     }
     let mut record = Map::new();
@@ -243,6 +260,7 @@ pub(super) fn summarise(printer: &Printer, setting: &Setting<'_>, survey: &Surve
     record.insert("campaign".to_owned(), json!(setting.campaign.full_name()));
     record.insert("dry_run".to_owned(), json!(setting.args.dry_run));
     record.extend(tally.to_object());
+    record.insert("unheld".to_owned(), json!(done.unheld.len()));
     let mut rows = Rows::new(&["line", "phone", "result", "reason", "kept_line", "kept_because"]);
     for told in &tally.listed {
         let kept = told.kept.map_or((Value::Null, Value::Null), |(line, because)| (json!(line), json!(because)));
@@ -264,6 +282,7 @@ pub(super) fn summarise(printer: &Printer, setting: &Setting<'_>, survey: &Surve
     } else {
         record.insert("reasons".to_owned(), json!(tally.reasons));
         record.insert("listed".to_owned(), rows.objects().map(Value::Object).collect());
+        record.insert("unheld_customers".to_owned(), json!(done.unheld));
         record.insert("not_listed".to_owned(), json!(tally.not_listed));
         printer.record(&record)?;
     }

@@ -202,17 +202,23 @@ pub fn decide(rows: &[Row], retry_failed: bool) -> Decided {
 
 /// Whether a row has a phone that can bear a customer.
 fn makes_something(fate: &Fate, row: &Row) -> bool {
-    row.phone.is_some() && matches!(fate, Fate::Spend { .. } | Fate::Enroll | Fate::LeaveOut)
+    row.phone.is_some() && !matches!(fate, Fate::Duplicate { .. })
 }
 
 /// Gives the customers of one person to its rows that can bear one each.
 fn lend(rows: &[Row], fates: &[Fate], members: &[usize], lent: &mut HashMap<usize, usize>, unheld: &mut Vec<usize>) {
-    let bearers: Vec<usize> =
-        members.iter().copied().filter(|index| makes_something(&fates[*index], &rows[*index])).collect();
-    let by_phone: HashMap<u64, usize> =
-        bearers.iter().filter_map(|index| rows[*index].phone.map(|phone| (phone, *index))).collect();
+    let is_spent = members.iter().any(|index| matches!(fates[*index], Fate::Spend { .. }));
+    let mut by_phone: HashMap<u64, usize> = HashMap::new();
+    for index in members.iter().filter(|index| makes_something(&fates[**index], &rows[**index])) {
+        if let Some(phone) = rows[*index].phone.filter(|_| !is_spent || matches!(fates[*index], Fate::Spend { .. })) {
+            by_phone.entry(phone).or_insert(*index);
+        }
+    }
+    let mut bearers: Vec<usize> = by_phone.values().copied().collect();
+    bearers.sort_unstable();
     let mut borne: HashMap<usize, u64> = HashMap::new();
     let mut held: HashSet<u64> = HashSet::new();
+    let near = |index: usize| rows[index].phone.and_then(|phone| by_phone.get(&phone)).copied();
     let mut free = bearers.iter();
     for is_spent in [true, false] {
         let those: Vec<(usize, u64)> = members
@@ -227,8 +233,8 @@ fn lend(rows: &[Row], fates: &[Fate], members: &[usize], lent: &mut HashMap<usiz
                     continue;
                 }
                 let bearer = match nearness {
-                    Link::Customer => makes_something(&fates[*index], &rows[*index]).then_some(*index),
-                    Link::Phone => rows[*index].phone.and_then(|phone| by_phone.get(&phone)).copied(),
+                    Link::Customer => near(*index).filter(|bearer| bearer == index),
+                    Link::Phone => near(*index),
                     Link::Others => free.find(|bearer| !borne.contains_key(*bearer)).copied(),
                 };
                 match bearer.filter(|bearer| !borne.contains_key(bearer)) {
@@ -285,6 +291,8 @@ mod tests {
         assert_eq!(borne(&[(C, 1, 0, 0), (W, 1, 7, 0)]), (vec![(0, 1)], vec![]));
         assert_eq!(borne(&[(W, 1, 0, 1), (W, 1, 7, 2)]), (vec![(0, 1)], vec![]));
         assert_eq!(borne(&[(F, 1, 0, 0), (F, 1, 7, 0)]), (vec![(0, 1)], vec![]));
+        assert_eq!(borne(&[(W, 1, 0, 0), (Said::Unclear, 1, 7, 0)]), (vec![(0, 1)], vec![]));
+        assert_eq!(borne(&[(Said::Unclear, 1, 7, 0), (C, 1, 0, 0)]), (vec![(1, 0)], vec![]));
         // Each its own; two customers of one phone go to the two phones that there are.
         assert_eq!(borne(&[(C, 1, 7, 0), (C, 1, 8, 0), (C, 2, 8, 0)]), (vec![], vec![]));
         assert_eq!(borne(&[(C, 1, 7, 0), (C, 2, 7, 0), (C, 1, 8, 0)]), (vec![(1, 2)], vec![]));

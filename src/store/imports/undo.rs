@@ -58,26 +58,97 @@ pub async fn changed_count(tx: &mut Tx, import_id: &str) -> Result<i64> {
     Ok(scalar!(tx, i64, fetch_one, "SELECT count(*) FROM import_changes WHERE import_id = $1", import_id)?)
 }
 
-/// Takes out of the campaign whom the import put in, but for those that have a call, and those that somebody took out by
-/// hand: these must not come back with the next list. Gives how many.
+/// Takes out of the campaign whom the import put in, but for those that have a call, those that somebody took out by hand,
+/// since these must not come back with the next list, those that were enrolled again since, and those by whom a customer is
+/// welcomed. Gives how many.
 pub async fn remove_enrollments(tx: &mut Tx, import: &Import) -> Result<u64> {
     let Some(campaign_id) = &import.campaign_id else { return Ok(0) };
     Ok(execute!(
         tx,
-        "DELETE FROM enrollments WHERE campaign_id = $1 AND created_at = $2 AND status = 'active'
-           AND NOT EXISTS (SELECT 1 FROM calls c WHERE c.enrollment_id = enrollments.id)",
+        "DELETE FROM enrollments WHERE campaign_id = $1 AND created_at = $2 AND status = 'active' AND updated_at = created_at
+           AND NOT EXISTS (SELECT 1 FROM calls c WHERE c.enrollment_id = enrollments.id)
+           AND NOT EXISTS (SELECT 1 FROM welcomes w WHERE w.enrollment_id = enrollments.id)",
         campaign_id,
         import.created_at
     )?)
 }
 
-/// Removes the contacts that an import made and that nobody changed, called or enrolled since; gives how many. To be asked
+/// Contacts that the import put into its campaign and that stay there without a call, by phone, each with whether a customer
+/// is welcomed by it. To be asked after [`remove_enrollments`].
+pub async fn still_enrolled(tx: &mut Tx, import: &Import) -> Result<Vec<(String, String, bool)>> {
+    Ok(fetch!(
+        tx,
+        (String, String, bool),
+        fetch_all,
+        "SELECT k.id, k.phone, EXISTS (SELECT 1 FROM welcomes w WHERE w.enrollment_id = e.id)
+         FROM enrollments e JOIN contacts k ON k.id = e.contact_id
+         WHERE e.campaign_id = $1 AND e.created_at = $2 AND e.status = 'active'
+           AND NOT EXISTS (SELECT 1 FROM calls c WHERE c.enrollment_id = e.id)
+         ORDER BY k.phone",
+        import.campaign_id.as_deref(),
+        import.created_at
+    )?)
+}
+
+/// Has enrollments that the import revived be withdrawn again for the reason that they had before, but for those that were
+/// changed since and those by whom a customer is welcomed; gives the ids of those that were written.
+pub async fn withdraw_again(
+    tx: &mut Tx,
+    import: &Import,
+    ids: &[&str],
+    reason: &str,
+    now: DateTime<Utc>,
+) -> Result<Vec<String>> {
+    let mut written = Vec::new();
+    for batch in ids.chunks(BATCH_ROWS) {
+        let done: Vec<(String, String)> = dynamic!(
+            tx,
+            |q| {
+                q.push("UPDATE enrollments SET status = 'withdrawn', next_check_at = NULL, last_reason = ");
+                q.push_bind(reason);
+                q.push(", updated_at = ");
+                q.push_bind(now);
+                q.push(" WHERE status = 'active' AND updated_at = ");
+                q.push_bind(import.created_at);
+                q.push(" AND NOT EXISTS (SELECT 1 FROM welcomes w WHERE w.enrollment_id = enrollments.id) AND id IN (");
+                let mut list = q.separated(", ");
+                for id in batch {
+                    list.push_bind(*id);
+                }
+                q.push(") RETURNING id, contact_id");
+            },
+            build_query_as::<(String, String)>().fetch_all
+        )?;
+        if done.is_empty() {
+            continue;
+        }
+        // A claim that a run is about to make of what it read before must not ring.
+        dynamic!(
+            tx,
+            |q| {
+                q.push("UPDATE contacts SET version = version + 1 WHERE id IN (");
+                let mut list = q.separated(", ");
+                for (_, contact_id) in &done {
+                    list.push_bind(contact_id);
+                }
+                q.push(")");
+            },
+            execute
+        )?;
+        written.extend(done.into_iter().map(|(id, _)| id));
+    }
+    Ok(written)
+}
+
+/// Removes the contacts that an import made and that nobody changed, called or enrolled since, and that are no customer
+/// whose payment was told of; gives how many. To be asked
 /// after [`remove_enrollments`].
 pub async fn remove_contacts(tx: &mut Tx, import: &Import) -> Result<u64> {
     Ok(execute!(
         tx,
         "DELETE FROM contacts WHERE tenant = $1 AND import_id = $2 AND updated_at = created_at
-           AND NOT EXISTS (SELECT 1 FROM enrollments e WHERE e.contact_id = contacts.id)",
+           AND NOT EXISTS (SELECT 1 FROM enrollments e WHERE e.contact_id = contacts.id)
+           AND NOT EXISTS (SELECT 1 FROM welcomes w WHERE w.contact_id = contacts.id)",
         &import.tenant,
         &import.id
     )?)
@@ -92,20 +163,24 @@ pub async fn withdrawn(tx: &mut Tx, import: &Import) -> Result<Vec<Kept>> {
         "SELECT k.id AS contact_id, k.phone FROM enrollments e JOIN contacts k ON k.id = e.contact_id
          WHERE e.campaign_id = $1 AND e.created_at = $2 AND e.status = 'withdrawn'
            AND (e.last_reason IS NULL
-                OR e.last_reason NOT IN ('called_elsewhere', 'failed_elsewhere', 'cancelled_elsewhere'))
+                OR e.last_reason NOT IN
+                    ('called_elsewhere', 'failed_elsewhere', 'cancelled_elsewhere', 'unclear_elsewhere'))
          ORDER BY k.phone",
         import.campaign_id.as_deref(),
         import.created_at
     )?)
 }
 
-/// The contacts of an import that are still there, by phone: whether each was changed since.
-pub async fn left_contacts(tx: &mut Tx, import: &Import) -> Result<Vec<(String, String, bool)>> {
+/// The contacts of an import that are still there, by phone: whether each was changed since, and whether it is
+/// a customer whose payment was told of.
+pub async fn left_contacts(tx: &mut Tx, import: &Import) -> Result<Vec<(String, String, bool, bool)>> {
     Ok(fetch!(
         tx,
-        (String, String, bool),
+        (String, String, bool, bool),
         fetch_all,
-        "SELECT id, phone, updated_at <> created_at FROM contacts WHERE tenant = $1 AND import_id = $2 ORDER BY phone",
+        "SELECT id, phone, updated_at <> created_at,
+                EXISTS (SELECT 1 FROM welcomes w WHERE w.contact_id = contacts.id)
+         FROM contacts WHERE tenant = $1 AND import_id = $2 ORDER BY phone",
         &import.tenant,
         &import.id
     )?)

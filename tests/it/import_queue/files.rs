@@ -24,7 +24,7 @@ on_both_databases! {
         assert_eq!(content(&story).await, before);
         assert_eq!(preview["import"], json!(null));
         let mut done = take_over(&story, &file, &[]).exits(4).json();
-        assert_eq!(content(&story).await, [3, 3, 1, 1, 1]);
+        assert_eq!(content(&story).await, [4, 4, 1, 1, 1]);
         assert_eq!(counts(&preview), counts(&done));
         done["import"] = json!(null);
         done["dry_run"] = json!(true);

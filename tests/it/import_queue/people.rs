@@ -1,10 +1,12 @@
 //! Who is called of a queue, and who is not.
 
 use callops::domain::call::{CallStatus, Decision};
+use callops::store::Tx;
 use serde_json::{Value, json};
 
 use super::{HEADER, content, counts, row, rung, subjects, take_over, welcome, write};
 use crate::common::on_both_databases;
+use crate::common::story::Story;
 
 fn reason(summary: &Value, line: u64) -> &Value {
     let listed = summary["listed"].as_array().expect("rows");
@@ -223,4 +225,64 @@ on_both_databases! {
         rung(&story).await;
         assert_eq!(subjects(&story).await, ["cus_0", "cus_1", "cus_2"]);
     }
+
+    async fn who_is_unclear_is_known_as_not_to_be_called(db) {
+        let story = welcome(db).await;
+        let rows = [
+            row("202-555-0100", "pending", "", "", ""),
+            row("202-555-0100", "vollendet", "", "cus_0", ""),
+            row("202-555-0101", "vollendet", "", "cus_1", ""),
+        ];
+        let file = write(&story, &rows);
+        take_over(&story, &file, &["--dry-run"]).exits(4);
+        assert_eq!(content(&story).await, [0; 5]);
+        let first = take_over(&story, &file, &[]).exits(4).json();
+        assert_eq!(counts(&first), [3, 0, 0, 0, 0, 1, 0, 2], "{first}");
+        let left_out = |subject: &str| (subject.to_owned(), "withdrawn".to_owned(), Some("unclear_elsewhere".to_owned()));
+        assert_eq!(enrolled(&story).await, [left_out("cus_0"), left_out("cus_1")]);
+        // A list does not bring them back.
+        let list = story.scratch().write("list.csv", "phone\n202-555-0100\n202-555-0101\n").display().to_string();
+        story.run(&["import-contacts", &list, "--tenant", "acme", "--campaign", "welcome"]).success();
+        assert_eq!(rung(&story).await, [""; 0]);
+        // Mended, one was called, and the other one waits.
+        let mended = [row("202-555-0100", "pending", "", "cus_0", ""), row("202-555-0101", "done", "", "cus_1", "")];
+        let second = take_over(&story, &write(&story, &mended), &[]).success().json();
+        assert_eq!(counts(&second), [2, 1, 0, 1, 0, 0, 0, 0], "{second}");
+        // Taken back, it is as before, and then as if it had never been.
+        let undo = |done: &Value| story.run(&["undo-import", done["import"].as_str().expect("an id"), "--format", "json"]);
+        undo(&second).success();
+        assert_eq!(enrolled(&story).await, [left_out("cus_0"), left_out("cus_1")]);
+        take_over(&story, &write(&story, &mended), &[]).success();
+        assert_eq!(rung(&story).await, ["+12025550100"]);
+    }
+
+    async fn customers_who_were_called_and_have_no_phone_are_told_of(db) {
+        let story = welcome(db).await;
+        let rows = [
+            row("12", "completed", "", "cus_1", ""),
+            row("", "processing", "", "cus_2", ""),
+            row("13", "pending", "", "cus_3", ""),
+            row("14", "completed", "", "cus_4", ""),
+            row("202-555-0104", "pending", "", "cus_4", ""),
+        ];
+        let output = take_over(&story, &write(&story, &rows), &[]).exits(4);
+        let summary = output.json();
+        assert_eq!((&summary["unheld"], &summary["unheld_customers"]), (&json!(2), &json!(["cus_1", "cus_2"])), "{summary}");
+        assert!(output.stderr.contains("could hold their call: cus_1, cus_2;"), "{output}");
+        // Who has a slot by then is not told of.
+        let mended = [row("202-555-0101", "completed", "", "cus_1", "")];
+        take_over(&story, &write(&story, &mended), &[]).success();
+        let again = take_over(&story, &write(&story, &rows), &[]).exits(4).json();
+        assert_eq!(again["unheld_customers"], json!(["cus_2"]), "{again}");
+    }
+}
+
+/// Subject, status and reason of every enrollment.
+async fn enrolled(story: &Story) -> Vec<(String, String, Option<String>)> {
+    const SQL: &str = "SELECT subject, status, last_reason FROM enrollments ORDER BY subject";
+    match &mut story.db().await.read().await.expect("a transaction") {
+        Tx::Sqlite(tx) => sqlx::query_as(SQL).fetch_all(&mut **tx).await,
+        Tx::Postgres(tx) => sqlx::query_as(SQL).fetch_all(&mut **tx).await,
+    }
+    .expect("enrollments")
 }
