@@ -29,10 +29,10 @@ Examples:
   callops undo-import 01JD5Q3G7V9M2C8K4R6T0W1XYZ --keep-called
 
 Contacts that the import made are removed, and each field that still holds what it wrote holds again what it held
-before. What somebody changed or enrolled since stays, and so do customers who paid since: all are listed (exit code 4). Where calls were made for its
-contacts since, nothing is done (exit code 5), unless those are to be kept. Slots and suppressions stay in any case:
-nobody is called twice because a list was taken back. Only slots that import-queue has spent without a call go with it:
-import the queue again before anybody calls. `callops list imports` shows ids.")]
+before. What somebody changed or enrolled since stays, and so do customers who paid since: all are listed (exit code
+4). Where calls were made for its contacts since, nothing is done (exit code 5), unless those are to be kept. Slots
+and suppressions stay in any case: nobody is called twice because a list was taken back. Only slots that import-queue
+has spent without a call go with it: import the queue again before anybody calls. `callops list imports` shows ids.")]
 pub struct Args {
     /// The import's id
     #[arg(value_name = "IMPORT")]
