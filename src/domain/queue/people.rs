@@ -207,7 +207,7 @@ fn makes_something(fate: &Fate, row: &Row) -> bool {
 
 /// Gives the customers of one person to its rows that can bear one each.
 fn lend(rows: &[Row], fates: &[Fate], members: &[usize], lent: &mut HashMap<usize, usize>, unheld: &mut Vec<usize>) {
-    let is_spent = members.iter().any(|index| matches!(fates[*index], Fate::Spend { .. }));
+    let is_spent = members.iter().any(|index| rows[*index].said.is_spent());
     let mut by_phone: HashMap<u64, usize> = HashMap::new();
     for index in members.iter().filter(|index| makes_something(&fates[**index], &rows[**index])) {
         if let Some(phone) = rows[*index].phone.filter(|_| !is_spent || matches!(fates[*index], Fate::Spend { .. })) {
@@ -301,6 +301,7 @@ mod tests {
         // Nowhere to go.
         assert_eq!(borne(&[(C, 0, 7, 0), (C, 0, 7, 0), (C, 0, 8, 0)]), (vec![], vec![0, 2]));
         assert_eq!(borne(&[(C, 1, 7, 0), (C, 1, 8, 0)]), (vec![], vec![1]));
+        assert_eq!(borne(&[(Said::Unclear, 1, 7, 0), (C, 0, 7, 0)]), (vec![], vec![1]), "no slot bears them");
     }
 
     #[test]
