@@ -21,6 +21,8 @@ CREATE TABLE welcomes (
     enrollment_id TEXT REFERENCES enrollments (id),
     -- The event of the last payment.
     event_id TEXT,
+    -- When somebody who cannot be called was last looked at once more.
+    looked_at TEXT,
     created_at TEXT NOT NULL,
     updated_at TEXT NOT NULL,
     PRIMARY KEY (tenant, customer)
@@ -55,3 +57,6 @@ CREATE TABLE event_syncs (
 
 -- Payments that could not be applied, which a run looks for each minute.
 CREATE INDEX events_pending_payments ON events (received_at) WHERE state = 'pending' AND source = 'stripe';
+
+-- Where a customer is in a campaign, whatever the phone.
+CREATE INDEX enrollments_subject ON enrollments (campaign_id, subject) WHERE subject <> '';

@@ -29,8 +29,9 @@ Examples:
 
 Events of payments are read from the API of each account whose customers a tenant welcomes, since they were last read to
 their end with an hour of overlap, and the first time for 30 days, which is as long as Stripe keeps them. They are stored and
-applied as if they had come by webhook; what came already changes nothing. Customers whose phone or time zone is missing are
-looked at once more. It puts customers into the tenant's welcome campaign, and calls nobody.
+applied as if they had come by webhook; what came already changes nothing. Payments that could not be applied are tried again,
+and customers whose phone or time zone is missing are looked at once more. What was ignored because of a setting that is mended
+since is applied by `callops replay-events --since 7d`. It puts customers into the tenant's welcome campaign, and calls nobody.
 
 A run that breaks off loses nothing: the next one reads from the same place. Two at once do no harm.
 
@@ -117,6 +118,14 @@ fn show(app: &App, all: &[(&str, Synced, Option<anyhow::Error>)], counts: &Count
             let until = until.format("%H:%M:%S UTC");
             app.printer.say(format!("{account}: another run reads these events, until {until} at the latest"));
             continue;
+        }
+        if let Some(from) = done.lost_from {
+            app.printer.warn(format!(
+                "{account}: events were read until {} before, and Stripe keeps them for {} days: those in between are lost; \
+                 compare the payments of that time with `callops list welcomes`",
+                from.format("%Y-%m-%d %H:%M:%S UTC"),
+                KEPT.num_days()
+            ));
         }
         for problem in done.unreadable.iter().take(MOST_TOLD) {
             app.printer.warn(format!("{account}: an event cannot be read: {problem}"));

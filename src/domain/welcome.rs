@@ -82,6 +82,8 @@ pub enum WelcomeState {
     AlreadyCalled,
     /// The customer was there before welcome calls began.
     CreatedBefore,
+    /// Somebody decided here or elsewhere that they are not called.
+    LeftOut,
     /// The customer took the payment back, before they paid or after.
     Withdrawn,
 }
@@ -89,7 +91,7 @@ pub enum WelcomeState {
 words!(WelcomeState, "state of a welcome", {
     Enrolled => "enrolled", NoPhone => "no_phone", NoTimezone => "no_timezone", UnreadableTime => "unreadable_time",
     SamePhone => "same_phone", AlreadyCalled => "already_called", CreatedBefore => "created_before",
-    Withdrawn => "withdrawn",
+    LeftOut => "left_out", Withdrawn => "withdrawn",
 });
 
 impl WelcomeState {
@@ -145,6 +147,11 @@ pub enum Happened {
         /// All that was refunded by then, in the smallest unit of the currency.
         amount_refunded: Option<i64>,
     },
+    /// Something of an account that is connected to ours, whose customers are not ours.
+    Connected {
+        /// The connected account.
+        account: String,
+    },
     /// A notification that says only that there is something to read.
     Thin,
     /// Of another type.
@@ -181,7 +188,7 @@ impl PaymentEvent {
         let id = self.object_id.as_ref()?;
         Some(match self.happened {
             Happened::Refunded { amount_refunded: Some(amount) } => format!("{id} {amount}"),
-            Happened::Thin | Happened::Other => return None,
+            Happened::Connected { .. } | Happened::Thin | Happened::Other => return None,
             _ => id.clone(),
         })
     }
@@ -189,7 +196,11 @@ impl PaymentEvent {
     /// Why nothing can follow from it, whoever the tenant, where that is so.
     pub fn says_nothing(&self) -> Option<String> {
         match self.said(true) {
-            Decision::Ignore(reason) if matches!(self.happened, Happened::Thin | Happened::Other) => Some(reason),
+            Decision::Ignore(reason)
+                if matches!(self.happened, Happened::Connected { .. } | Happened::Thin | Happened::Other) =>
+            {
+                Some(reason)
+            }
             _ => None,
         }
     }
@@ -216,6 +227,7 @@ impl PaymentEvent {
                 None => ignore("the subscription has no status".to_owned()),
             },
             Happened::Refunded { .. } | Happened::Unsubscribed => Decision::Withdraw,
+            Happened::Connected { account } => ignore(format!("it is of the connected account {account}")),
             Happened::Thin => ignore("a thin event says nothing of a payment".to_owned()),
             Happened::Other => ignore(format!("events of type {} say nothing of a first payment", self.kind)),
         }

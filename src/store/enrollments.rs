@@ -8,10 +8,12 @@ use sqlx::FromRow;
 use super::{Result, Tx, dynamic, execute, fetch};
 
 mod once;
+mod people;
 mod taken_over;
 
 use crate::domain::reminder::Debt;
 pub use once::mark_once_slots;
+pub use people::{TAKEN_OUT, of_person, take_out};
 pub use taken_over::{Known, known, name_subjects, revive, take_over};
 
 /// An enrollment that is due for a check, with its contact.
@@ -458,35 +460,6 @@ pub async fn withdraw(tx: &mut Tx, campaign_id: &str, contact_id: &str, now: Dat
         contact_id,
         now
     )? > 0)
-}
-
-/// Takes one enrollment out of its campaign; says whether it was in. As [`withdraw`].
-pub async fn withdraw_one(tx: &mut Tx, id: &str, now: DateTime<Utc>) -> Result<bool> {
-    execute!(
-        tx,
-        "UPDATE contacts SET version = version + 1 WHERE id = (SELECT contact_id FROM enrollments WHERE id = $1)",
-        id
-    )?;
-    Ok(execute!(
-        tx,
-        "UPDATE enrollments SET status = 'withdrawn', next_check_at = NULL, last_reason = 'withdrawn', updated_at = $2
-         WHERE id = $1 AND status = 'active'",
-        id,
-        now
-    )? > 0)
-}
-
-/// The enrollments of a contact in a campaign: id, subject, and whether it is active.
-pub async fn of_contact(tx: &mut Tx, campaign_id: &str, contact_id: &str) -> Result<Vec<(String, String, bool)>> {
-    Ok(fetch!(
-        tx,
-        (String, String, bool),
-        fetch_all,
-        "SELECT id, subject, status = 'active' FROM enrollments WHERE campaign_id = $1 AND contact_id = $2
-         ORDER BY subject",
-        campaign_id,
-        contact_id
-    )?)
 }
 
 /// Makes every enrollment of a contact due for a check, since the contact changed.

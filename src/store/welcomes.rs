@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use sqlx::FromRow;
 
 use super::listing::Filter;
-use super::{Result, StoreError, Tx, dynamic, execute, fetch, scalar};
+use super::{Result, StoreError, Tx, dynamic, execute, fetch};
 use crate::domain::welcome::{Standing, WelcomeState};
 
 /// A customer that an event told of.
@@ -124,18 +124,33 @@ pub async fn save(tx: &mut Tx, was: &Welcome, is: &Welcome, now: DateTime<Utc>) 
     Err(StoreError::Conflict(format!("customer {} of {} was changed by another", was.customer, was.tenant)))
 }
 
-/// The call that spent the one slot of a phone (E.164) or of a customer for a purpose.
-pub async fn spent_by(tx: &mut Tx, tenant: &str, purpose: &str, phone: &str, customer: &str) -> Result<Option<String>> {
+/// A call that holds the one slot of a phone, or of a customer, for a purpose.
+#[derive(Clone, Debug, FromRow, PartialEq, Eq)]
+pub struct Spent {
+    /// The call.
+    pub call_id: String,
+    /// The customer as whom it is made.
+    pub subject: Option<String>,
+    /// Whether the phone may have rung. Otherwise the slot may be free again some day.
+    pub may_have_rung: bool,
+}
+
+/// The calls that hold the one slot of a phone (E.164) or of a customer for a purpose; those that may have rung first.
+pub async fn spent_by(tx: &mut Tx, tenant: &str, purpose: &str, phone: &str, customer: &str) -> Result<Vec<Spent>> {
     // Two probes of an index each; an OR over both columns would read the whole table.
-    Ok(scalar!(
+    Ok(fetch!(
         tx,
-        String,
-        fetch_optional,
-        "SELECT call_id FROM (
-             SELECT call_id FROM slots WHERE tenant = $1 AND phone = $3 AND purpose = $2 AND key = 'once'
+        Spent,
+        fetch_all,
+        "SELECT spent.call_id, spent.subject,
+                coalesce(c.decision, '') = 'called_elsewhere'
+                OR EXISTS (SELECT 1 FROM attempts a WHERE a.call_id = c.id AND a.may_have_rung) AS may_have_rung
+         FROM (
+             SELECT call_id, subject FROM slots WHERE tenant = $1 AND phone = $3 AND purpose = $2 AND key = 'once'
              UNION ALL
-             SELECT call_id FROM slots WHERE tenant = $1 AND purpose = $2 AND subject = $4 AND key = 'once'
-         ) AS spent LIMIT 1",
+             SELECT call_id, subject FROM slots WHERE tenant = $1 AND purpose = $2 AND subject = $4 AND key = 'once'
+         ) AS spent JOIN calls c ON c.id = spent.call_id
+         ORDER BY may_have_rung DESC, spent.call_id",
         tenant,
         purpose,
         phone,
@@ -182,10 +197,31 @@ pub async fn listed_events(tx: &mut Tx, account: &str, since: DateTime<Utc>, lim
             for state in WelcomeState::LISTED {
                 states.push_bind(state);
             }
-            q.push(") ORDER BY updated_at, customer LIMIT ").push_bind(limit);
+            q.push(") ORDER BY coalesce(looked_at, created_at), customer LIMIT ").push_bind(limit);
         },
         build_query_scalar::<String>().fetch_all
     )?)
+}
+
+/// Notes that the customers who paid last by these events are looked at now.
+pub async fn looked_at(tx: &mut Tx, account: &str, event_ids: &[String], now: DateTime<Utc>) -> Result<()> {
+    if event_ids.is_empty() {
+        return Ok(());
+    }
+    dynamic!(
+        tx,
+        |q| {
+            q.push("UPDATE welcomes SET looked_at = ").push_bind(now).push(" WHERE account = ").push_bind(account);
+            q.push(" AND event_id IN (");
+            let mut ids = q.separated(", ");
+            for id in event_ids {
+                ids.push_bind(id);
+            }
+            q.push(")");
+        },
+        execute
+    )?;
+    Ok(())
 }
 
 /// A customer with the status of its last call.

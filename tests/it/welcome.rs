@@ -6,6 +6,7 @@ mod apply;
 mod listed;
 mod payments;
 mod phones;
+mod queue;
 mod story;
 mod sync;
 mod webhooks;

@@ -17,6 +17,7 @@ use super::counts::Counts;
 use super::records;
 use crate::app::App;
 use crate::commands::welcoming;
+use crate::commands::welcoming::settle::AboutOne;
 use crate::domain::call_status::{CallStatusEvent, FieldProblem};
 use crate::domain::dial::ProviderMessage;
 use crate::domain::event::{EventSource, EventState, Scope};
@@ -31,6 +32,8 @@ use crate::store::{self, Tx, attempts, conversations, sessions};
 
 /// For how long what matches nothing is tried again by itself: an attempt whose answer was lost is given up after a day.
 pub const MATCH_WITHIN: TimeDelta = TimeDelta::hours(48);
+/// For how long a payment that cannot be applied is tried again by itself: as long as Stripe keeps events.
+const PAYMENT_WITHIN: TimeDelta = welcoming::sync::KEPT;
 /// The most waiting events that one run looks at.
 const MOST_AT_ONCE: i64 = 1000;
 /// What the reason of an event begins with that tells of a change which another one told of.
@@ -452,14 +455,14 @@ pub async fn settle_due(app: &App, counts: &mut Counts) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Applies payments that could not be applied. An account whose customers cannot be read now is not asked again in this run,
+/// Applies payments that could not be applied. An account of which nothing can be read now is not asked again in this run,
 /// and nobody is from `stop_at` on, a moment on the monotonic clock.
 ///
 /// # Errors
 /// When the database cannot be asked.
 pub async fn settle_payments(app: &App, stop_at: Duration, counts: &mut Counts) -> anyhow::Result<()> {
     let mut tx = app.db().await?.read().await?;
-    let due = events::due_payments(&mut tx, app.clock.now() - MATCH_WITHIN, MOST_AT_ONCE).await?;
+    let due = events::due_payments(&mut tx, app.clock.now() - PAYMENT_WITHIN, MOST_AT_ONCE).await?;
     drop(tx);
     let mut silent: HashSet<String> = HashSet::new();
     for (id, scope) in due {
@@ -469,9 +472,10 @@ pub async fn settle_payments(app: &App, stop_at: Duration, counts: &mut Counts) 
         if silent.contains(&scope) {
             continue;
         }
-        let before = counts.problems().count();
-        apply_each(app, std::slice::from_ref(&id), Count::Yes, counts).await;
-        if counts.problems().count() > before {
+        let result = apply(app, &id, Count::Yes).await;
+        let is_about_all = result.as_ref().is_err_and(|error| !error.is::<AboutOne>());
+        note(&id, result, counts);
+        if is_about_all {
             silent.insert(scope);
         }
     }
@@ -490,13 +494,18 @@ pub async fn replay(app: &App, ids: &[String], counts: &mut Counts) {
 
 async fn apply_each(app: &App, ids: &[String], count: Count, counts: &mut Counts) {
     for id in ids {
-        match apply(app, id, count).await {
-            Ok(Verdict { state: EventState::Applied, .. }) => counts.add("events_applied", 1),
-            Ok(Verdict { state: EventState::Ignored, .. }) => counts.add("events_ignored", 1),
-            Ok(_) => {}
-            Err(error) => {
-                counts.problem(Exit::Partial, format!("event {id} could not be applied: {}", message(&error)));
-            }
+        note(id, apply(app, id, count).await, counts);
+    }
+}
+
+/// Counts what became of an event.
+fn note(id: &str, result: anyhow::Result<Verdict>, counts: &mut Counts) {
+    match result {
+        Ok(Verdict { state: EventState::Applied, .. }) => counts.add("events_applied", 1),
+        Ok(Verdict { state: EventState::Ignored, .. }) => counts.add("events_ignored", 1),
+        Ok(_) => {}
+        Err(error) => {
+            counts.problem(Exit::Partial, format!("event {id} could not be applied: {}", message(&error)));
         }
     }
 }

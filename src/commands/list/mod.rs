@@ -43,7 +43,7 @@ placed, answered, ended, void, refused, not_sent, unknown, lost; campaigns activ
 withdrawn; findings standing (unless said otherwise), resolved; suppressions active, expired; events pending, applied,
 unmatched, ignored; numbers active, gone; customers active, inactive; invoices draft, sent, viewed, overdue, unpaid,
 partially_paid, paid, void; debtors reachable, no_phone; welcomes enrolled, no_phone, no_timezone, unreadable_time,
-same_phone, already_called, created_before, withdrawn. Times are UTC.
+same_phone, already_called, created_before, left_out, withdrawn. Times are UTC.
 
 Customers and invoices are those that `sync-zoho` read last: nobody is asked. Columns of --sort: customers name, outstanding,
 last_modified_at; invoices due_date, date, number, customer, total, balance, last_modified_at.

@@ -1,8 +1,10 @@
 //! What becomes of a customer after an event: in the campaign, out of it, or listed.
 
+mod place;
+
 use anyhow::bail;
 use chrono::{DateTime, Utc};
-use serde_json::json;
+use thiserror::Error;
 
 use super::{Setup, WelcomingTenant, explain, is_live};
 use crate::app::App;
@@ -15,12 +17,13 @@ use crate::domain::welcome::person::{self, Callee, Customer, Details, Reading};
 use crate::domain::welcome::{Decision, PaymentEvent, WelcomeState};
 use crate::domain::zone::Zone;
 use crate::fail_point;
+use crate::providers::http::ReadError;
 use crate::providers::stripe;
 use crate::store::contacts::{self, Contact};
 use crate::store::events::{self, Event};
 use crate::store::setup::Campaign;
 use crate::store::welcomes::{self, Welcome};
-use crate::store::{Result, StoreError, Tx, calls, control, enrollments, setup};
+use crate::store::{Result, StoreError, Tx, control, setup};
 
 /// What an event came to for one tenant.
 struct Told {
@@ -29,6 +32,11 @@ struct Told {
     /// In words.
     what: String,
 }
+
+/// What is wrong with one event or customer, and says nothing of the others of the account.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub struct AboutOne(String);
 
 /// One event for one tenant, with what is needed to follow it.
 struct Case<'a> {
@@ -52,7 +60,7 @@ pub async fn apply(app: &App, event: &Event) -> anyhow::Result<Verdict> {
     if let Some(reason) = event.reason.as_deref().filter(|reason| reason.starts_with(DUPLICATE_OF)) {
         return Ok(ignored(reason));
     }
-    let payment = read(event)?;
+    let payment = read(event).map_err(|error| AboutOne(error.to_string()))?;
     let db = app.db().await?;
     let mut tx = db.read().await?;
     let setup = Setup::read(&mut tx).await?;
@@ -67,11 +75,18 @@ pub async fn apply(app: &App, event: &Event) -> anyhow::Result<Verdict> {
     let customer = match &payment.customer {
         Some(id) if decided.iter().any(|(_, decision)| *decision == Decision::Enrol) => {
             let client = setup.client(app, account).await?;
-            let found = client.customer(id).await.map_err(|error| explain(&account.name, &error))?;
-            let Some(customer) = found else {
-                bail!("account {}: stripe knows no customer {id}: is api_key that of the same account?", account.name)
-            };
-            Some(customer)
+            Some(match client.customer(id).await {
+                Ok(Some(customer)) => customer,
+                Ok(None) => bail!(AboutOne(format!(
+                    "account {}: stripe knows no customer {id}: is api_key that of the same account?",
+                    account.name
+                ))),
+                Err(ReadError::Broken { status, body }) => bail!(AboutOne(format!(
+                    "account {}: customer {id} cannot be read (status {status}): {body}",
+                    account.name
+                ))),
+                Err(error) => return Err(explain(&account.name, &error).into()),
+            })
         }
         _ => None,
     };
@@ -80,7 +95,8 @@ pub async fn apply(app: &App, event: &Event) -> anyhow::Result<Verdict> {
     let verdict = db
         .write(async |tx| {
             let Some(event) = events::lock(tx, &event.id).await? else { return Ok(ignored("it is gone")) };
-            if decided.iter().any(|(_, decision)| *decision == Decision::Withdraw) {
+            // Whoever pays may be taken out as well, under another phone.
+            if decided.iter().any(|(_, decision)| !matches!(decision, Decision::Ignore(_))) {
                 control::lock_dialling(tx).await?;
             }
             let mut told: Vec<Told> = Vec::new();
@@ -125,7 +141,8 @@ impl Case<'_> {
     /// Follows a payment, or one that was taken back. What was told before changes nothing.
     async fn follow(&self, tx: &mut Tx, decision: &Decision) -> Result<Told> {
         let (tenant, account) = (&self.tenant.tenant.name, &self.tenant.welcome.account);
-        let was = welcomes::lock(tx, tenant, self.key, account, self.now).await?;
+        let stored = welcomes::lock(tx, tenant, self.key, account, self.now).await?;
+        let was = self.as_enrolled(tx, &stored).await?;
         let mut standing = was.standing();
         let is_later = standing.learn(decision, self.payment.created);
         let mut is = Welcome { account: account.clone(), ..was.clone() }.standing_so(standing);
@@ -134,7 +151,8 @@ impl Case<'_> {
         }
         let at =
             |at: Option<DateTime<Utc>>| at.map_or_else(String::new, |at| at.format("%Y-%m-%d %H:%M:%S").to_string());
-        let mut heir = None;
+        // Whom they are not any more.
+        let mut left = Vec::new();
         if !standing.is_customer() {
             // Who was called already stays so, and so does who was there before.
             if !matches!(was.state, WelcomeState::AlreadyCalled | WelcomeState::CreatedBefore) {
@@ -143,27 +161,29 @@ impl Case<'_> {
             if *decision == Decision::Withdraw && is_later {
                 is.reason = Some(format!("{} at {} UTC", self.payment.kind, at(standing.withdrawn_at)));
             }
-            if was.state == WelcomeState::Enrolled {
-                self.take_out(tx, &was, &self.payment.kind).await?;
-                heir.clone_from(&was.contact_id);
-            }
+            self.take_out(tx, &was, None, &self.payment.kind, &mut left).await?;
         } else if *decision == Decision::Enrol {
-            self.welcome(tx, &was, &mut is).await?;
+            let is_told = stored.state == WelcomeState::Enrolled;
+            self.welcome(tx, &was, is_told, &mut is, &mut left).await?;
         }
-        let moved = was.state != is.state || was.contact_id != is.contact_id || was.enrollment_id != is.enrollment_id;
-        let is_first = was.paid_at.is_none() && was.withdrawn_at.is_none();
-        if is != was {
-            welcomes::save(tx, &was, &is, self.now).await?;
+        if was.state == WelcomeState::Enrolled && is.state != WelcomeState::Enrolled {
+            left.extend(was.contact_id.clone());
         }
-        if let Some(contact_id) = heir {
-            self.give_way(tx, &contact_id).await?;
+        let moved =
+            stored.state != is.state || stored.contact_id != is.contact_id || stored.enrollment_id != is.enrollment_id;
+        let is_first = stored.paid_at.is_none() && stored.withdrawn_at.is_none();
+        if is != stored {
+            welcomes::save(tx, &stored, &is, self.now).await?;
+        }
+        while let Some(contact_id) = left.pop() {
+            self.give_way(tx, &contact_id, &mut left).await?;
         }
         let what = match (*decision == Decision::Enrol, standing.is_customer()) {
             (true, false) => format!("the customer took it back at {} UTC", at(standing.withdrawn_at)),
             (false, true) => format!("the customer paid again at {} UTC", at(standing.paid_at)),
             _ => format!("the customer is {} already", is.state),
         };
-        Ok(Told { is_news: moved || (is_first && is != was), what })
+        Ok(Told { is_news: moved || (is_first && is != stored), what })
     }
 
     fn unreadable(&self, problem: String) -> StoreError {
@@ -182,16 +202,21 @@ impl Case<'_> {
         Ok((campaign, rules))
     }
 
-    /// Puts who paid into the campaign, or says what stands in the way.
-    async fn welcome(&self, tx: &mut Tx, was: &Welcome, is: &mut Welcome) -> Result<()> {
+    /// Puts who paid into the campaign, or says what stands in the way. `is_told`: that they are in it came of an event.
+    async fn welcome(
+        &self,
+        tx: &mut Tx,
+        was: &Welcome,
+        is_told: bool,
+        is: &mut Welcome,
+        left: &mut Vec<String>,
+    ) -> Result<()> {
         let settings = &self.tenant.welcome;
         let is_enrolled = was.state == WelcomeState::Enrolled;
         let created = match self.customer {
             Some(Customer { created: Some(created), .. }) => *created,
             Some(Customer { created: None, .. }) => {
-                if is_enrolled {
-                    self.take_out(tx, was, "customer deleted").await?;
-                }
+                self.take_out(tx, was, None, "customer deleted", left).await?;
                 is.state = WelcomeState::Withdrawn;
                 is.reason = Some("the customer was deleted at stripe".to_owned());
                 return Ok(());
@@ -207,8 +232,9 @@ impl Case<'_> {
         is.name = details.name.clone().or_else(|| is.name.take());
         is.email = details.email.clone().or_else(|| is.email.take());
         if created < settings.welcome_since {
-            if is_enrolled {
-                self.take_out(tx, was, "created before welcome_since").await?;
+            // Whom somebody put in by hand or from a queue stays in.
+            if is_told {
+                self.take_out(tx, was, None, "created before welcome_since", left).await?;
             }
             is.state = WelcomeState::CreatedBefore;
             is.reason = Some(format!("made at {} UTC, before welcome_since", created.format("%Y-%m-%d %H:%M:%S")));
@@ -238,91 +264,25 @@ impl Case<'_> {
             }
         };
         let spent = welcomes::spent_by(tx, &tenant.name, &campaign.purpose, callee.phone.as_str(), self.key).await?;
-        if let Some(call) = spent {
+        if let Some(spent) = spent.first() {
             if is_enrolled {
                 is.phone.clone_from(&was.phone);
             } else {
-                is.state = WelcomeState::AlreadyCalled;
-                is.reason = Some(format!("call {call}"));
+                Self::blocked(spent, known.map(|contact| contact.id), is);
             }
             return Ok(());
         }
         let contact = self.contact(tx, known, &callee, &details).await?;
         if is_enrolled && was.contact_id.as_ref() == Some(&contact.id) {
+            self.take_out(tx, was, Some(&contact.id), "another phone", left).await?;
             return Ok(());
         }
-        if is_enrolled {
-            // Another phone than before, and nobody was called yet. Whom an operator took out stays out.
-            if !self.take_out(tx, was, "another phone").await? {
-                is.phone.clone_from(&was.phone);
-                return Ok(());
-            }
-        }
-        self.enrol(tx, &campaign, contact, is).await
-    }
-
-    /// Puts a contact into the campaign as the customer, unless another customer with its phone is in it.
-    async fn enrol(&self, tx: &mut Tx, campaign: &Campaign, contact: Contact, is: &mut Welcome) -> Result<()> {
-        is.contact_id = Some(contact.id.clone());
-        let known = enrollments::of_contact(tx, &campaign.id, &contact.id).await?;
-        for (id, subject, _) in known.iter().filter(|(_, subject, is_active)| *is_active && *subject != is.customer) {
-            if subject.is_empty() {
-                // From now on as the customer, who has one call whatever the phone.
-                enrollments::withdraw_one(tx, id, self.now).await?;
-                continue;
-            }
-            is.state = WelcomeState::SamePhone;
-            is.reason = Some(format!("the phone is that of {subject}, who is welcomed"));
-            is.enrollment_id = None;
+        // Another phone than before, and nobody was called yet. Whom an operator took out stays out.
+        if is_enrolled && !self.take_out(tx, was, None, "another phone", left).await? {
+            is.phone.clone_from(&was.phone);
             return Ok(());
         }
-        let own = known.iter().find(|(_, subject, _)| *subject == is.customer).map(|(id, ..)| id.clone());
-        let id = own.unwrap_or_else(|| self.app.new_id());
-        let row = [(id.as_str(), contact.id.as_str(), is.customer.as_str())];
-        enrollments::enroll_subjects(tx, &campaign.id, campaign.rules_version, &row, self.now).await?;
-        is.state = WelcomeState::Enrolled;
-        is.reason = None;
-        let detail =
-            json!({"contact": contact.id, "phone": contact.phone, "customer": is.customer, "event": self.event_id});
-        self.app.audit(tx, "enroll", &format!("campaign:{}", campaign.full_name()), detail).await?;
-        is.enrollment_id = Some(id);
-        Ok(())
-    }
-
-    /// Takes a customer out of the campaign, with what waits for them; says whether they were in.
-    async fn take_out(&self, tx: &mut Tx, was: &Welcome, why: &str) -> Result<bool> {
-        let Some(enrollment_id) = &was.enrollment_id else { return Ok(false) };
-        let withdrawn = enrollments::withdraw_one(tx, enrollment_id, self.now).await?;
-        let open = calls::open_of_enrollment(tx, enrollment_id).await?;
-        let cancelled = calls::cancel(tx, &open, self.now).await?;
-        let detail = json!({
-            "contact": was.contact_id, "phone": was.phone, "customer": was.customer, "event": self.event_id, "why": why,
-            "withdrawn": withdrawn, "cancelled": cancelled.cancelled, "live": cancelled.live, "freed": cancelled.freed,
-        });
-        let campaign = format!("campaign:{}/{}", was.tenant, self.tenant.welcome.campaign);
-        self.app.audit(tx, "withdraw", &campaign, detail).await?;
-        Ok(withdrawn)
-    }
-
-    /// Welcomes who waited behind a customer with the same phone who is out of the campaign now.
-    async fn give_way(&self, tx: &mut Tx, contact_id: &str) -> Result<()> {
-        let tenant = &self.tenant.tenant.name;
-        let Some(next) = welcomes::waiting_behind(tx, tenant, contact_id).await? else { return Ok(()) };
-        let was = welcomes::lock(tx, tenant, &next.customer, &next.account, self.now).await?;
-        let Some(contact) = contacts::contact(tx, contact_id).await? else { return Ok(()) };
-        if was.state != WelcomeState::SamePhone || !was.standing().is_customer() {
-            return Ok(());
-        }
-        let (campaign, _) = self.campaign(tx).await?;
-        let mut is = was.clone();
-        match welcomes::spent_by(tx, tenant, &campaign.purpose, &contact.phone, &was.customer).await? {
-            Some(call) => {
-                is.state = WelcomeState::AlreadyCalled;
-                is.reason = Some(format!("call {call}"));
-            }
-            None => self.enrol(tx, &campaign, contact, &mut is).await?,
-        }
-        welcomes::save(tx, &was, &is, self.now).await
+        self.enrol(tx, &campaign, contact, is, left).await
     }
 
     /// Who can be called, beside the contact that has their phone already; or why nobody can.

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::Value;
 
 use super::{Setup, explain};
 use crate::app::{App, check_skew};
 use crate::commands::calling::counts::Counts;
 use crate::commands::calling::inbox::{self, Incoming};
+use crate::domain::call_status::is_id;
 use crate::domain::event::{EventSource, Scope};
 use crate::domain::welcome::EVENT_TYPES;
 use crate::fail_point;
@@ -37,6 +39,8 @@ pub struct Synced {
     pub new: u64,
     /// What is wrong with those that cannot be read.
     pub unreadable: Vec<String>,
+    /// Until when events were read before, where those that followed are not kept any more.
+    pub lost_from: Option<DateTime<Utc>>,
     /// Until when another run reads them at the latest; then nothing was done here.
     pub held_until: Option<DateTime<Utc>>,
 }
@@ -68,13 +72,15 @@ pub async fn sync(
         }
     };
     let oldest = now - KEPT;
-    let from = since.or(known.synced_until.map(|until| until - OVERLAP)).unwrap_or(oldest).max(oldest);
+    // A span that begins later leaves something out that would never be read.
+    let latest = known.synced_until.map_or(oldest, |until| (until - OVERLAP).max(oldest));
+    let from = since.map_or(latest, |since| since.max(oldest));
     done.since = Some(from);
+    done.lost_from = known.synced_until.filter(|until| *until < oldest);
     let result = Box::pin(read(app, setup, account, owner, from, done)).await;
     let now = app.clock.now();
     match result {
-        // What a shorter span leaves out in between would never be read.
-        Ok(until) if from <= known.synced_until.unwrap_or(oldest) => {
+        Ok(until) if from <= latest => {
             db.write(async |tx| syncs::end(tx, name, owner, until, now).await).await?;
         }
         Ok(_) => db.write(async |tx| syncs::leave(tx, name, owner, now).await).await?,
@@ -88,6 +94,8 @@ pub async fn sync(
     }
     inbox::settle_payments(app, app.clock.monotonic() + APPLY_WITHIN, counts).await?;
     let listed = welcomes::listed_events(&mut db.read().await?, name, oldest, MOST_LOOKED_AT).await?;
+    // First, so that one that fails does not stand before the others in each run.
+    db.write(async |tx| welcomes::looked_at(tx, name, &listed, now).await).await?;
     let mut looked = Counts::default();
     inbox::replay(app, &listed, &mut looked).await;
     // That somebody still cannot be called is no news.
@@ -123,7 +131,11 @@ async fn read(
                 Ok(event) => incoming.push(event),
                 Err(problems) => {
                     let problems = problems.iter().map(|one| format!("{} {}", one.field, one.problem));
-                    done.unreadable.push(problems.collect::<Vec<_>>().join(", "));
+                    let problems = problems.collect::<Vec<_>>().join(", ");
+                    done.unreadable.push(match id_in(event) {
+                        Some(id) => format!("{id}: {problems}"),
+                        None => problems,
+                    });
                 }
             }
         }
@@ -137,4 +149,10 @@ async fn read(
             None => return Ok(until.unwrap_or(asked_at)),
         }
     }
+}
+
+/// The id of an event of which not everything can be read.
+fn id_in(event: &str) -> Option<String> {
+    let event: Value = serde_json::from_str(event).ok()?;
+    event["id"].as_str().filter(|id| is_id(id)).map(str::to_owned)
 }

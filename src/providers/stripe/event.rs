@@ -49,7 +49,10 @@ pub fn read_event(body: &Value) -> Result<PaymentEvent, (&'static str, &'static 
     if !object.is_object() {
         return Err(("data.object", "must be an object"));
     }
-    let happened = happened(&nothing.kind, object);
+    let happened = match word(&body["account"]) {
+        Some(account) => Happened::Connected { account },
+        None => happened(&nothing.kind, object),
+    };
     Ok(PaymentEvent {
         object_id: word(&object["id"]).filter(|id| is_id(id)),
         customer: id_of(&object["customer"]).filter(|id| is_id(id)),

@@ -36,6 +36,48 @@ on_both_databases! {
         assert_eq!(story.rings(), 1);
     }
 
+    async fn who_waits_for_a_phone_has_it_once_the_first_has_another_or_is_deleted_or_was_there_before(db) {
+        let story = begin(db).await;
+        let phone = |n: usize| format!("+120255501{n:02}");
+        for (n, first) in ["cus_moves", "cus_deleted", "cus_before"].into_iter().enumerate() {
+            for id in [first, &format!("{first}_next")] {
+                customer(&story, id, json!({"phone": phone(n)}));
+                told(&story, "checkout_paid", id).await;
+            }
+            assert_eq!(state_of(&story, &format!("{first}_next")), "same_phone");
+        }
+        customer(&story, "cus_moves", json!({"phone": phone(9)}));
+        customer(&story, "cus_deleted", json!({"deleted": true}));
+        customer(&story, "cus_before", json!({"phone": phone(2), "created": "2026-10-31T23:59:59Z"}));
+        for (first, state) in [("cus_moves", "enrolled"), ("cus_deleted", "withdrawn"), ("cus_before", "created_before")] {
+            told(&story, "invoice_paid", first).await;
+            assert_eq!(state_of(&story, first), state);
+            assert_eq!(state_of(&story, &format!("{first}_next")), "enrolled", "{first}");
+        }
+        run_until(&story, "2026-11-18T20:00:00Z", 60).await;
+        assert_eq!((story.rings(), [0, 1, 2, 9].map(|n| story.rings_of(&phone(n)))), (4, [1; 4]));
+    }
+
+    async fn a_call_of_another_customer_that_may_never_ring_spends_nothing_yet(db) {
+        let story = begin(db).await;
+        customer(&story, "cus_1", json!({"phone": ADA}));
+        told(&story, "checkout_paid", "cus_1").await;
+        // What is refused did not ring, and the call waits for another attempt.
+        story.fault(json!({"kind": "server_error", "status": 400, "match": {"method": "POST"}}));
+        story.wait_until("2026-11-16T15:00:00Z");
+        story.process(&[]).await;
+        assert_eq!(story.rings(), 0);
+        assert_eq!(welcome_of(&story, "cus_1")["call_status"], "scheduled");
+        customer(&story, "cus_2", json!({"phone": ADA}));
+        told(&story, "checkout_paid", "cus_2").await;
+        assert_eq!(state_of(&story, "cus_2"), "same_phone");
+        assert!(told(&story, "charge_refunded", "cus_1").await.applied);
+        assert_eq!(state_of(&story, "cus_2"), "enrolled");
+        story.sandbox.clear_faults();
+        run_until(&story, "2026-11-18T20:00:00Z", 60).await;
+        assert_eq!(story.rings(), 1);
+    }
+
     async fn a_phone_that_changes_before_the_call_is_the_one_that_rings_and_after_it_none_does(db) {
         let story = begin(db).await;
         customer(&story, "cus_1", json!({"phone": ADA}));
