@@ -50,9 +50,10 @@ on_both_databases! {
             ("pause_days", "5", "5"),
             ("answer_field", "\"answer\"", "\"answer\""),
         ];
-        let mut all = String::new();
+        let mut given_so_far = Vec::new();
         for (key, given, kept) in keys {
-            all.push_str(&format!("{}{key} = {given}", if all.is_empty() { "" } else { ", " }));
+            given_so_far.push(format!("{key} = {given}"));
+            let all = given_so_far.join(", ");
             let output = apply(&all);
             assert_eq!(output.code(), Some(0), "{output}");
             let changes = output.json();
