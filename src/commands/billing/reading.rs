@@ -9,13 +9,15 @@ use crate::domain::billing::records::{Customer, Invoice};
 use crate::error::Failure;
 use crate::providers::zoho::{Page, Told};
 use crate::store::billing::passes::{self, Pass};
-use crate::store::billing::{Stored, customers, invoices};
+use crate::store::billing::{Stored, customers, invoices, take_stock};
 use crate::store::{self, Tx};
 
 /// So much of what was read already is read again: clocks differ, and a change may show late.
 const OVERLAP: TimeDelta = TimeDelta::minutes(10);
 /// No listing is longer than this many pages: a service that never ends one must not hold a run for ever.
 const MAX_PAGES: i64 = 20_000;
+/// After so many pages of all records the database looks anew at what it has.
+const PAGES_OF_A_STOCK: i64 = 25;
 /// For how long nobody else reads the books, each time that something was stored.
 pub(super) const LEASE: TimeDelta = TimeDelta::minutes(5);
 
@@ -124,6 +126,9 @@ impl Reader<'_> {
             let mark =
                 if has_more { Mark::MoreOfAll(began_at, until, page + 1) } else { Mark::AllUntil(began_at, until) };
             self.store(pass.kind, &records, &mark, read).await?;
+            if !has_more || page % PAGES_OF_A_STOCK == 0 {
+                self.app.db().await?.write(async |tx| take_stock(tx, pass.kind).await).await?;
+            }
             if !has_more {
                 return Ok(());
             }
