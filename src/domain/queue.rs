@@ -26,6 +26,15 @@ pub const STATUS_WORDS: &[(&str, CallStatus)] = &[
     ("canceled", CallStatus::Cancelled),
 ];
 
+/// Why somebody's enrollment is withdrawn from the start: another system had them called.
+pub const CALLED_ELSEWHERE: &str = "called_elsewhere";
+/// The same: it tried them, and did not reach them. A row that says they wait brings them back.
+pub const FAILED_ELSEWHERE: &str = "failed_elsewhere";
+/// The same: it took their call back.
+pub const CANCELLED_ELSEWHERE: &str = "cancelled_elsewhere";
+/// The same: nobody can tell whether they were called.
+pub const UNCLEAR_ELSEWHERE: &str = "unclear_elsewhere";
+
 /// What a row says of its person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Said {

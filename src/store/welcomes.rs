@@ -2,6 +2,8 @@
 
 pub mod syncs;
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use sqlx::FromRow;
 
@@ -156,6 +158,36 @@ pub async fn spent_by(tx: &mut Tx, tenant: &str, purpose: &str, phone: &str, cus
         phone,
         customer
     )?)
+}
+
+/// Which of these customers, and of these phones (E.164), are of somebody who took a payment back, and has not paid since.
+pub async fn taken_back(
+    tx: &mut Tx,
+    tenant: &str,
+    customers: &[&str],
+    phones: &[&str],
+) -> Result<(HashSet<String>, HashSet<String>)> {
+    let mut found = [HashSet::new(), HashSet::new()];
+    for ((column, values), found) in [("customer", customers), ("phone", phones)].into_iter().zip(&mut found) {
+        for values in values.chunks(500) {
+            let some: Vec<String> = dynamic!(
+                tx,
+                |q| {
+                    q.push("SELECT ").push(column).push(" FROM welcomes WHERE tenant = ").push_bind(tenant);
+                    q.push(" AND state = 'withdrawn' AND withdrawn_at IS NOT NULL AND ").push(column).push(" IN (");
+                    let mut list = q.separated(", ");
+                    for value in values {
+                        list.push_bind(*value);
+                    }
+                    q.push(")");
+                },
+                build_query_scalar::<String>().fetch_all
+            )?;
+            found.extend(some);
+        }
+    }
+    let [customers, phones] = found;
+    Ok((customers, phones))
 }
 
 /// Those who are not called since the contact was another customer's, if there are any: whoever paid first comes first.

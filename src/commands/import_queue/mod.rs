@@ -99,6 +99,8 @@ struct Setting<'a> {
     source: Source,
     read_as: ReadAs,
     campaign: Campaign,
+    /// Whether it is the campaign that welcomes those who pay.
+    is_welcome: bool,
     region: Option<Region>,
     now: DateTime<Utc>,
 }
@@ -130,7 +132,7 @@ pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
     must_differ(&outputs, &args.file)?;
     let db = app.db().await?;
     let mut tx = db.read().await?;
-    let (campaign, region, also) = look_up(&mut tx, &args, region).await?;
+    let Known { campaign, is_welcome, region, also } = look_up(&mut tx, &args, region).await?;
     // Standard input may be slow, and a long file takes a while: no transaction waits for them.
     drop(tx);
     let source = Source::open(&args.file, read_as.encoding)?;
@@ -144,7 +146,7 @@ pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
     let survey = Survey::of(list, &reader, args.retry_failed, &progress, &stop);
     progress.finish_and_clear();
     let mut survey = survey?;
-    let setting = Setting { args: &args, source, read_as, campaign, region, now: app.clock.now() };
+    let setting = Setting { args: &args, source, read_as, campaign, is_welcome, region, now: app.clock.now() };
     survey.learn_customers(&mut survey::opened(&setting)?, &reader)?;
     let mut tries = 1;
     let mut done = loop {
@@ -169,12 +171,16 @@ pub async fn run(app: &App, args: Args) -> anyhow::Result<Exit> {
     Ok(if done.tally.has_rejected() { Exit::Partial } else { Exit::Success })
 }
 
-/// The campaign, and how its tenant's numbers are read.
-async fn look_up(
-    tx: &mut Tx,
-    args: &Args,
+/// What the database says of the campaign and its tenant.
+struct Known {
+    campaign: Campaign,
+    is_welcome: bool,
+    /// How numbers are read.
     region: Option<Region>,
-) -> anyhow::Result<(Campaign, Option<Region>, CallAlso)> {
+    also: CallAlso,
+}
+
+async fn look_up(tx: &mut Tx, args: &Args, region: Option<Region>) -> anyhow::Result<Known> {
     let campaign = lookup::campaign(tx, &args.campaign).await??;
     let tenant = lookup::tenant(tx, &args.campaign.tenant).await??;
     let frequency = campaign.rules()?.frequency;
@@ -194,7 +200,9 @@ async fn look_up(
                 .hint("mend it with `callops apply FILE`")
         })?,
     };
-    Ok((campaign, region, tenant.settings()?.call_also))
+    let settings = tenant.settings()?;
+    let is_welcome = settings.welcome.is_some_and(|welcome| welcome.campaign == campaign.name);
+    Ok(Known { campaign, is_welcome, region, also: settings.call_also })
 }
 
 /// One whole takeover in one transaction: what is spent first, then everybody else.
@@ -214,7 +222,7 @@ async fn run_once(
         tx = begin_transaction => tx?,
         exit = stop.asked() => return Err(interrupted(exit).into()),
     };
-    let mut target = Target::new(&setting.campaign, args.dry_run, setting.now);
+    let mut target = Target::new(&setting.campaign, setting.is_welcome, args.dry_run, setting.now);
     if !args.dry_run {
         begin(&mut tx, setting, &target.import_id, reader).await?;
     }

@@ -9,22 +9,18 @@ use super::COMMAND;
 use super::tell::{Outcome, Verdict};
 use crate::commands::import_contacts::changes::Changes;
 use crate::domain::contact_row::ContactRow;
-use crate::domain::queue::Said;
+use crate::domain::queue::{CALLED_ELSEWHERE, CANCELLED_ELSEWHERE, FAILED_ELSEWHERE, Said, UNCLEAR_ELSEWHERE};
 use crate::domain::slot::Period;
 use crate::domain::zone::Zone;
 use crate::store::contacts::{self, BATCH_ROWS, Contact, Fresh, Origin};
-use crate::store::enrollments::{self, Known};
+use crate::store::enrollments::{self, Known, TAKEN_OUT};
 use crate::store::imports::{self, Change};
 use crate::store::setup::Campaign;
 use crate::store::spent::{self, Borne, Held, Spent};
-use crate::store::{StoreError, Tx};
+use crate::store::{StoreError, Tx, welcomes};
 
-/// Why people were taken over as not to be called; another row that says they wait brings them back.
-const CALLED_ELSEWHERE: &str = "called_elsewhere";
-const FAILED_ELSEWHERE: &str = "failed_elsewhere";
-const CANCELLED_ELSEWHERE: &str = "cancelled_elsewhere";
-/// Nobody can tell whether they were called.
-const UNCLEAR_ELSEWHERE: &str = "unclear_elsewhere";
+/// Why somebody is left out whom a service tells of.
+const TAKEN_BACK: &str = "payment_taken_back";
 
 /// A row that makes something of itself.
 #[derive(Debug)]
@@ -57,6 +53,8 @@ impl Item {
 pub(super) struct Target<'a> {
     pub(super) import_id: String,
     campaign: &'a Campaign,
+    /// Whether it is the campaign that welcomes those who pay.
+    is_welcome: bool,
     key: String,
     dry_run: bool,
     now: DateTime<Utc>,
@@ -94,10 +92,11 @@ impl People {
 }
 
 impl<'a> Target<'a> {
-    pub(super) fn new(campaign: &'a Campaign, dry_run: bool, now: DateTime<Utc>) -> Self {
+    pub(super) fn new(campaign: &'a Campaign, is_welcome: bool, dry_run: bool, now: DateTime<Utc>) -> Self {
         let mut target = Self {
             import_id: String::new(),
             campaign,
+            is_welcome,
             key: Period::Always.to_string(),
             dry_run,
             now,
@@ -196,6 +195,7 @@ impl<'a> Target<'a> {
         }
         let mut people = People::of(tx, &self.campaign.tenant, items).await?;
         let held = self.held(tx, items, &people).await?;
+        let taken_back = self.taken_back(tx, items).await?;
         let mut open: Vec<(&Item, Option<Contact>)> = Vec::new();
         // Slots that bear no customer so far.
         let mut borne: Vec<(String, &str)> = Vec::new();
@@ -252,17 +252,23 @@ impl<'a> Target<'a> {
                 let ours = [FAILED_ELSEWHERE, CANCELLED_ELSEWHERE, UNCLEAR_ELSEWHERE];
                 let reason = one.last_reason.as_deref().filter(|reason| ours.contains(reason));
                 named.extend(nameless(there, item));
-                if let Some(reason) = reason.filter(|_| item.is_enrolled) {
+                if taken_back.contains(&item.index) {
+                    *outcome = Outcome { verdict: Verdict::LeftOut, because: Some(TAKEN_BACK) };
+                } else if let Some(reason) = reason.filter(|_| item.is_enrolled) {
                     revived.push((contact_id, one.id.clone(), reason.to_owned()));
                 } else if item.is_enrolled {
                     *outcome = Outcome { verdict: Verdict::LeftOut, because: Some("withdrawn") };
                 }
             } else {
-                if item.is_enrolled && contact.as_ref().is_some_and(|one| one.phone != item.row.phone.as_str()) {
+                if taken_back.contains(&item.index) {
+                    *outcome = Outcome { verdict: Verdict::LeftOut, because: Some(TAKEN_BACK) };
+                } else if item.is_enrolled && contact.as_ref().is_some_and(|one| one.phone != item.row.phone.as_str()) {
                     outcome.because = Some("known_by_customer_id");
                 }
                 let (id, subject) = (self.new_id(), item.subject.clone().unwrap_or_default());
                 made.push(match item.said {
+                    // Whoever pays again comes back.
+                    _ if taken_back.contains(&item.index) => withdrawn(&id, &contact_id, subject, TAKEN_OUT),
                     _ if item.is_enrolled => Known {
                         status: "active".to_owned(),
                         last_reason: None,
@@ -304,6 +310,21 @@ impl<'a> Target<'a> {
     pub(super) async fn unheld(&self, tx: &mut Tx, customers: &[&str]) -> Result<Vec<String>, StoreError> {
         let held = spent::held(tx, self.campaign, &self.key, &[], customers).await?;
         Ok(customers.iter().filter(|id| !held.subjects.contains(**id)).map(|id| (*id).to_owned()).collect())
+    }
+
+    /// Those of the rows whose person is to be called, and who took their payment back.
+    async fn taken_back(&self, tx: &mut Tx, items: &[Item]) -> Result<HashSet<usize>, StoreError> {
+        if !self.is_welcome {
+            return Ok(HashSet::new());
+        }
+        let items = || items.iter().filter(|item| item.is_enrolled);
+        let customers: Vec<&str> = items().flat_map(Item::customers).collect();
+        let phones: Vec<&str> = items().map(|item| item.row.phone.as_str()).collect();
+        let (customers, phones) = welcomes::taken_back(tx, &self.campaign.tenant, &customers, &phones).await?;
+        let is_theirs = |item: &&Item| {
+            phones.contains(item.row.phone.as_str()) || item.customers().any(|id| customers.contains(id))
+        };
+        Ok(items().filter(is_theirs).map(|item| item.index).collect())
     }
 
     /// Which slots of these rows' phones and customers are held, and of the phones under which the customers are known.

@@ -95,6 +95,13 @@ pub async fn apply(app: &App, event: &Event) -> anyhow::Result<Verdict> {
     let verdict = db
         .write(async |tx| {
             let Some(event) = events::lock(tx, &event.id).await? else { return Ok(ignored("it is gone")) };
+            // Before everybody who dials is kept waiting: a queue that is being taken over may take long, and has to see this,
+            // or be seen.
+            for (tenant, decision) in &decided {
+                if !matches!(decision, Decision::Ignore(_)) {
+                    contacts::lock_tenant(tx, &tenant.tenant.name).await?;
+                }
+            }
             // Whoever pays may be taken out as well, under another phone.
             if decided.iter().any(|(_, decision)| !matches!(decision, Decision::Ignore(_))) {
                 control::lock_dialling(tx).await?;

@@ -98,4 +98,21 @@ on_both_databases! {
         two_days(&story).await;
         assert_eq!(story.rings(), 0);
     }
+
+    async fn a_queue_that_comes_after_a_refund_leaves_the_customer_out(db) {
+        let story = begin(db).await;
+        customer(&story, "cus_8", json!({"phone": BOB}));
+        assert!(told(&story, "charge_refunded", "cus_7").await.applied);
+        assert!(told(&story, "checkout_paid", "cus_8").await.applied);
+        assert!(told(&story, "charge_refunded", "cus_8").await.applied);
+        // One by the customer's id, one by the phone alone.
+        take_over(&story, &[(ADA, "pending", "cus_7"), (BOB, "pending", ""), ("+12025550103", "pending", "cus_9")]);
+        assert_eq!(active(&story).len(), 1);
+        // Who pays again is welcome.
+        customer(&story, "cus_7", json!({"phone": ADA}));
+        let again = happen(&story, json!({"kind": "invoice_paid", "customer": "cus_7", "object": "in_again"})).await;
+        assert!(deliver(&story, &again).await.applied);
+        two_days(&story).await;
+        assert_eq!((story.rings_of(ADA), story.rings_of(BOB), story.rings()), (1, 0, 2));
+    }
 }

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::Case;
+use crate::domain::queue::CALLED_ELSEWHERE;
 use crate::domain::welcome::WelcomeState;
 use crate::store::contacts::{self, Contact};
 use crate::store::enrollments::TAKEN_OUT;
@@ -11,8 +12,6 @@ use crate::store::welcomes::{self, Spent, Welcome};
 use crate::store::{Result, Tx, calls, enrollments};
 
 const ACTIVE: &str = "active";
-/// Why somebody was taken over as not to be called, where that was a call.
-const CALLED_ELSEWHERE: &str = "called_elsewhere";
 
 impl Case<'_> {
     /// A customer as they stand: whom another system's queue put into the campaign is enrolled, whatever was told so far.
