@@ -1,5 +1,12 @@
 //! The books of tenants as they were read last.
 
+/// The condition that something is owed of the invoice `i`.
+macro_rules! owed {
+    () => {
+        "i.status IN ('sent', 'viewed', 'overdue', 'unpaid', 'partially_paid')"
+    };
+}
+
 pub mod budget;
 pub mod customers;
 pub mod debtors;
@@ -117,6 +124,7 @@ fn anywhere(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::billing::OPEN_STATUSES;
 
     fn at(text: &str) -> DateTime<Utc> {
         text.parse().expect("an instant")
@@ -132,6 +140,12 @@ mod tests {
         assert!(!is_news(Some(&known), "{ }", Some(early)), "an older text");
         let deleted = ("1".to_owned(), "{}".to_owned(), Some(late), Some(late));
         assert!(is_news(Some(&deleted), "{}", Some(late)), "it is there again");
+    }
+
+    #[test]
+    fn what_is_owed_is_what_the_domain_says() {
+        let listed = OPEN_STATUSES.map(|status| format!("'{status}'")).join(", ");
+        assert_eq!(owed!(), format!("i.status IN ({listed})"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub(super) mod billing;
 mod export;
 pub(super) mod rows;
+mod welcomes;
 
 use chrono::{DateTime, Utc};
 use clap::ValueEnum;

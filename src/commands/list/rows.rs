@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use super::billing::Wanted;
-use super::{Kind, billing};
+use super::{Kind, billing, welcomes};
 use crate::commands::calling::provider::places_calls;
 use crate::commands::suppressing::scope_shown;
 use crate::commands::telling::{instant, json_text};
@@ -17,7 +17,7 @@ use crate::store::calls::{self, Call};
 use crate::store::listing::{self, Filter};
 use crate::store::{
     Result, Tx, control, conversations, events, imports, numbers as store_numbers, records as store_records, sessions,
-    setup, suppressions, welcomes as store_welcomes,
+    setup, suppressions,
 };
 
 /// The rows of a kind, and whether there are more than the limit.
@@ -52,7 +52,7 @@ pub(super) async fn rows(
         Kind::Invoices => billing::invoices(tx, &filter, books).await?,
         Kind::Debtors => billing::debtors(tx, &filter).await?,
         Kind::Numbers => numbers(tx, &filter).await?,
-        Kind::Welcomes => welcomes(tx, &filter).await?,
+        Kind::Welcomes => welcomes::rows(tx, &filter).await?,
     };
     let is_cut = rows.len() > limit;
     rows.truncate(limit);
@@ -494,49 +494,6 @@ async fn numbers(tx: &mut Tx, filter: &Filter) -> Result<Listed> {
             "last_seen_at",
             "account",
             "sid",
-        ],
-        rows.collect(),
-    ))
-}
-
-async fn welcomes(tx: &mut Tx, filter: &Filter) -> Result<Listed> {
-    let rows = store_welcomes::list(tx, filter).await?.into_iter().map(|listed| {
-        let welcome = listed.welcome;
-        vec![
-            json!(welcome.tenant),
-            json!(welcome.customer),
-            json!(welcome.state.as_str()),
-            json!(welcome.reason),
-            json!(welcome.name),
-            json!(welcome.email),
-            json!(welcome.phone),
-            json!(listed.call_status),
-            instant(welcome.customer_created_at),
-            instant(welcome.paid_at),
-            instant(welcome.withdrawn_at),
-            json!(welcome.contact_id),
-            json!(welcome.account),
-            json!(welcome.event_id),
-            instant(Some(welcome.updated_at)),
-        ]
-    });
-    Ok((
-        &[
-            "tenant",
-            "customer",
-            "status",
-            "reason",
-            "name",
-            "email",
-            "phone",
-            "call_status",
-            "customer_created_at",
-            "paid_at",
-            "withdrawn_at",
-            "contact",
-            "account",
-            "event",
-            "updated_at",
         ],
         rows.collect(),
     ))

@@ -190,12 +190,16 @@ pub async fn without_persons(
         tx,
         (String, Option<DateTime<Utc>>),
         fetch_all,
-        "SELECT c.id, c.last_modified_at
+        concat!(
+            "SELECT c.id, c.last_modified_at
          FROM billing_invoices i JOIN billing_customers c ON c.tenant = i.tenant AND c.id = i.customer_id
          WHERE i.tenant = $1 AND i.due_date <= $2 AND i.deleted_at IS NULL AND c.deleted_at IS NULL
-           AND i.status IN ('sent', 'viewed', 'overdue', 'unpaid', 'partially_paid')
+           AND ",
+            owed!(),
+            "
            AND (c.contact_persons IS NULL OR c.persons_of <> c.last_modified_at)
-         GROUP BY c.id, c.last_modified_at ORDER BY max(i.due_date) DESC, c.id LIMIT $3",
+         GROUP BY c.id, c.last_modified_at ORDER BY max(i.due_date) DESC, c.id LIMIT $3"
+        ),
         tenant,
         due_by.to_string(),
         limit

@@ -37,14 +37,18 @@ pub async fn after(tx: &mut Tx, tenant: &str, customer_id: &str, limit: i64) -> 
         tx,
         Debtor,
         fetch_all,
-        "SELECT c.id AS customer_id, c.name, c.first_name, c.last_name, c.email, c.phone, c.mobile, c.contact_persons,
-                l.decided_by
+        concat!(
+            "SELECT c.id AS customer_id, c.name, c.first_name, c.last_name, c.email, c.phone, c.mobile,
+                c.contact_persons, l.decided_by
          FROM billing_customers c LEFT JOIN billing_contacts l ON l.tenant = c.tenant AND l.customer_id = c.id
          WHERE c.tenant = $1 AND c.id > $2 AND c.deleted_at IS NULL
            AND EXISTS (SELECT 1 FROM billing_invoices i WHERE i.tenant = c.tenant AND i.customer_id = c.id
                        AND i.deleted_at IS NULL
-                       AND i.status IN ('sent', 'viewed', 'overdue', 'unpaid', 'partially_paid'))
-         ORDER BY c.id LIMIT $3",
+                       AND ",
+            owed!(),
+            ")
+         ORDER BY c.id LIMIT $3"
+        ),
         tenant,
         customer_id,
         limit
@@ -148,13 +152,17 @@ pub async fn not_enrolled(tx: &mut Tx, tenant: &str, campaign_id: &str, limit: i
         tx,
         (String,),
         fetch_all,
-        "SELECT DISTINCT l.contact_id FROM billing_contacts l
+        concat!(
+            "SELECT DISTINCT l.contact_id FROM billing_contacts l
          WHERE l.tenant = $1 AND l.contact_id IS NOT NULL
            AND NOT EXISTS (SELECT 1 FROM enrollments e WHERE e.contact_id = l.contact_id AND e.campaign_id = $2)
            AND EXISTS (SELECT 1 FROM billing_invoices i WHERE i.tenant = l.tenant AND i.customer_id = l.customer_id
                        AND i.deleted_at IS NULL
-                       AND i.status IN ('sent', 'viewed', 'overdue', 'unpaid', 'partially_paid'))
-         ORDER BY l.contact_id LIMIT $3",
+                       AND ",
+            owed!(),
+            ")
+         ORDER BY l.contact_id LIMIT $3"
+        ),
         tenant,
         campaign_id,
         limit
@@ -189,15 +197,19 @@ pub async fn list(tx: &mut Tx, tenant: Option<&str>, reachable: Option<bool>, li
         tx,
         Linked,
         fetch_all,
-        "SELECT l.tenant, l.customer_id, c.name AS customer, count(*) AS invoices, l.contact_id, k.phone, l.problem
+        concat!(
+            "SELECT l.tenant, l.customer_id, c.name AS customer, count(*) AS invoices, l.contact_id, k.phone, l.problem
          FROM billing_contacts l
          JOIN billing_invoices i ON i.tenant = l.tenant AND i.customer_id = l.customer_id AND i.deleted_at IS NULL
-              AND i.status IN ('sent', 'viewed', 'overdue', 'unpaid', 'partially_paid')
+              AND ",
+            owed!(),
+            "
          LEFT JOIN billing_customers c ON c.tenant = l.tenant AND c.id = l.customer_id
          LEFT JOIN contacts k ON k.id = l.contact_id
          WHERE ($1 IS NULL OR l.tenant = $1) AND ($2 IS NULL OR (l.contact_id IS NOT NULL) = $2)
          GROUP BY l.tenant, l.customer_id, c.name, l.contact_id, k.phone, l.problem
-         ORDER BY l.tenant, c.name, l.customer_id LIMIT $3",
+         ORDER BY l.tenant, c.name, l.customer_id LIMIT $3"
+        ),
         tenant,
         reachable,
         limit
@@ -210,11 +222,15 @@ pub async fn count_unreachable(tx: &mut Tx, tenant: &str) -> Result<i64> {
         tx,
         (i64,),
         fetch_one,
-        "SELECT count(*) FROM billing_contacts l
+        concat!(
+            "SELECT count(*) FROM billing_contacts l
          WHERE l.tenant = $1 AND l.problem IS NOT NULL
            AND EXISTS (SELECT 1 FROM billing_invoices i WHERE i.tenant = l.tenant AND i.customer_id = l.customer_id
                        AND i.deleted_at IS NULL
-                       AND i.status IN ('sent', 'viewed', 'overdue', 'unpaid', 'partially_paid'))",
+                       AND ",
+            owed!(),
+            ")"
+        ),
         tenant
     )?;
     Ok(count)

@@ -305,7 +305,7 @@ pub async fn list(tx: &mut Tx, filter: &Filter) -> Result<Vec<StoredInvoice>> {
                 q.push(" AND i.customer_id = ").push_bind(customer_id);
             }
             if let Some(day) = filter.unpaid_by {
-                q.push(" AND i.status IN ('sent', 'viewed', 'overdue', 'unpaid', 'partially_paid') AND i.due_date <= ");
+                q.push(concat!(" AND ", owed!(), " AND i.due_date <= "));
                 q.push_bind(day.to_string());
             }
             if let Some(text) = filter.text.as_deref().map(anywhere) {

@@ -261,10 +261,14 @@ pub async fn any_said_to_be_paid(tx: &mut Tx, now: DateTime<Utc>) -> Result<Vec<
         tx,
         String,
         fetch_all,
-        "SELECT DISTINCT h.tenant FROM billing_pauses h
+        concat!(
+            "SELECT DISTINCT h.tenant FROM billing_pauses h
          JOIN billing_invoices i ON i.tenant = h.tenant AND i.id = h.invoice_id
          WHERE h.reason = 'already_paid' AND h.until > $1 AND i.deleted_at IS NULL AND i.seen_at < h.created_at
-           AND i.status IN ('sent', 'viewed', 'overdue', 'unpaid', 'partially_paid') ORDER BY h.tenant",
+           AND ",
+            owed!(),
+            " ORDER BY h.tenant"
+        ),
         now
     )?)
 }
@@ -275,11 +279,15 @@ pub async fn said_to_be_paid(tx: &mut Tx, tenant: &str, now: DateTime<Utc>, limi
         tx,
         String,
         fetch_all,
-        "SELECT h.invoice_id FROM billing_pauses h
+        concat!(
+            "SELECT h.invoice_id FROM billing_pauses h
          JOIN billing_invoices i ON i.tenant = h.tenant AND i.id = h.invoice_id
          WHERE h.tenant = $1 AND h.reason = 'already_paid' AND h.until > $2 AND i.deleted_at IS NULL
-           AND i.seen_at < h.created_at AND i.status IN ('sent', 'viewed', 'overdue', 'unpaid', 'partially_paid')
-         ORDER BY h.created_at DESC, h.invoice_id LIMIT $3",
+           AND i.seen_at < h.created_at AND ",
+            owed!(),
+            "
+         ORDER BY h.created_at DESC, h.invoice_id LIMIT $3"
+        ),
         tenant,
         now,
         limit

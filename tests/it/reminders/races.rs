@@ -137,17 +137,24 @@ on_both_databases! {
         if let callops::store::Db::Postgres(..) = story.db().await {
             let mut waking = story.db().await.begin().await.expect("a transaction");
             debtors::wake(&mut waking, "acme", &[CUSTOMER.to_owned()], now).await.expect("a wake");
+            let is_recorded = std::cell::Cell::new(false);
             let checking = async {
                 let mut tx = story.db().await.begin().await.expect("a transaction");
                 record_checks(&mut tx, std::slice::from_ref(&check), version, now).await.expect("a check");
                 tx.commit().await.expect("a commit");
+                is_recorded.set(true);
             };
             let committing = async {
-                // The check is at the lock by then, or comes to it later: either way it has to see the wake.
-                for _ in 0..50 {
+                // Once the check waits for the wake, which it does at the latest when it comes to the enrollment.
+                let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid <> pg_backend_pid()
+                             AND locktype IN ('transactionid', 'tuple')
+                             AND pid IN (SELECT pid FROM pg_stat_activity WHERE datname = current_database())";
+                let callops::store::Tx::Postgres(tx) = &mut waking else { unreachable!("it is PostgreSQL") };
+                while sqlx::query_scalar::<_, i64>(waits).fetch_one(&mut **tx).await.expect("a count") == 0
+                    && !is_recorded.get()
+                {
                     tokio::task::yield_now().await;
                 }
-                tokio::time::sleep(std::time::Duration::from_millis(200)).await;
                 waking.commit().await.expect("a commit");
             };
             tokio::join!(checking, committing);
